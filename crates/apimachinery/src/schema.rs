@@ -1,0 +1,231 @@
+//! What an object may hold: the tables that decoding, pruning, patches, server-side apply, protobuf, OpenAPI and
+//! field paths are driven by.
+//!
+//! One [`TypeTable`] holds the struct types of one source: all built-in kinds, or one version of a
+//! CustomResourceDefinition. Types refer to each other by [`TypeId`], so tables may be recursive. A [`SchemaRef`] is a
+//! type together with its table; generic algorithms walk a `Value` and a `SchemaRef` side by side, by field name.
+
+use std::collections::HashMap;
+
+use compact_str::CompactString;
+
+use crate::value::Value;
+
+/// Index of a struct type in its [`TypeTable`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct TypeId(pub u32);
+
+/// The type of a value.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Type {
+    /// A scalar, or a type that JSON writes as one.
+    Scalar(Scalar),
+    /// A struct with known fields.
+    Struct(TypeId),
+    /// A list.
+    List(Box<ListType>),
+    /// A map from strings.
+    Map(Box<MapType>),
+    /// Any JSON, kept as it is (RawExtension, JSONSchemaProps defaults, preserved unknown fields).
+    Any,
+}
+
+/// Scalars, named for what they accept in JSON.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scalar {
+    /// `true` / `false`.
+    Bool,
+    /// 32-bit integer.
+    Int32,
+    /// 64-bit integer.
+    Int64,
+    /// A float.
+    Double,
+    /// A string.
+    String,
+    /// Bytes, base64 in JSON.
+    Bytes,
+    /// `resource.Quantity`: string or number in, canonical string out.
+    Quantity,
+    /// `intstr.IntOrString`.
+    IntOrString,
+    /// RFC 3339 with whole seconds.
+    Time,
+    /// RFC 3339 with six digits of a second.
+    MicroTime,
+    /// A Go duration string.
+    Duration,
+    /// `metav1.FieldsV1`: a JSON object kept as [`Value::Raw`].
+    FieldsV1,
+}
+
+/// A list and how it merges.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ListType {
+    /// Type of the elements.
+    pub item: Type,
+    /// How server-side apply merges it (`x-kubernetes-list-type`).
+    pub kind: ListKind,
+    /// `x-kubernetes-list-map-keys`, for [`ListKind::Map`].
+    pub map_keys: Vec<CompactString>,
+    /// `x-kubernetes-patch-merge-key`, for strategic merge.
+    pub patch_merge_key: Option<CompactString>,
+}
+
+/// `x-kubernetes-list-type`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ListKind {
+    /// Replaced as a whole.
+    Atomic,
+    /// Unique scalars.
+    Set,
+    /// Keyed elements.
+    Map,
+}
+
+/// A map and how it merges.
+#[derive(Clone, Debug, PartialEq)]
+pub struct MapType {
+    /// Type of the values.
+    pub value: Type,
+    /// Whether server-side apply treats it as one value (`x-kubernetes-map-type: atomic`).
+    pub atomic: bool,
+}
+
+/// `x-kubernetes-patch-strategy` of a field.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct PatchStrategy {
+    /// `merge`: lists merge by key (or as a set of scalars).
+    pub merge: bool,
+    /// `replace`: maps are replaced.
+    pub replace: bool,
+    /// `retainKeys`: keys not named in `$retainKeys` are removed.
+    pub retain_keys: bool,
+}
+
+/// A field of a struct.
+#[derive(Clone, Debug, PartialEq)]
+pub struct FieldDef {
+    /// JSON name.
+    pub name: CompactString,
+    /// Type of the value.
+    pub ty: Type,
+    /// Listed under `required` in OpenAPI.
+    pub required: bool,
+    /// Default in the schema (`+default`), applied when absent.
+    pub default: Option<Value>,
+    /// Strategic merge directives.
+    pub patch: PatchStrategy,
+}
+
+/// A struct type.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TypeDef {
+    /// OpenAPI definition name, e.g. `io.k8s.api.core.v1.Pod`.
+    pub name: CompactString,
+    /// Fields sorted by name.
+    pub fields: Vec<FieldDef>,
+    /// Whether server-side apply treats the struct as one value (`x-kubernetes-map-type: atomic`).
+    pub atomic: bool,
+    /// Whether fields outside `fields` are kept instead of reported and dropped.
+    pub preserve_unknown: bool,
+}
+
+impl TypeDef {
+    /// The field with this JSON name.
+    pub fn field(&self, name: &str) -> Option<&FieldDef> {
+        self.fields.binary_search_by(|f| f.name.as_str().cmp(name)).ok().map(|i| &self.fields[i])
+    }
+}
+
+/// All struct types of one source.
+#[derive(Clone, Debug, Default)]
+pub struct TypeTable {
+    types: Vec<TypeDef>,
+    by_name: HashMap<CompactString, TypeId>,
+}
+
+impl TypeTable {
+    /// A table of these types, indexed by their order. Fields are sorted here.
+    pub fn new(mut types: Vec<TypeDef>) -> Self {
+        for def in &mut types {
+            def.fields.sort_by(|a, b| a.name.cmp(&b.name));
+        }
+        let by_name = types.iter().zip(0..).map(|(t, i)| (t.name.clone(), TypeId(i))).collect();
+        Self { types, by_name }
+    }
+
+    /// The type with this OpenAPI definition name.
+    pub fn lookup(&self, name: &str) -> Option<TypeId> {
+        self.by_name.get(name).copied()
+    }
+
+    /// The definition behind an id of this table.
+    pub fn def(&self, id: TypeId) -> &TypeDef {
+        &self.types[id.0 as usize]
+    }
+
+    /// All types, in id order.
+    pub fn types(&self) -> &[TypeDef] {
+        &self.types
+    }
+}
+
+/// A type and the table it belongs to.
+#[derive(Clone, Copy, Debug)]
+pub struct SchemaRef<'a> {
+    /// The table.
+    pub table: &'a TypeTable,
+    /// The type.
+    pub ty: &'a Type,
+}
+
+static ANY: Type = Type::Any;
+
+impl<'a> SchemaRef<'a> {
+    /// A schema reference.
+    pub fn new(table: &'a TypeTable, ty: &'a Type) -> Self {
+        Self { table, ty }
+    }
+
+    /// The struct behind this type, if it is one.
+    pub fn struct_def(&self) -> Option<&'a TypeDef> {
+        match self.ty {
+            Type::Struct(id) => Some(self.table.def(*id)),
+            _ => None,
+        }
+    }
+
+    /// The definition of a struct's field.
+    pub fn field_def(&self, name: &str) -> Option<&'a FieldDef> {
+        self.struct_def()?.field(name)
+    }
+
+    /// The schema of member `name`: a struct's field, a map's value, or anything below [`Type::Any`]. `None` when the
+    /// struct has no such field or the type has no members.
+    pub fn member(&self, name: &str) -> Option<SchemaRef<'a>> {
+        let ty = match self.ty {
+            Type::Struct(id) => {
+                let def = self.table.def(*id);
+                match def.field(name) {
+                    Some(field) => &field.ty,
+                    None if def.preserve_unknown => &ANY,
+                    None => return None,
+                }
+            }
+            Type::Map(map) => &map.value,
+            Type::Any => &ANY,
+            Type::Scalar(_) | Type::List(_) => return None,
+        };
+        Some(SchemaRef { table: self.table, ty })
+    }
+
+    /// The schema of a list's elements.
+    pub fn item(&self) -> Option<SchemaRef<'a>> {
+        match self.ty {
+            Type::List(list) => Some(SchemaRef { table: self.table, ty: &list.item }),
+            Type::Any => Some(SchemaRef { table: self.table, ty: &ANY }),
+            _ => None,
+        }
+    }
+}
