@@ -70,7 +70,9 @@ impl Client {
     /// Like [`Client::connect`], but opens the socket on the first call. The runtime may start later.
     pub fn connect_lazy(endpoint: &str) -> Result<Self, ConnectError> {
         let connector = unix_connector(socket_path(endpoint)?);
-        Ok(Self::from_channel(base_endpoint().connect_with_connector_lazy(connector)))
+        Ok(Self::from_channel(
+            base_endpoint().connect_with_connector_lazy(connector),
+        ))
     }
 
     /// Clients over a channel that the caller made, for example in memory.
@@ -115,19 +117,34 @@ mod tests {
     #[test]
     fn endpoints() {
         for (input, expected) in [
-            ("unix:///run/skiff/skiff/cri.sock", Some("/run/skiff/skiff/cri.sock")),
-            ("/run/containerd/containerd.sock", Some("/run/containerd/containerd.sock")),
+            (
+                "unix:///run/skiff/skiff/cri.sock",
+                Some("/run/skiff/skiff/cri.sock"),
+            ),
+            (
+                "/run/containerd/containerd.sock",
+                Some("/run/containerd/containerd.sock"),
+            ),
             ("tcp://127.0.0.1:1", None),
             ("cri.sock", None),
             ("", None),
         ] {
-            assert_eq!(socket_path(input).ok(), expected.map(PathBuf::from), "{input}");
+            assert_eq!(
+                socket_path(input).ok(),
+                expected.map(PathBuf::from),
+                "{input}"
+            );
         }
     }
 
     #[tokio::test]
     async fn a_missing_socket_is_named() {
-        let error = Client::connect("/nonexistent/cri.sock").await.expect_err("nobody listens");
-        assert!(error.to_string().contains("/nonexistent/cri.sock"), "{error}");
+        let error = Client::connect("/nonexistent/cri.sock")
+            .await
+            .expect_err("nobody listens");
+        assert!(
+            error.to_string().contains("/nonexistent/cri.sock"),
+            "{error}"
+        );
     }
 }

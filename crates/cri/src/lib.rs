@@ -1,4 +1,5 @@
-//! The Container Runtime Interface v1: generated messages, clients and server traits and a client helper.
+//! The Container Runtime Interface v1: generated messages, clients and server traits, a client helper, and a scripted
+//! fake runtime for tests.
 //!
 //! The descriptions in `proto/` are compiled by the build script. Methods a server does not override answer
 //! `UNIMPLEMENTED`, as a runtime of an older CRI revision would.
@@ -17,6 +18,7 @@ pub mod extension {
 }
 
 mod client;
+pub mod fake;
 
 pub use client::{Client, ConnectError, socket_path};
 
