@@ -1,7 +1,7 @@
 //! Where objects live: keys to bytes with one revision for the whole store.
 //!
 //! [`Storage`] is the one seam between the API server and a database. Its promises, which the suite in
-//! [`testing`](crate) holds every engine to:
+//! `testing` (feature `testing`) holds every engine to:
 //!
 //! 1. Revisions are positive, only grow, and every write gets its own. A read returns the revision it is consistent with.
 //! 2. A write that was answered is durable, and is visible to every later read. It is visible to nobody before.
@@ -10,12 +10,25 @@
 //!    with [`StorageError::Compacted`].
 //! 5. The engine writes the revision into the object (`metadata.resourceVersion`) while committing, so the bytes it
 //!    returns are the bytes that clients see.
+//!
+//! Engines: [`memory`] (nothing on disk, for tests) and [`embedded`] (SQLite), which share `local`, and [`etcd`].
+
+mod local;
+pub mod memory;
+#[cfg(feature = "testing")]
+pub mod testing;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use futures::stream::BoxStream;
+
+pub use self::local::LocalStorage;
+pub use self::local::history::HistoryLimits;
+
+/// Largest object that any engine takes, in bytes: etcd's default request limit, so that data can move between engines.
+pub const MAX_OBJECT_BYTES: usize = 1536 * 1024;
 
 /// A revision of the store; also the `resourceVersion` of the objects it wrote.
 pub type Revision = u64;
@@ -183,6 +196,18 @@ pub enum StorageError {
     Corrupt(String),
 }
 
+/// How far the store is, seen from one prefix.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Head {
+    /// The latest committed revision.
+    pub revision: Revision,
+    /// A reader of a watch on exactly this prefix that has seen every event up to here has seen everything up to
+    /// `revision`. Engines that know the last change under the prefix say so; others repeat `revision`.
+    pub changed: Revision,
+    /// The oldest revision that reads and watches can still use.
+    pub oldest: Revision,
+}
+
 /// A store. See the module's promises.
 #[async_trait::async_trait]
 pub trait Storage: Send + Sync + 'static {
@@ -196,7 +221,13 @@ pub trait Storage: Send + Sync + 'static {
     async fn create(&self, key: &str, draft: Draft, ttl: Option<Duration>) -> Result<Entry, StorageError>;
 
     /// Replaces the entry that is at revision `expected`.
-    async fn update(&self, key: &str, expected: Revision, draft: Draft, ttl: Option<Duration>) -> Result<Entry, StorageError>;
+    async fn update(
+        &self,
+        key: &str,
+        expected: Revision,
+        draft: Draft,
+        ttl: Option<Duration>,
+    ) -> Result<Entry, StorageError>;
 
     /// Deletes the entry that is at revision `expected`; returns it and the revision of the deletion.
     async fn delete(&self, key: &str, expected: Revision) -> Result<(Entry, Revision), StorageError>;
@@ -207,8 +238,14 @@ pub trait Storage: Send + Sync + 'static {
     /// Forgets history before `revision`.
     async fn compact(&self, revision: Revision) -> Result<(), StorageError>;
 
+    /// How far the store is (a quorum read where that matters). Watches under the prefix that lag behind
+    /// `changed` are sent their events or a [`WatchEvent::Progress`] at once, so that a cache can wait for them.
+    async fn head(&self, prefix: &str) -> Result<Head, StorageError>;
+
     /// The latest committed revision (a quorum read where that matters).
-    async fn current_revision(&self) -> Result<Revision, StorageError>;
+    async fn current_revision(&self) -> Result<Revision, StorageError> {
+        Ok(self.head("/").await?.revision)
+    }
 
     /// Whether writes can be taken now.
     async fn healthy(&self) -> Result<(), StorageError>;

@@ -1,0 +1,243 @@
+//! The published state and its watchers: what readers see. One lock orders publication against watch registration, so
+//! that a watch neither misses a change nor sees one twice.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
+
+use futures::StreamExt;
+use imbl::OrdMap;
+use parking_lot::{Mutex, RwLock};
+use tokio::sync::mpsc;
+
+use super::history::{Event, History};
+use crate::{Entry, Head, ListOptions, ListPage, Revision, StorageError, WatchEvent, WatchStream};
+
+/// Changes that wait for one watcher at most; one more and it is cut off.
+pub(crate) const WATCHER_QUEUE_EVENTS: usize = 16 * 1024;
+
+/// All live entries in key order. A clone is a snapshot and costs nothing.
+pub(crate) type Live = OrdMap<Arc<str>, Entry>;
+
+/// A consistent state.
+#[derive(Clone)]
+pub(crate) struct Snapshot {
+    pub(crate) revision: Revision,
+    pub(crate) live: Live,
+}
+
+enum Message {
+    Event(Arc<Event>),
+    Progress(Revision),
+}
+
+struct Watcher {
+    prefix: Arc<str>,
+    queue: mpsc::Sender<Message>,
+    slow: Arc<AtomicBool>,
+    /// Revision of the last change put into the queue.
+    changed: Revision,
+    /// Revision of the last message put into the queue.
+    told: Revision,
+}
+
+impl Watcher {
+    /// Whether the watcher stays.
+    fn send(&self, message: Message) -> bool {
+        match self.queue.try_send(message) {
+            Ok(()) => true,
+            Err(mpsc::error::TrySendError::Full(_)) => {
+                self.slow.store(true, Ordering::Release);
+                false
+            }
+            Err(mpsc::error::TrySendError::Closed(_)) => false,
+        }
+    }
+}
+
+struct Inner {
+    history: History,
+    watchers: Vec<Watcher>,
+    closed: bool,
+}
+
+/// See the module.
+pub(crate) struct Hub {
+    /// Written only under `inner`, read without it.
+    snapshot: RwLock<Arc<Snapshot>>,
+    inner: Mutex<Inner>,
+}
+
+impl Hub {
+    pub(crate) fn new(snapshot: Snapshot, history: History) -> Self {
+        let inner = Inner { history, watchers: Vec::new(), closed: false };
+        Self { snapshot: RwLock::new(Arc::new(snapshot)), inner: Mutex::new(inner) }
+    }
+
+    pub(crate) fn snapshot(&self) -> Arc<Snapshot> {
+        self.snapshot.read().clone()
+    }
+
+    /// Makes a committed batch visible: to watchers and readers in one step.
+    pub(crate) fn publish(&self, snapshot: Snapshot, events: Vec<Arc<Event>>) {
+        let mut inner = self.inner.lock();
+        let inner = &mut *inner;
+        inner.watchers.retain_mut(|watcher| {
+            for event in &events {
+                if event.key.starts_with(&*watcher.prefix) {
+                    if !watcher.send(Message::Event(event.clone())) {
+                        return false;
+                    }
+                    watcher.changed = event.revision;
+                    watcher.told = event.revision;
+                }
+            }
+            true
+        });
+        for event in events {
+            inner.history.push(event);
+        }
+        *self.snapshot.write() = Arc::new(snapshot);
+    }
+
+    /// Tells watchers that nothing happened for them since. Returns whether there are any to tell later.
+    pub(crate) fn send_progress(&self) {
+        let mut inner = self.inner.lock();
+        let revision = self.snapshot().revision;
+        inner.watchers.retain_mut(|watcher| {
+            if watcher.told >= revision {
+                return !watcher.queue.is_closed();
+            }
+            watcher.told = revision;
+            watcher.send(Message::Progress(revision))
+        });
+    }
+
+    /// Runs `f` on the window of past changes.
+    pub(crate) fn with_history<R>(&self, f: impl FnOnce(&mut History) -> R) -> R {
+        f(&mut self.inner.lock().history)
+    }
+
+    /// Ends all watches; the engine stops.
+    pub(crate) fn close(&self) {
+        let mut inner = self.inner.lock();
+        inner.closed = true;
+        inner.watchers.clear();
+    }
+
+    pub(crate) fn head(&self, prefix: &str) -> Head {
+        let inner = self.inner.lock();
+        let revision = self.snapshot().revision;
+        let watchers = inner.watchers.iter().filter(|watcher| &*watcher.prefix == prefix);
+        let changed = watchers.map(|watcher| watcher.changed).max().unwrap_or(revision);
+        Head { revision, changed, oldest: inner.history.floor() }
+    }
+
+    pub(crate) fn compact(&self, revision: Revision) -> Result<(), StorageError> {
+        let mut inner = self.inner.lock();
+        let current = self.snapshot().revision;
+        if revision > current {
+            return Err(StorageError::Future { asked: revision, current });
+        }
+        inner.history.compact(revision);
+        Ok(())
+    }
+
+    pub(crate) fn list(&self, prefix: &str, options: &ListOptions) -> Result<ListPage, StorageError> {
+        let Some(asked) = options.revision else {
+            return Ok(page(&self.snapshot(), None, prefix, options));
+        };
+        let (snapshot, undone) = {
+            let inner = self.inner.lock();
+            let snapshot = self.snapshot();
+            if asked > snapshot.revision {
+                return Err(StorageError::Future { asked, current: snapshot.revision });
+            }
+            let oldest = inner.history.floor();
+            if asked < oldest {
+                return Err(StorageError::Compacted { oldest });
+            }
+            let start = options.start.as_deref().unwrap_or("");
+            let undone = inner.history.undo(asked, |key| key.starts_with(prefix) && key >= start);
+            (snapshot, undone)
+        };
+        let mut live = snapshot.live.clone();
+        for (key, entry) in undone {
+            match entry {
+                Some(entry) => live.insert(key, entry),
+                None => live.remove(&key),
+            };
+        }
+        Ok(page(&Snapshot { revision: asked, live }, Some(asked), prefix, options))
+    }
+
+    pub(crate) fn watch(self: &Arc<Self>, prefix: &str, from: Revision) -> Result<WatchStream, StorageError> {
+        let mut inner = self.inner.lock();
+        if inner.closed {
+            return Err(StorageError::Unavailable("the store is closed".into()));
+        }
+        let current = self.snapshot().revision;
+        if from > current {
+            return Err(StorageError::Future { asked: from, current });
+        }
+        let oldest = inner.history.floor();
+        if from < oldest {
+            return Err(StorageError::Compacted { oldest });
+        }
+        let backlog: Vec<Arc<Event>> =
+            inner.history.after(from).filter(|event| event.key.starts_with(prefix)).cloned().collect();
+        let (sender, mut receiver) = mpsc::channel(WATCHER_QUEUE_EVENTS);
+        let slow = Arc::new(AtomicBool::new(false));
+        let changed = backlog.last().map_or(from, |event| event.revision);
+        inner.watchers.push(Watcher {
+            prefix: prefix.into(),
+            queue: sender,
+            slow: slow.clone(),
+            changed,
+            told: changed,
+        });
+        drop(inner);
+
+        let mut ended = false;
+        let live = futures::stream::poll_fn(move |context| {
+            if ended {
+                return std::task::Poll::Ready(None);
+            }
+            receiver.poll_recv(context).map(|message| {
+                Some(match message {
+                    Some(Message::Event(event)) => Ok(event.to_watch_event()),
+                    Some(Message::Progress(revision)) => Ok(WatchEvent::Progress { revision }),
+                    None => {
+                        ended = true;
+                        Err(match slow.load(Ordering::Acquire) {
+                            true => StorageError::Slow,
+                            false => StorageError::Unavailable("the store is closed".into()),
+                        })
+                    }
+                })
+            })
+        });
+        let backlog = futures::stream::iter(backlog).map(|event| Ok(event.to_watch_event()));
+        Ok(backlog.chain(live).boxed())
+    }
+
+    /// Drops what is too old; returns when to come back.
+    pub(crate) fn trim(&self, now: Instant) -> Option<Instant> {
+        self.with_history(|history| {
+            history.trim(now);
+            history.next_trim()
+        })
+    }
+}
+
+fn page(snapshot: &Snapshot, exact: Option<Revision>, prefix: &str, options: &ListOptions) -> ListPage {
+    let start = match options.start.as_deref() {
+        Some(start) if start > prefix => start,
+        _ => prefix,
+    };
+    let range = (std::ops::Bound::Included(start), std::ops::Bound::Unbounded);
+    let mut rest = snapshot.live.range::<_, str>(range).take_while(|(key, _)| key.starts_with(prefix));
+    let limit = if options.limit == 0 { usize::MAX } else { options.limit };
+    let entries = rest.by_ref().take(limit).map(|(_, entry)| entry.clone()).collect();
+    ListPage { entries, revision: exact.unwrap_or(snapshot.revision), remaining: rest.count() as u64 }
+}
