@@ -1,0 +1,51 @@
+//! The three patch formats that change an object without owning its fields.
+//!
+//! [`json`] is RFC 6902, [`merge`] is RFC 7386, [`strategic`] is Kubernetes' own format, driven by the schema. All are
+//! pure: object and patch in, object or [`crate::status::Status`] out. The caller decodes the result under the schema
+//! afterwards, which finds unknown fields and wrong types. Server-side apply lives in [`crate::managedfields`].
+
+mod go_text;
+pub mod json;
+pub mod merge;
+pub mod strategic;
+mod text;
+
+pub(crate) use text::parse;
+
+use crate::status::{Status, StatusCause};
+use crate::value::Value;
+
+/// Deepest nesting that a patch may build; a deeper document is refused instead of exhausting the stack.
+pub const MAX_DEPTH: usize = 512;
+
+/// How many levels of arrays and objects a value has; a scalar has none. Stops counting beyond [`MAX_DEPTH`].
+fn depth(value: &Value) -> usize {
+    fn walk(value: &Value, left: usize) -> usize {
+        if left == 0 {
+            return 0;
+        }
+        match value {
+            Value::Array(items) => 1 + items.iter().map(|item| walk(item, left - 1)).max().unwrap_or(0),
+            Value::Object(object) => 1 + object.iter().map(|(_, item)| walk(item, left - 1)).max().unwrap_or(0),
+            _ => 0,
+        }
+    }
+    walk(value, MAX_DEPTH + 1)
+}
+
+/// The answer to a patch that cannot be understood.
+fn bad_request(message: impl Into<String>) -> Status {
+    Status::new(400, "BadRequest", message)
+}
+
+/// The answer to a patch that is well formed but does not apply. Upstream's message says no more than this; what went
+/// wrong is added as a cause, which kubectl prints.
+fn does_not_apply(detail: String) -> Status {
+    let mut status = Status::new(422, "Invalid", "the server rejected our request due to an error in our request");
+    status.details.causes.push(StatusCause {
+        reason: "FieldValueInvalid".into(),
+        message: detail,
+        field: "patch".into(),
+    });
+    status
+}
