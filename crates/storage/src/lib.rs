@@ -131,8 +131,8 @@ pub enum WatchEvent {
         /// The revision of the deletion.
         revision: Revision,
     },
-    /// Nothing happened under the prefix up to this revision. Sent when the engine knows more than it delivered, at
-    /// least once a second while other keys change.
+    /// Nothing happened under the prefix up to this revision. Sent once the past has been replayed, and when the
+    /// engine knows more than it delivered, at least once a second while other keys change.
     Progress {
         /// Everything up to here has been delivered.
         revision: Revision,

@@ -189,12 +189,14 @@ impl Hub {
         let (sender, mut receiver) = mpsc::channel(WATCHER_QUEUE_EVENTS);
         let slow = Arc::new(AtomicBool::new(false));
         let changed = backlog.last().map_or(from, |event| event.revision);
+        // The reader learns at once that it has caught up.
+        let _ = sender.try_send(Message::Progress(current));
         inner.watchers.push(Watcher {
             prefix: prefix.into(),
             queue: sender,
             slow: slow.clone(),
             changed,
-            told: changed,
+            told: current,
         });
         drop(inner);
 

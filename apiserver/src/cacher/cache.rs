@@ -1,0 +1,298 @@
+//! One resource's cache: its state, and waiting until that is fresh enough.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use imbl::OrdMap;
+use parking_lot::{Mutex, RwLock};
+use skiff_storage::{Head, HistoryLimits, Revision, Storage};
+use tokio::sync::watch;
+
+use super::dispatch::{Dispatcher, WatcherId};
+use super::error::CacheError;
+use super::extract::SelectableFields;
+use super::object::{CachedObject, Change};
+use super::queue::WatchEnd;
+use super::ring::Ring;
+
+/// How long a reader waits for the cache to be fresh enough before it is told to try again (upstream waits as long).
+pub const FRESHNESS_WAIT: Duration = Duration::from_secs(3);
+
+/// How often a waiting reader asks the store again.
+const FRESHNESS_POLL: Duration = Duration::from_millis(100);
+
+/// What a cache is of.
+#[derive(Clone, Debug)]
+pub struct ResourceConfig {
+    /// API group, empty for core.
+    pub group: String,
+    /// Resource (plural).
+    pub resource: String,
+    /// Keys in the store begin with this; ends with a slash. Then follows `[NAMESPACE/]NAME`.
+    pub prefix: String,
+    /// Whether objects live in namespaces.
+    pub namespaced: bool,
+    /// What field selectors can name beside `metadata.name` and `metadata.namespace`.
+    pub fields: SelectableFields,
+}
+
+impl ResourceConfig {
+    /// A resource at the usual place: `/registry/[GROUP/]RESOURCE/`.
+    pub fn new(group: &str, resource: &str, namespaced: bool, fields: SelectableFields) -> Self {
+        let prefix = match group {
+            "" => format!("/registry/{resource}/"),
+            group => format!("/registry/{group}/{resource}/"),
+        };
+        Self { group: group.to_owned(), resource: resource.to_owned(), prefix, namespaced, fields }
+    }
+}
+
+/// How recent a read must be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Freshness {
+    /// Whatever the cache has (`resourceVersion=0`).
+    Any,
+    /// At this revision or later.
+    NotOlderThan(Revision),
+    /// Every write that was answered before the read began.
+    Latest,
+}
+
+/// What readers see: immutable, shared.
+#[derive(Clone)]
+pub(super) struct Snapshot {
+    /// Everything up to here is in it. 0 before the first list.
+    pub(super) revision: Revision,
+    pub(super) objects: OrdMap<Arc<str>, Arc<CachedObject>>,
+}
+
+pub(super) struct Inner {
+    pub(super) ring: Ring,
+    pub(super) dispatcher: Dispatcher,
+}
+
+/// The cache of one resource. See the module `cacher`.
+pub struct WatchCache {
+    pub(super) config: ResourceConfig,
+    pub(super) limits: HistoryLimits,
+    pub(super) storage: Arc<dyn Storage>,
+    /// Written only under `inner`, read without it.
+    snapshot: RwLock<Arc<Snapshot>>,
+    pub(super) inner: Mutex<Inner>,
+    /// Follows the snapshot's revision, for those who wait.
+    reached: watch::Sender<Revision>,
+    /// Revision of the last change of the resource.
+    changed: AtomicU64,
+    /// One at a time gets older history from the engine.
+    pub(super) backfill: tokio::sync::Mutex<()>,
+}
+
+impl WatchCache {
+    pub(super) fn new(config: ResourceConfig, limits: HistoryLimits, storage: Arc<dyn Storage>) -> Arc<Self> {
+        let inner =
+            Inner { ring: Ring::new(limits, 0, Instant::now()), dispatcher: Dispatcher::new(config.namespaced) };
+        Arc::new(Self {
+            config,
+            limits,
+            storage,
+            snapshot: RwLock::new(Arc::new(Snapshot { revision: 0, objects: OrdMap::new() })),
+            inner: Mutex::new(inner),
+            reached: watch::Sender::new(0),
+            changed: AtomicU64::new(0),
+            backfill: tokio::sync::Mutex::new(()),
+        })
+    }
+
+    /// What this is a cache of.
+    pub fn config(&self) -> &ResourceConfig {
+        &self.config
+    }
+
+    /// The revision up to which the cache has seen everything; 0 before its first list.
+    pub fn revision(&self) -> Revision {
+        self.snapshot().revision
+    }
+
+    /// The revision of the last change of the resource: grows whenever an object changes.
+    pub fn generation(&self) -> u64 {
+        self.changed.load(Ordering::Acquire)
+    }
+
+    /// Number of objects.
+    pub fn object_count(&self) -> usize {
+        self.snapshot().objects.len()
+    }
+
+    /// Number of watchers.
+    pub fn watcher_count(&self) -> usize {
+        self.inner.lock().dispatcher.len()
+    }
+
+    /// One object as the cache has it. `namespace` is empty for cluster scope.
+    pub fn get(&self, namespace: &str, name: &str) -> Option<Arc<CachedObject>> {
+        self.snapshot().objects.get(self.key(namespace, name).as_str()).cloned()
+    }
+
+    /// One object, read as freshly as asked.
+    pub async fn get_fresh(
+        &self,
+        namespace: &str,
+        name: &str,
+        freshness: Freshness,
+    ) -> Result<Option<Arc<CachedObject>>, CacheError> {
+        self.wait_until(freshness).await?;
+        Ok(self.get(namespace, name))
+    }
+
+    /// The key of an object in the store.
+    pub fn key(&self, namespace: &str, name: &str) -> String {
+        match namespace {
+            "" => format!("{}{name}", self.config.prefix),
+            namespace => format!("{}{namespace}/{name}", self.config.prefix),
+        }
+    }
+
+    /// Returns once the first list is there, however long it takes.
+    pub async fn ready(&self) {
+        // The sender lives as long as the cache, so the wait cannot fail.
+        let _ = self.reached.subscribe().wait_for(|revision| *revision > 0).await;
+    }
+
+    /// Returns once the cache includes the write of this revision: after a write of one's own, to read it back.
+    pub async fn wait_for(&self, revision: Revision) -> Result<(), CacheError> {
+        self.wait_until(Freshness::NotOlderThan(revision)).await
+    }
+
+    /// Returns once the cache is as fresh as asked, or with an error after [`FRESHNESS_WAIT`].
+    pub async fn wait_until(&self, freshness: Freshness) -> Result<(), CacheError> {
+        let deadline = Instant::now() + FRESHNESS_WAIT;
+        if self.revision() == 0 && !self.wait_reached(1, deadline).await {
+            return Err(CacheError::NotReady);
+        }
+        match freshness {
+            Freshness::Any => Ok(()),
+            Freshness::NotOlderThan(revision) => self.wait_revision(revision, deadline).await,
+            Freshness::Latest => {
+                let head = self.head().await?;
+                self.catch_up(head, head.revision, deadline).await
+            }
+        }
+    }
+
+    async fn wait_revision(&self, revision: Revision, deadline: Instant) -> Result<(), CacheError> {
+        while self.revision() < revision {
+            let head = self.head().await?;
+            if head.revision >= revision {
+                return self.catch_up(head, revision, deadline).await;
+            }
+            let now = Instant::now();
+            if now >= deadline {
+                return Err(CacheError::TooLarge { asked: revision, current: self.revision() });
+            }
+            self.wait_reached(revision, deadline.min(now + FRESHNESS_POLL)).await;
+        }
+        Ok(())
+    }
+
+    /// Waits until the cache has seen what makes it as fresh as `revision`, given that the store is at `head`.
+    async fn catch_up(&self, head: Head, revision: Revision, deadline: Instant) -> Result<(), CacheError> {
+        while !self.adopt(head) && self.revision() < revision {
+            let now = Instant::now();
+            if now >= deadline {
+                return Err(CacheError::TooLarge { asked: revision, current: self.revision() });
+            }
+            let enough = head.changed.min(revision);
+            if !self.wait_reached(enough, deadline.min(now + FRESHNESS_POLL)).await {
+                // Makes an engine send what it has, or say that there is nothing.
+                self.head().await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether the cache reached `revision` before the deadline.
+    async fn wait_reached(&self, revision: Revision, deadline: Instant) -> bool {
+        let mut reached = self.reached.subscribe();
+        tokio::time::timeout_at(deadline.into(), reached.wait_for(|reached| *reached >= revision)).await.is_ok()
+    }
+
+    async fn head(&self) -> Result<Head, CacheError> {
+        Ok(self.storage.head(&self.config.prefix).await?)
+    }
+
+    /// Takes over the store's revision if nothing of this resource happened that the cache has not seen.
+    fn adopt(&self, head: Head) -> bool {
+        let current = self.revision();
+        if current < head.changed {
+            return false;
+        }
+        self.advance(head.changed, head.revision);
+        true
+    }
+
+    pub(super) fn snapshot(&self) -> Arc<Snapshot> {
+        self.snapshot.read().clone()
+    }
+
+    /// Starts from a list; whoever watched before must find out for itself what it missed.
+    pub(super) fn reset(&self, snapshot: Snapshot) {
+        let revision = snapshot.revision;
+        let mut inner = self.inner.lock();
+        let newest = snapshot.objects.values().map(|object| object.revision()).max().unwrap_or(0);
+        inner.ring = Ring::new(self.limits, revision, Instant::now());
+        inner.dispatcher.close(WatchEnd::Reset);
+        *self.snapshot.write() = Arc::new(snapshot);
+        drop(inner);
+        // A deletion leaves no object behind: after a gap in knowledge the list itself counts as a change.
+        let before = self.changed.load(Ordering::Acquire);
+        self.changed.store(if before == 0 { newest.max(1) } else { revision }, Ordering::Release);
+        self.reached.send_replace(revision);
+    }
+
+    /// Makes changes visible, to readers and watchers in one step.
+    pub(super) fn publish(&self, snapshot: Snapshot, changes: Vec<Arc<Change>>) {
+        let revision = snapshot.revision;
+        let mut wakers = Vec::new();
+        {
+            let mut inner = self.inner.lock();
+            for change in &changes {
+                inner.dispatcher.dispatch(change, &mut wakers);
+            }
+            if let Some(last) = changes.last() {
+                self.changed.store(last.revision, Ordering::Release);
+            }
+            for change in changes {
+                inner.ring.push(change);
+            }
+            inner.ring.tick(Instant::now(), revision);
+            *self.snapshot.write() = Arc::new(snapshot);
+        }
+        self.reached.send_replace(revision);
+        for waker in wakers {
+            waker.wake();
+        }
+    }
+
+    /// Nothing of this resource happened up to `revision`, if the cache has seen everything up to `seen`.
+    pub(super) fn advance(&self, seen: Revision, revision: Revision) {
+        let mut inner = self.inner.lock();
+        let current = self.snapshot();
+        if current.revision < seen || current.revision >= revision {
+            return;
+        }
+        inner.ring.tick(Instant::now(), revision);
+        *self.snapshot.write() = Arc::new(Snapshot { revision, objects: current.objects.clone() });
+        drop(inner);
+        self.reached.send_replace(revision);
+    }
+
+    pub(super) fn forget_watcher(&self, id: WatcherId) {
+        self.inner.lock().dispatcher.remove(id);
+    }
+
+    /// Ends all watches for good.
+    pub(super) fn close(&self) {
+        self.inner.lock().dispatcher.close(WatchEnd::Closed);
+    }
+}
