@@ -5,6 +5,7 @@
 
 #[cfg(test)]
 mod fixture;
+pub mod managedfields;
 pub mod patch;
 pub mod schema;
 pub mod status;

@@ -12,7 +12,7 @@ pub(super) fn object(object: &Object) -> String {
 }
 
 /// A value as Go prints it.
-pub(super) fn value(value: &Value) -> String {
+pub(crate) fn value(value: &Value) -> String {
     let mut out = String::new();
     write_value(value, &mut out);
     out
@@ -64,7 +64,7 @@ fn write_value(value: &Value, out: &mut String) {
 }
 
 /// The name of a value's type as Go prints the types of decoded JSON.
-pub(super) fn type_name(value: &Value) -> &'static str {
+pub(crate) fn type_name(value: &Value) -> &'static str {
     match value {
         Value::Null => "%!s(<nil>)",
         Value::Bool(_) => "bool",

@@ -10,6 +10,7 @@ pub mod merge;
 pub mod strategic;
 mod text;
 
+pub(crate) use go_text::{type_name as go_type_name, value as go_text};
 pub(crate) use text::parse;
 
 use crate::status::{Status, StatusCause};
