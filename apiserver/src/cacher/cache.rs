@@ -2,12 +2,13 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use imbl::OrdMap;
 use parking_lot::{Mutex, RwLock};
 use skiff_storage::{Head, HistoryLimits, Revision, Storage};
 use tokio::sync::watch;
+use tokio::time::Instant;
 
 use super::dispatch::{Dispatcher, WatcherId};
 use super::error::CacheError;
@@ -90,8 +91,10 @@ pub struct WatchCache {
 
 impl WatchCache {
     pub(super) fn new(config: ResourceConfig, limits: HistoryLimits, storage: Arc<dyn Storage>) -> Arc<Self> {
-        let inner =
-            Inner { ring: Ring::new(limits, 0, Instant::now()), dispatcher: Dispatcher::new(config.namespaced) };
+        let inner = Inner {
+            ring: Ring::new(limits, 0, std::time::Instant::now()),
+            dispatcher: Dispatcher::new(config.namespaced),
+        };
         Arc::new(Self {
             config,
             limits,
@@ -214,7 +217,7 @@ impl WatchCache {
     /// Whether the cache reached `revision` before the deadline.
     async fn wait_reached(&self, revision: Revision, deadline: Instant) -> bool {
         let mut reached = self.reached.subscribe();
-        tokio::time::timeout_at(deadline.into(), reached.wait_for(|reached| *reached >= revision)).await.is_ok()
+        tokio::time::timeout_at(deadline, reached.wait_for(|reached| *reached >= revision)).await.is_ok()
     }
 
     async fn head(&self) -> Result<Head, CacheError> {
@@ -240,7 +243,7 @@ impl WatchCache {
         let revision = snapshot.revision;
         let mut inner = self.inner.lock();
         let newest = snapshot.objects.values().map(|object| object.revision()).max().unwrap_or(0);
-        inner.ring = Ring::new(self.limits, revision, Instant::now());
+        inner.ring = Ring::new(self.limits, revision, std::time::Instant::now());
         inner.dispatcher.close(WatchEnd::Reset);
         *self.snapshot.write() = Arc::new(snapshot);
         drop(inner);
@@ -265,7 +268,7 @@ impl WatchCache {
             for change in changes {
                 inner.ring.push(change);
             }
-            inner.ring.tick(Instant::now(), revision);
+            inner.ring.tick(std::time::Instant::now(), revision);
             *self.snapshot.write() = Arc::new(snapshot);
         }
         self.reached.send_replace(revision);
@@ -281,7 +284,7 @@ impl WatchCache {
         if current.revision < seen || current.revision >= revision {
             return;
         }
-        inner.ring.tick(Instant::now(), revision);
+        inner.ring.tick(std::time::Instant::now(), revision);
         *self.snapshot.write() = Arc::new(Snapshot { revision, objects: current.objects.clone() });
         drop(inner);
         self.reached.send_replace(revision);

@@ -1,5 +1,8 @@
 //! Tests of the cache as a whole, in front of the memory engine.
 
+mod behaviour;
+mod history;
+mod lists;
 mod suite;
 
 use std::sync::Arc;
@@ -8,7 +11,6 @@ use std::time::Duration;
 use skiff_storage::{Draft, Entry, HistoryLimits, Storage, memory};
 use tokio_util::sync::CancellationToken;
 
-#[allow(unused_imports)]
 use super::*;
 
 /// How long a test waits for something that has to happen.
