@@ -1,5 +1,6 @@
 //! Server-side apply.
 
+use super::ManagerInfo;
 use super::compare::{compare, fields_of};
 use super::conflict::{self, Conflict};
 use super::entries::{Entry, Managed, Operation};
@@ -7,8 +8,7 @@ use super::last_applied;
 use super::merge::{merge, remove};
 use super::set::Set;
 use super::shape::validate;
-use super::update::{disown, reconcile, same_but_managed_fields, unowned, updated, EMPTY};
-use super::ManagerInfo;
+use super::update::{EMPTY, disown, reconcile, same_but_managed_fields, unowned, updated};
 use crate::schema::{SchemaRef, Type};
 use crate::status::Status;
 use crate::value::Value;

@@ -5,9 +5,9 @@
 
 use std::collections::BTreeMap;
 
-use super::path::{same, PathElement};
+use super::path::{PathElement, same};
 use super::set::{Node, Set};
-use super::shape::{absent, element_of, item_of, member_of, shape_of, Shape};
+use super::shape::{Shape, absent, element_of, item_of, member_of, shape_of};
 use crate::schema::{ListType, SchemaRef};
 use crate::value::{Object, Value};
 

@@ -1,7 +1,7 @@
 //! What an apply is told when other managers hold fields that it wants to change.
 
 use super::entries::{Entry, Operation};
-use super::path::{quote, PathElement};
+use super::path::{PathElement, quote};
 use crate::status::{Status, StatusCause};
 
 /// A field that another manager holds.

@@ -5,11 +5,11 @@
 
 use std::cmp::Ordering;
 
-use super::entries::{encode, Operation};
-use super::path::{compare_keys, compare_values, escape, write_scalar};
-use super::shape::{absent, item_of, key_value, member_of, shape_of, Shape};
-use super::update::{is_reset, update, UNOWNED_METADATA};
 use super::ManagerInfo;
+use super::entries::{Operation, encode};
+use super::path::{compare_keys, compare_values, escape, write_scalar};
+use super::shape::{Shape, absent, item_of, key_value, member_of, shape_of};
+use super::update::{UNOWNED_METADATA, is_reset, update};
 use crate::schema::{ListKind, ListType, SchemaRef};
 use crate::value::{Object, Value};
 

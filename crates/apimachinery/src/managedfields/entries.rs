@@ -4,10 +4,10 @@ use std::cmp::Ordering;
 
 use compact_str::CompactString;
 
+use super::ManagerInfo;
 use super::fields_v1;
 use super::path::write_scalar;
 use super::set::Set;
-use super::ManagerInfo;
 use crate::value::{Object, Value};
 
 /// How many managers by update an object keeps; the oldest beyond are merged into [`ANCIENT_CHANGES`].

@@ -3,7 +3,7 @@
 //! Every step of a path is a key; `{}` below it makes the path a member, and where a member has others below it, the
 //! key `.` does.
 
-use super::path::{escape, PathElement};
+use super::path::{PathElement, escape};
 use super::set::{Node, Set};
 
 /// Deepest nesting that is read; what is deeper is refused.
@@ -190,7 +190,10 @@ mod tests {
             (r#"{"f:a":{"f:b":{},".":{}}}"#, r#"{"f:a":{".":{},"f:b":{}}}"#),
             (" { \"f:a\" : { } ,\n\"f:b\":{}\t} ", r#"{"f:a":{},"f:b":{}}"#),
             // Sorted, and repeated keys are united.
-            (r#"{"v:2":{},"f:b":{},"k:{\"n\":1}":{},"f:a":{},"v:1":{}}"#, r#"{"f:a":{},"f:b":{},"k:{\"n\":1}":{},"v:1":{},"v:2":{}}"#),
+            (
+                r#"{"v:2":{},"f:b":{},"k:{\"n\":1}":{},"f:a":{},"v:1":{}}"#,
+                r#"{"f:a":{},"f:b":{},"k:{\"n\":1}":{},"v:1":{},"v:2":{}}"#,
+            ),
             (r#"{"f:a":{"f:x":{}},"f:a":{"f:y":{}}}"#, r#"{"f:a":{"f:x":{},"f:y":{}}}"#),
             // The keys of an element are sorted too.
             (r#"{"k:{\"b\":2,\"a\":1}":{}}"#, r#"{"k:{\"a\":1,\"b\":2}":{}}"#),
@@ -209,8 +212,20 @@ mod tests {
     fn refuses() {
         let deep = format!("{}{}", "{\"f:a\":".repeat(MAX_DEPTH), "{}");
         let texts = [
-            "", "{", "[]", "1", "{}x", r#"{"f:a"}"#, r#"{"f:a":1}"#, r#"{"f:a":{}"#, r#"{"a":{}}"#, r#"{"f:a":{},}"#,
-            r#"{"f:a\"#, r#"{"f:a\x":{}}"#, r#"{"k:[]":{}}"#, &deep,
+            "",
+            "{",
+            "[]",
+            "1",
+            "{}x",
+            r#"{"f:a"}"#,
+            r#"{"f:a":1}"#,
+            r#"{"f:a":{}"#,
+            r#"{"a":{}}"#,
+            r#"{"f:a":{},}"#,
+            r#"{"f:a\"#,
+            r#"{"f:a\x":{}}"#,
+            r#"{"k:[]":{}}"#,
+            &deep,
         ];
         for text in texts {
             assert!(parse(text).is_err(), "{text}");

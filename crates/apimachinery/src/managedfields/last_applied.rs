@@ -3,12 +3,12 @@
 //! The manager `kubectl` may take, without force, fields that are as its own client-side apply left them; and as long
 //! as the annotation is there, its applies keep it up to date, so that one can go back.
 
+use super::ManagerInfo;
 use super::compare::{compare, fields_of};
 use super::conflict::Conflict;
 use super::path::write_scalar;
 use super::set::Set;
 use super::shape::validate;
-use super::ManagerInfo;
 use crate::schema::SchemaRef;
 use crate::value::Value;
 

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque, btree_map::Entry};
 
 use super::path::PathElement;
 use super::set::Set;
-use super::shape::{element_of, item_of, member_of, shape_of, Shape};
+use super::shape::{Shape, element_of, item_of, member_of, shape_of};
 use crate::schema::{ListType, SchemaRef};
 use crate::value::{Object, Value};
 
@@ -15,11 +15,7 @@ pub fn merge(schema: SchemaRef<'_>, live: &Value, applied: &Value) -> Result<Val
     Ok(merge_values(schema, Some(live), Some(applied))?.unwrap_or_else(|| Value::Object(Object::new())))
 }
 
-fn merge_values(
-    schema: SchemaRef<'_>,
-    live: Option<&Value>,
-    applied: Option<&Value>,
-) -> Result<Option<Value>, String> {
+fn merge_values(schema: SchemaRef<'_>, live: Option<&Value>, applied: Option<&Value>) -> Result<Option<Value>, String> {
     let Some(decisive) = applied.or(live) else {
         return Ok(None);
     };

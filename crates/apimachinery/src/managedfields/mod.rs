@@ -23,10 +23,12 @@ mod merge;
 mod path;
 mod set;
 mod shape;
+#[cfg(test)]
+mod tests;
 mod update;
 
 pub use apply::apply;
-pub use compare::{compare, fields_of, Comparison};
+pub use compare::{Comparison, compare, fields_of};
 pub use create::on_create;
 pub use merge::{merge, remove};
 pub use path::PathElement;

@@ -317,8 +317,24 @@ mod tests {
     #[test]
     fn orders() {
         let sorted = [
-            "f:a", "f:ab", "f:b", r#"k:{"a":1}"#, r#"k:{"a":1,"b":0}"#, r#"k:{"a":2}"#, r#"k:{"a":"1"}"#,
-            r#"k:{"b":0}"#, "v:1", "v:1.5", "v:2", r#"v:"1""#, r#"v:"a""#, "v:false", "v:true", "v:null", "i:1", "i:10",
+            "f:a",
+            "f:ab",
+            "f:b",
+            r#"k:{"a":1}"#,
+            r#"k:{"a":1,"b":0}"#,
+            r#"k:{"a":2}"#,
+            r#"k:{"a":"1"}"#,
+            r#"k:{"b":0}"#,
+            "v:1",
+            "v:1.5",
+            "v:2",
+            r#"v:"1""#,
+            r#"v:"a""#,
+            "v:false",
+            "v:true",
+            "v:null",
+            "i:1",
+            "i:10",
         ];
         let elements: Vec<_> = sorted.iter().map(|text| PathElement::parse(text).expect(text)).collect();
         assert!(elements.is_sorted_by(|a, b| a < b));

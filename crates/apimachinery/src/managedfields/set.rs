@@ -315,7 +315,14 @@ mod tests {
         // a, b, union, intersection, a - b, a - b and below
         let cases = [
             (r#"{"f:a":{}}"#, r#"{"f:b":{}}"#, r#"{"f:a":{},"f:b":{}}"#, "{}", r#"{"f:a":{}}"#, r#"{"f:a":{}}"#),
-            (r#"{"f:a":{},"f:c":{}}"#, r#"{"f:a":{}}"#, r#"{"f:a":{},"f:c":{}}"#, r#"{"f:a":{}}"#, r#"{"f:c":{}}"#, r#"{"f:c":{}}"#),
+            (
+                r#"{"f:a":{},"f:c":{}}"#,
+                r#"{"f:a":{}}"#,
+                r#"{"f:a":{},"f:c":{}}"#,
+                r#"{"f:a":{}}"#,
+                r#"{"f:c":{}}"#,
+                r#"{"f:c":{}}"#,
+            ),
             (
                 r#"{"f:a":{"f:x":{},"f:y":{}}}"#,
                 r#"{"f:a":{"f:y":{},"f:z":{}}}"#,
@@ -325,8 +332,22 @@ mod tests {
                 r#"{"f:a":{"f:x":{}}}"#,
             ),
             // A parent is not its child.
-            (r#"{"f:a":{"f:x":{}}}"#, r#"{"f:a":{}}"#, r#"{"f:a":{".":{},"f:x":{}}}"#, "{}", r#"{"f:a":{"f:x":{}}}"#, "{}"),
-            (r#"{"f:a":{}}"#, r#"{"f:a":{"f:x":{}}}"#, r#"{"f:a":{".":{},"f:x":{}}}"#, "{}", r#"{"f:a":{}}"#, r#"{"f:a":{}}"#),
+            (
+                r#"{"f:a":{"f:x":{}}}"#,
+                r#"{"f:a":{}}"#,
+                r#"{"f:a":{".":{},"f:x":{}}}"#,
+                "{}",
+                r#"{"f:a":{"f:x":{}}}"#,
+                "{}",
+            ),
+            (
+                r#"{"f:a":{}}"#,
+                r#"{"f:a":{"f:x":{}}}"#,
+                r#"{"f:a":{".":{},"f:x":{}}}"#,
+                "{}",
+                r#"{"f:a":{}}"#,
+                r#"{"f:a":{}}"#,
+            ),
             (
                 r#"{"f:a":{".":{},"f:x":{}}}"#,
                 r#"{"f:a":{".":{},"f:x":{}}}"#,
@@ -369,7 +390,10 @@ mod tests {
         all.insert_fields(&["metadata", "labels"]);
         all.insert_fields(&["metadata", "labels", "app"]);
         all.insert(&[]);
-        assert_eq!(fields_v1::write(&all), r#"{"f:metadata":{"f:labels":{".":{},"f:app":{}}},"f:spec":{"f:replicas":{}}}"#);
+        assert_eq!(
+            fields_v1::write(&all),
+            r#"{"f:metadata":{"f:labels":{".":{},"f:app":{}}},"f:spec":{"f:replicas":{}}}"#
+        );
         let field = |name: &str| PathElement::Field(name.into());
         assert!(all.contains(&[field("spec"), field("replicas")]));
         assert!(!all.contains(&[field("spec")]));

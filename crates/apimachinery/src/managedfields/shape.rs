@@ -75,7 +75,12 @@ pub(super) fn absent(def: &TypeDef, field: &str) -> Option<&'static Value> {
 }
 
 /// A key field of a list's element: its value, else its default.
-pub(super) fn key_value<'a>(table: &'a TypeTable, list: &'a ListType, item: &'a Object, key: &str) -> Option<&'a Value> {
+pub(super) fn key_value<'a>(
+    table: &'a TypeTable,
+    list: &'a ListType,
+    item: &'a Object,
+    key: &str,
+) -> Option<&'a Value> {
     item.get(key).or_else(|| match &list.item {
         Type::Struct(id) => table.def(*id).field(key)?.default.as_ref(),
         _ => None,

@@ -2,10 +2,10 @@
 
 use std::sync::OnceLock;
 
+use super::ManagerInfo;
 use super::compare::compare;
 use super::entries::{Entry, Managed, Operation};
 use super::set::Set;
-use super::ManagerInfo;
 use crate::schema::SchemaRef;
 use crate::value::{Object, Value};
 
