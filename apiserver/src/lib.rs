@@ -6,4 +6,5 @@ pub mod admission;
 pub mod authentication;
 pub mod authorization;
 pub mod cacher;
+pub mod pki;
 pub mod printers;
