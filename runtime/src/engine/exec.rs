@@ -1,0 +1,327 @@
+//! Running commands in containers.
+
+use std::io;
+use std::path::PathBuf;
+use std::pin::Pin;
+use std::process::Stdio;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use bytes::BytesMut;
+use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
+use rustix::termios::{Winsize, tcsetwinsize};
+use std::os::fd::{AsFd, OwnedFd};
+use tokio::io::unix::AsyncFd;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
+use tokio::process::{Child, ChildStderr, ChildStdin, ChildStdout};
+use tokio::time::{Duration, timeout};
+use tonic::Status;
+
+use super::{Engine, blocking, status};
+use crate::container::Container;
+use crate::files::{create_private_dir, remove_dir, write_json};
+use crate::shim::protocol::{EXEC_FAILED, ExecRequest};
+use crate::shim::receive_descriptor;
+use crate::shim_client;
+
+/// Most output of one ExecSync per stream, in bytes; more is dropped (upstream: containerd `container_execsync.go`).
+const MAX_SYNC_OUTPUT: usize = 16 * 1024 * 1024;
+/// How long output may go on after the command of an ExecSync has ended: something in the background holds it open.
+const DRAIN_DEADLINE: Duration = Duration::from_secs(2);
+
+/// A command running in a container. Dropping it kills the command.
+pub(crate) struct Exec {
+    child: Child,
+    folder: ExecFolder,
+    pub(crate) streams: ExecStreams,
+}
+
+/// The streams of a command.
+pub(crate) enum ExecStreams {
+    Pipes {
+        stdin: Option<ChildStdin>,
+        stdout: Option<ChildStdout>,
+        stderr: Option<ChildStderr>,
+    },
+    Terminal(Arc<Terminal>),
+}
+
+/// What an ExecSync returns.
+pub(crate) struct Finished {
+    pub(crate) stdout: Vec<u8>,
+    pub(crate) stderr: Vec<u8>,
+    pub(crate) code: i32,
+}
+
+/// The runtime's end of a terminal.
+pub(crate) struct Terminal(AsyncFd<OwnedFd>);
+
+/// Reads or writes a [`Terminal`].
+pub(crate) struct TerminalStream(pub(crate) Arc<Terminal>);
+
+/// The request's files, removed when dropped.
+struct ExecFolder(PathBuf);
+
+impl Engine {
+    /// Starts a command in a running container.
+    pub(crate) async fn exec(
+        &self,
+        container: &Container,
+        args: Vec<String>,
+        tty: bool,
+        stdin: bool,
+    ) -> Result<Exec, Status> {
+        if !container.running() {
+            let state = container.state().as_str_name();
+            return Err(Status::failed_precondition(format!(
+                "container {:?} is in state {state}",
+                container.id
+            )));
+        }
+        let record = container.record();
+        let folder = ExecFolder(
+            self.paths
+                .execs()
+                .join(uuid::Uuid::new_v4().simple().to_string()),
+        );
+        let request = ExecRequest {
+            container_id: container.id.clone(),
+            pid: record.pid,
+            config: container.state_dir().join("config.json"),
+            cgroup: record.cgroup,
+            args,
+            tty,
+            error_file: folder.0.join("error"),
+        };
+        self.spawn(request, folder, stdin)
+            .await
+            .map_err(status("failed to exec in the container"))
+    }
+
+    async fn spawn(
+        &self,
+        request: ExecRequest,
+        folder: ExecFolder,
+        stdin: bool,
+    ) -> io::Result<Exec> {
+        create_private_dir(&folder.0)?;
+        let file = folder.0.join("request.json");
+        write_json(&file, &request)?;
+        let mut command = shim_client::command(&self.shim_program);
+        command.arg("exec").arg(&file).kill_on_drop(true);
+        if request.tty {
+            let (ours, theirs) = socketpair(
+                AddressFamily::UNIX,
+                SocketType::STREAM,
+                SocketFlags::CLOEXEC,
+                None,
+            )?;
+            command
+                .stdin(Stdio::from(theirs))
+                .stdout(Stdio::null())
+                .stderr(Stdio::null());
+            let child = command.spawn()?;
+            // The command holds the other end; it must be closed here for its death to be noticed.
+            drop(command);
+            let received = blocking(move || receive_descriptor(ours)).await;
+            let mut exec = Exec {
+                child,
+                folder,
+                streams: ExecStreams::none(),
+            };
+            match received {
+                Ok(terminal) => {
+                    exec.streams = ExecStreams::Terminal(Arc::new(Terminal::new(terminal)?))
+                }
+                Err(error) => {
+                    return match exec.wait().await {
+                        Err(reason) => Err(io::Error::other(reason)),
+                        Ok(_) => Err(error),
+                    };
+                }
+            }
+            return Ok(exec);
+        }
+        command.stdin(if stdin { Stdio::piped() } else { Stdio::null() });
+        let mut child = command
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()?;
+        let streams = ExecStreams::Pipes {
+            stdin: child.stdin.take(),
+            stdout: child.stdout.take(),
+            stderr: child.stderr.take(),
+        };
+        Ok(Exec {
+            child,
+            folder,
+            streams,
+        })
+    }
+
+    /// Runs a command to its end and collects its output. `limit` of zero is none.
+    pub(crate) async fn exec_sync(
+        &self,
+        container: &Container,
+        args: Vec<String>,
+        limit: Duration,
+    ) -> Result<Finished, Status> {
+        let text = args.join(" ");
+        let mut exec = self.exec(container, args, false, false).await?;
+        let ExecStreams::Pipes { stdout, stderr, .. } =
+            std::mem::replace(&mut exec.streams, ExecStreams::none())
+        else {
+            return Err(Status::internal("an exec without a terminal has one"));
+        };
+        let stdout = tokio::spawn(collect(stdout));
+        let stderr = tokio::spawn(collect(stderr));
+        let code = if limit.is_zero() {
+            exec.wait().await
+        } else {
+            match timeout(limit, exec.wait()).await {
+                Ok(code) => code,
+                // Dropping the exec kills the command.
+                Err(_) => {
+                    let text = format!("command {text:?} timed out: {}s", limit.as_secs());
+                    return Err(Status::deadline_exceeded(text));
+                }
+            }
+        };
+        let code = code.map_err(|reason| {
+            Status::unknown(format!("failed to exec in the container: {reason}"))
+        })?;
+        let drained = |task: tokio::task::JoinHandle<Vec<u8>>| async move {
+            timeout(DRAIN_DEADLINE, task)
+                .await
+                .ok()
+                .and_then(Result::ok)
+                .unwrap_or_default()
+        };
+        let (stdout, stderr) = tokio::join!(drained(stdout), drained(stderr));
+        Ok(Finished {
+            stdout,
+            stderr,
+            code,
+        })
+    }
+}
+
+async fn collect(stream: Option<impl AsyncRead + Unpin>) -> Vec<u8> {
+    let Some(mut stream) = stream else {
+        return Vec::new();
+    };
+    let mut all = BytesMut::new();
+    // A command whose output exceeds the limit goes on; the rest is read and dropped.
+    while let Ok(count) = stream.read_buf(&mut all).await {
+        if count == 0 {
+            break;
+        }
+        all.truncate(MAX_SYNC_OUTPUT);
+    }
+    all.to_vec()
+}
+
+// === impl Exec ===
+
+impl Exec {
+    /// Waits for the command; the error says why it could not be run.
+    pub(crate) async fn wait(&mut self) -> Result<i32, String> {
+        let status = self.child.wait().await.map_err(|error| error.to_string())?;
+        let code = status.code().unwrap_or(255);
+        if code == i32::from(EXEC_FAILED)
+            && let Ok(reason) = std::fs::read_to_string(self.folder.0.join("error"))
+        {
+            return Err(reason);
+        }
+        Ok(code)
+    }
+}
+
+impl ExecStreams {
+    pub(crate) fn none() -> Self {
+        Self::Pipes {
+            stdin: None,
+            stdout: None,
+            stderr: None,
+        }
+    }
+}
+
+impl Drop for ExecFolder {
+    fn drop(&mut self) {
+        let _ = remove_dir(&self.0);
+    }
+}
+
+// === impl Terminal ===
+
+impl Terminal {
+    #[allow(unsafe_code)]
+    fn new(terminal: OwnedFd) -> io::Result<Self> {
+        rustix::io::ioctl_fionbio(&terminal, true)?;
+        // SAFETY: an OwnedFd stays open and the same until it is dropped, which happens only after deregistration.
+        Ok(Self(unsafe { AsyncFd::register(terminal) }?))
+    }
+
+    /// Changes the size, in characters.
+    pub(crate) fn resize(&self, width: u16, height: u16) -> io::Result<()> {
+        let size = Winsize {
+            ws_row: height,
+            ws_col: width,
+            ws_xpixel: 0,
+            ws_ypixel: 0,
+        };
+        Ok(tcsetwinsize(self.0.as_fd(), size)?)
+    }
+}
+
+impl AsyncRead for TerminalStream {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        loop {
+            let mut ready = std::task::ready!(self.0.0.poll_read_ready(context))?;
+            match ready
+                .try_io(|terminal| Ok(rustix::io::read(terminal, buffer.initialize_unfilled())?))
+            {
+                Ok(Ok(count)) => {
+                    buffer.advance(count);
+                    return Poll::Ready(Ok(()));
+                }
+                // The last user of the terminal is gone.
+                Ok(Err(error))
+                    if error.raw_os_error() == Some(rustix::io::Errno::IO.raw_os_error()) =>
+                {
+                    return Poll::Ready(Ok(()));
+                }
+                Ok(Err(error)) => return Poll::Ready(Err(error)),
+                Err(_would_block) => {}
+            }
+        }
+    }
+}
+
+impl AsyncWrite for TerminalStream {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        loop {
+            let mut ready = std::task::ready!(self.0.0.poll_write_ready(context))?;
+            if let Ok(outcome) = ready.try_io(|terminal| Ok(rustix::io::write(terminal, bytes)?)) {
+                return Poll::Ready(outcome);
+            }
+        }
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+}
