@@ -13,6 +13,7 @@
 //!
 //! Engines: [`memory`] (nothing on disk, for tests) and [`embedded`] (SQLite), which share `local`, and [`etcd`].
 
+pub mod embedded;
 mod local;
 pub mod memory;
 #[cfg(feature = "testing")]

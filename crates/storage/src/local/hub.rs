@@ -94,8 +94,12 @@ impl Hub {
             }
             true
         });
+        let now = events.last().map(|event| event.at);
         for event in events {
             inner.history.push(event);
+        }
+        if let Some(now) = now {
+            inner.history.trim(now);
         }
         *self.snapshot.write() = Arc::new(snapshot);
     }

@@ -208,7 +208,13 @@ impl<J: Journal> Writer<J> {
                 expires_at: deadlines.get(&*event.key).copied().unwrap_or(0),
             })
             .collect();
-        let commit = Commit { records: &records, live: &plan.live, hub: &self.shared.hub, expiry: &self.expiry };
+        let commit = Commit {
+            records: &records,
+            events: &plan.events,
+            live: &plan.live,
+            hub: &self.shared.hub,
+            expiry: &self.expiry,
+        };
         let done = self.journal.commit(&commit);
         let before = std::mem::replace(&mut *self.shared.failure.lock(), done.as_ref().err().cloned());
         // Said once, however often clients and timers try.
