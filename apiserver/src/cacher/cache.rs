@@ -259,6 +259,8 @@ impl WatchCache {
         let mut wakers = Vec::new();
         {
             let mut inner = self.inner.lock();
+            // First for readers: whoever hears of a change must be able to read it.
+            *self.snapshot.write() = Arc::new(snapshot);
             for change in &changes {
                 inner.dispatcher.dispatch(change, &mut wakers);
             }
@@ -269,7 +271,6 @@ impl WatchCache {
                 inner.ring.push(change);
             }
             inner.ring.tick(std::time::Instant::now(), revision);
-            *self.snapshot.write() = Arc::new(snapshot);
         }
         self.reached.send_replace(revision);
         for waker in wakers {

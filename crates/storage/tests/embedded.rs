@@ -146,7 +146,7 @@ async fn the_log_is_cleaned_and_nothing_needed_is_lost() {
 async fn deleting_everything_leaves_a_small_log() {
     let folder = TempDir::new().unwrap();
     let storage = embedded::open(&tight(folder.path())).unwrap();
-    for round in 0..10 {
+    for round in 0..100 {
         let names: Vec<String> = (0..60).map(|i| format!("/registry/pods/a/{i:02}")).collect();
         let entries = futures::future::join_all(names.iter().map(|name| create(&storage, name, "1"))).await;
         let deletes = entries.iter().map(|entry| storage.delete(&entry.key, entry.revision));
@@ -154,7 +154,8 @@ async fn deleting_everything_leaves_a_small_log() {
             deleted.unwrap();
         }
         let rows = rows(folder.path()).await;
-        assert!(rows <= 100 + 2 * 60 + 120, "{rows} rows after round {round}");
+        // Of 12 000 in all; batches that come together are cleaned up after a few rounds late.
+        assert!(rows <= 1_000, "{rows} rows after round {round}");
     }
     let revision = storage.current_revision().await.unwrap();
     drop(storage);

@@ -1,5 +1,8 @@
 //! Appending batches to the log, and cleaning its head while doing so.
 
+use std::collections::HashSet;
+use std::sync::Arc;
+
 use rusqlite::{Connection, Statement, params};
 
 use super::checkpoint::Checkpoints;
@@ -32,6 +35,8 @@ pub(super) struct SqliteJournal {
 #[derive(Default)]
 struct Step {
     appended: Vec<RowRef>,
+    /// Keys of appended stale rows.
+    stale: HashSet<Arc<str>>,
     cleaned: usize,
     compacted: Option<Revision>,
     bytes: usize,
@@ -61,7 +66,7 @@ impl SqliteJournal {
         connection.prepare_cached("BEGIN IMMEDIATE")?.execute([])?;
         let mut insert = connection.prepare_cached(INSERT)?;
         for record in commit.records {
-            self.append(&mut insert, &mut step, record)?;
+            self.append(&mut insert, &mut step, record, false)?;
         }
         let floor = commit.hub.with_history(|history| history.floor());
         if self.log.rows.len() + step.appended.len() > 2 * commit.live.len() + self.slack_rows {
@@ -83,17 +88,27 @@ impl SqliteJournal {
         Ok(step)
     }
 
-    fn append(&mut self, insert: &mut Statement<'_>, step: &mut Step, record: &Record<'_>) -> rusqlite::Result<()> {
+    fn append(
+        &mut self,
+        insert: &mut Statement<'_>,
+        step: &mut Step,
+        record: &Record<'_>,
+        stale: bool,
+    ) -> rusqlite::Result<()> {
         let position = self.log.head + (self.log.rows.len() + step.appended.len()) as i64;
         row::encode(&mut self.value, record.revision, record.key, record.object, record.expires_at);
         let op = if record.object.is_some() { row::PUT } else { row::DELETE };
         insert.execute(params![position, record.revision as i64, op, &**record.key, &self.value[..]])?;
         step.bytes += self.value.len() + record.key.len();
-        step.appended.push(RowRef { key: record.key.clone(), revision: record.revision });
+        step.appended.push(RowRef::new(record.key.clone(), record.revision, record.object.is_none(), stale));
         Ok(())
     }
 
-    /// Takes rows from the head of the log: those that are still needed are appended again.
+    /// Takes rows from the head of the log. Those that are still needed are appended again: live ones, and those that a
+    /// change in the window of past changes superseded.
+    ///
+    /// The latter end up behind the rows that superseded them. A deletion among those must not go before they do, or
+    /// the key would come back to life with the next restart: it moves along.
     fn clean(
         &mut self,
         insert: &mut Statement<'_>,
@@ -103,13 +118,21 @@ impl SqliteJournal {
     ) -> rusqlite::Result<()> {
         let most = (CLEANED_PER_ROW * commit.records.len()).min(self.log.rows.len());
         while step.cleaned < most {
-            let RowRef { key, revision } = self.log.rows[step.cleaned].clone();
+            let row = self.log.rows[step.cleaned].clone();
+            let (key, revision) = (&row.key, row.revision());
             if revision > floor {
                 break;
             }
-            if let Some((object, expires_at)) = commit.needed(&key, revision) {
-                let record = Record { revision, key: &key, object: Some(&object), expires_at };
-                self.append(insert, step, &record)?;
+            if let Some((object, expires_at)) = commit.needed(key, revision) {
+                let live = commit.live.get(key).is_some_and(|entry| entry.revision == revision);
+                let record = Record { revision, key, object: Some(&object), expires_at };
+                self.append(insert, step, &record, !live)?;
+                if !live {
+                    step.stale.insert(key.clone());
+                }
+            } else if row.is_deletion() && (self.log.stale.contains_key(key) || step.stale.contains(key)) {
+                let record = Record { revision, key, object: None, expires_at: 0 };
+                self.append(insert, step, &record, false)?;
             }
             step.cleaned += 1;
         }
@@ -138,9 +161,8 @@ impl Journal for SqliteJournal {
         self.connection = Some(connection);
         match done {
             Ok(step) => {
-                self.log.rows.drain(..step.cleaned);
-                self.log.head += step.cleaned as i64;
-                self.log.rows.extend(step.appended);
+                self.log.drop_head(step.cleaned);
+                step.appended.into_iter().for_each(|row| self.log.push(row));
                 self.log.compacted = step.compacted.unwrap_or(self.log.compacted);
                 if let Some(checkpoints) = &self.checkpoints {
                     checkpoints.wrote(step.bytes);

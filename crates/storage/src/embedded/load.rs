@@ -1,6 +1,6 @@
 //! Reading the log back into memory, and not trusting it.
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
@@ -19,11 +19,38 @@ use crate::{Entry, HistoryLimits, Revision, StorageError, StoredObject};
 /// The log reads through a map of the file while loading: half the time of reading page by page.
 const LOAD_MMAP_BYTES: i64 = 64 << 30;
 
+/// A row of the log as the journal remembers it: enough to know whether it is still needed. One per row, so it is
+/// small.
 #[derive(Clone)]
-/// A row of the log as the journal remembers it: enough to know whether it is still needed.
 pub(super) struct RowRef {
     pub(super) key: Arc<str>,
-    pub(super) revision: Revision,
+    /// The revision, and two flags in the lowest bits.
+    bits: u64,
+}
+
+const DELETION: u64 = 1;
+const STALE: u64 = 2;
+const FLAG_BITS: u32 = 2;
+
+impl RowRef {
+    pub(super) fn new(key: Arc<str>, revision: Revision, deletion: bool, stale: bool) -> Self {
+        let flags = if deletion { DELETION } else { 0 } | if stale { STALE } else { 0 };
+        Self { key, bits: revision << FLAG_BITS | flags }
+    }
+
+    pub(super) fn revision(&self) -> Revision {
+        self.bits >> FLAG_BITS
+    }
+
+    pub(super) fn is_deletion(&self) -> bool {
+        self.bits & DELETION != 0
+    }
+
+    /// Whether this is a value, and a row of the same key with a higher revision stands *before* it: cleaning moved it
+    /// behind the one that superseded it.
+    pub(super) fn is_stale(&self) -> bool {
+        self.bits & STALE != 0
+    }
 }
 
 /// What the journal has to know of the log.
@@ -33,6 +60,43 @@ pub(super) struct Log {
     pub(super) head: i64,
     /// All changes after this revision are in the log.
     pub(super) compacted: Revision,
+    /// How many stale rows a key has, for keys that have any.
+    pub(super) stale: HashMap<Arc<str>, usize>,
+}
+
+impl Log {
+    fn new(rows: &[Row], head: i64, compacted: Revision) -> Self {
+        let mut log = Self { rows: VecDeque::with_capacity(rows.len()), head, compacted, stale: HashMap::new() };
+        let mut highest: HashMap<&str, Revision> = HashMap::with_capacity(rows.len());
+        for row in rows {
+            let highest = highest.entry(&row.key).or_default();
+            let deletion = row.object.is_none();
+            let stale = row.revision < *highest && !deletion;
+            *highest = row.revision.max(*highest);
+            log.push(RowRef::new(row.key.clone(), row.revision, deletion, stale));
+        }
+        log
+    }
+
+    pub(super) fn push(&mut self, row: RowRef) {
+        if row.is_stale() {
+            *self.stale.entry(row.key.clone()).or_default() += 1;
+        }
+        self.rows.push_back(row);
+    }
+
+    /// Forgets rows at the head.
+    pub(super) fn drop_head(&mut self, rows: usize) {
+        for row in self.rows.drain(..rows).filter(RowRef::is_stale) {
+            if let Some(left) = self.stale.get_mut(&row.key) {
+                *left -= 1;
+                if *left == 0 {
+                    self.stale.remove(&row.key);
+                }
+            }
+        }
+        self.head += rows as i64;
+    }
 }
 
 struct Row {
@@ -64,9 +128,9 @@ pub(super) fn load(
     let rows = read_rows(connection, database, head)?;
     connection.pragma_update_and_check(None, "mmap_size", 0, |_| Ok(())).map_err(sqlite)?;
 
-    let refs = rows.iter().map(|row| RowRef { key: row.key.clone(), revision: row.revision }).collect();
+    let log = Log::new(&rows, head, compacted);
     let initial = replay(rows, compacted, limits).map_err(|what| damaged(database, what))?;
-    Ok((initial, Log { rows: refs, head, compacted }))
+    Ok((initial, log))
 }
 
 fn read_rows(connection: &Connection, database: &Path, head: i64) -> Result<Vec<Row>, StorageError> {

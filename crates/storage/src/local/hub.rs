@@ -82,6 +82,8 @@ impl Hub {
     pub(crate) fn publish(&self, snapshot: Snapshot, events: Vec<Arc<Event>>) {
         let mut inner = self.inner.lock();
         let inner = &mut *inner;
+        // First for readers: whoever hears of a change must be able to read it.
+        *self.snapshot.write() = Arc::new(snapshot);
         inner.watchers.retain_mut(|watcher| {
             for event in &events {
                 if event.key.starts_with(&*watcher.prefix) {
@@ -101,10 +103,9 @@ impl Hub {
         if let Some(now) = now {
             inner.history.trim(now);
         }
-        *self.snapshot.write() = Arc::new(snapshot);
     }
 
-    /// Tells watchers that nothing happened for them since. Returns whether there are any to tell later.
+    /// Tells watchers that nothing happened for them since.
     pub(crate) fn send_progress(&self) {
         let mut inner = self.inner.lock();
         let revision = self.snapshot().revision;
