@@ -115,14 +115,13 @@ impl Attempt<'_> {
         reconcile(&mut managed, schema);
         let reset = self.manager.reset_fields();
         let set = fields_of(schema, self.applied).map_err(internal)?.recursive_difference(&reset);
-        let mut merged = merge(schema, self.live, self.applied).map_err(internal)?;
-        drop_nulls(schema, &mut merged);
+        let merged = merge(schema, self.live, self.applied).map_err(internal)?;
 
         let mut own = Entry::new(self.manager, Operation::Apply, set);
         let before = managed.position(&own).map(|i| managed.entries.remove(i));
         own.time = before.as_ref().and_then(|before| before.time.clone());
         let last = before.map(|before| before.set().clone()).unwrap_or_default();
-        let merged = self.prune(merged, &last, &own, &managed)?;
+        let mut merged = self.prune(merged, &last, &own, &managed)?;
 
         let comparison = compare(schema, self.live, &merged).map_err(internal)?.without(&reset);
         let changed = comparison.modified.union(&comparison.added);
@@ -139,6 +138,7 @@ impl Attempt<'_> {
             disown(entry, &changed, &comparison.removed);
         }
         managed.entries.retain(|entry| !entry.set().is_empty());
+        drop_nulls(schema, &mut merged);
         // An apply that changes no field leaves the time alone: it may be no write at all.
         if !same_but_managed_fields(self.live, &merged) {
             own.time = Some(self.manager.time.into());
@@ -172,7 +172,7 @@ impl Attempt<'_> {
     }
 }
 
-/// Removes nulls, with which a configuration claims a field without giving it a value.
+/// Removes nulls, with which a configuration claims a field and takes its value away. They count in comparisons.
 fn drop_nulls(schema: SchemaRef<'_>, value: &mut Value) {
     if matches!(schema.ty, Type::Any) {
         return;

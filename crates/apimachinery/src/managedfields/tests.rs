@@ -597,6 +597,12 @@ fn conflicts() {
             r#"{"spec":{"args":["a","b"]}}"#,
             r#"Apply failed with 1 conflict: conflict with "m" using v1: .spec.args"#,
         ),
+        // Null takes a value away, which is a change.
+        (
+            &[("create m", r#"{"spec":{"replicas":1}}"#)],
+            r#"{"spec":{"replicas":null}}"#,
+            r#"Apply failed with 1 conflict: conflict with "m" using v1: .spec.replicas"#,
+        ),
     ];
     for (writes, applied, message) in cases {
         let mut world = World::new();
