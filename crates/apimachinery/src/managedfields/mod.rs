@@ -21,6 +21,7 @@ pub mod fields_v1;
 mod last_applied;
 mod merge;
 mod path;
+pub mod scale;
 mod set;
 mod shape;
 #[cfg(test)]
