@@ -15,7 +15,7 @@ use tokio::time::timeout;
 use crate::files::{at, short_path, write_json};
 use crate::shim::PROGRAM;
 use crate::shim::protocol::{
-    LAUNCH_FILE, LOCK_FILE, Launch, MAX_MESSAGE, Request, Response, SOCKET_FILE, Started,
+    LAUNCH_FILE, LOCK_FILE, Launch, MAX_MESSAGE, Process, Request, Response, SOCKET_FILE, Started,
 };
 
 /// How long creating and starting a container may take.
@@ -23,8 +23,8 @@ const START_DEADLINE: Duration = Duration::from_secs(60);
 /// How long a shim may take to answer anything but a wait.
 const ANSWER_DEADLINE: Duration = Duration::from_secs(10);
 
-/// Starts the shim of a container and waits until the container runs; returns the id of its first process.
-pub(crate) async fn start(program: &Path, state: &Path, launch: &Launch) -> io::Result<i32> {
+/// Starts the shim of a container and waits until the container runs; returns its first process.
+pub(crate) async fn start(program: &Path, state: &Path, launch: &Launch) -> io::Result<Process> {
     write_json(&state.join(LAUNCH_FILE), launch)?;
     let mut shim = command(program)
         .arg("container")
@@ -49,7 +49,7 @@ pub(crate) async fn start(program: &Path, state: &Path, launch: &Launch) -> io::
         ));
     }
     match serde_json::from_slice(&line) {
-        Ok(Started::Pid(pid)) => Ok(pid),
+        Ok(Started::Running(process)) => Ok(process),
         Ok(Started::Error(error)) => {
             // Its cleanup is over when it is gone.
             let _ = timeout(ANSWER_DEADLINE, &mut reaper).await;

@@ -211,10 +211,10 @@ impl Engine {
             stdin_once: config.stdin_once,
         };
         match shim_client::start(&self.shim_program, &state, &launch).await {
-            Ok(pid) => {
+            Ok(process) => {
                 let change = |record: &mut ContainerRecord| {
-                    record.started_at = now();
-                    record.pid = pid;
+                    record.started_at = process.started_at;
+                    record.pid = process.pid;
                 };
                 container
                     .update(change)

@@ -7,7 +7,7 @@ use std::process::Stdio;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use bytes::BytesMut;
+use parking_lot::Mutex;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 use rustix::termios::{Winsize, tcsetwinsize};
 use std::os::fd::{AsFd, OwnedFd};
@@ -26,6 +26,7 @@ use crate::shim_client;
 
 /// Most output of one ExecSync per stream, in bytes; more is dropped (upstream: containerd `container_execsync.go`).
 const MAX_SYNC_OUTPUT: usize = 16 * 1024 * 1024;
+const CHUNK: usize = 16 * 1024;
 /// How long output may go on after the command of an ExecSync has ended: something in the background holds it open.
 const DRAIN_DEADLINE: Duration = Duration::from_secs(2);
 
@@ -51,6 +52,12 @@ pub(crate) struct Finished {
     pub(crate) stdout: Vec<u8>,
     pub(crate) stderr: Vec<u8>,
     pub(crate) code: i32,
+}
+
+/// Output that is being collected in the background.
+struct Collected {
+    bytes: Arc<Mutex<Vec<u8>>>,
+    task: tokio::task::JoinHandle<()>,
 }
 
 /// The runtime's end of a terminal.
@@ -173,8 +180,8 @@ impl Engine {
         else {
             return Err(Status::internal("an exec without a terminal has one"));
         };
-        let stdout = tokio::spawn(collect(stdout));
-        let stderr = tokio::spawn(collect(stderr));
+        let stdout = Collected::start(stdout);
+        let stderr = Collected::start(stderr);
         let code = if limit.is_zero() {
             exec.wait().await
         } else {
@@ -190,14 +197,7 @@ impl Engine {
         let code = code.map_err(|reason| {
             Status::unknown(format!("failed to exec in the container: {reason}"))
         })?;
-        let drained = |task: tokio::task::JoinHandle<Vec<u8>>| async move {
-            timeout(DRAIN_DEADLINE, task)
-                .await
-                .ok()
-                .and_then(Result::ok)
-                .unwrap_or_default()
-        };
-        let (stdout, stderr) = tokio::join!(drained(stdout), drained(stderr));
+        let (stdout, stderr) = tokio::join!(stdout.finish(), stderr.finish());
         Ok(Finished {
             stdout,
             stderr,
@@ -206,19 +206,32 @@ impl Engine {
     }
 }
 
-async fn collect(stream: Option<impl AsyncRead + Unpin>) -> Vec<u8> {
-    let Some(mut stream) = stream else {
-        return Vec::new();
-    };
-    let mut all = BytesMut::new();
-    // A command whose output exceeds the limit goes on; the rest is read and dropped.
-    while let Ok(count) = stream.read_buf(&mut all).await {
-        if count == 0 {
-            break;
-        }
-        all.truncate(MAX_SYNC_OUTPUT);
+// === impl Collected ===
+
+impl Collected {
+    fn start(stream: Option<impl AsyncRead + Send + Unpin + 'static>) -> Self {
+        let bytes = Arc::new(Mutex::new(Vec::new()));
+        let collecting = Arc::clone(&bytes);
+        let task = tokio::spawn(async move {
+            let Some(mut stream) = stream else { return };
+            let mut chunk = vec![0; CHUNK];
+            while let Ok(count @ 1..) = stream.read(&mut chunk).await {
+                let mut bytes = collecting.lock();
+                // A command that prints more goes on; the rest is dropped.
+                let room = MAX_SYNC_OUTPUT - bytes.len();
+                bytes.extend_from_slice(&chunk[..count.min(room)]);
+            }
+        });
+        Self { bytes, task }
     }
-    all.to_vec()
+
+    /// What was printed until the end of the stream, or until [`DRAIN_DEADLINE`] from now.
+    async fn finish(mut self) -> Vec<u8> {
+        if timeout(DRAIN_DEADLINE, &mut self.task).await.is_err() {
+            self.task.abort();
+        }
+        std::mem::take(&mut *self.bytes.lock())
+    }
 }
 
 // === impl Exec ===
@@ -230,6 +243,7 @@ impl Exec {
         let code = status.code().unwrap_or(255);
         if code == i32::from(EXEC_FAILED)
             && let Ok(reason) = std::fs::read_to_string(self.folder.0.join("error"))
+            && !reason.is_empty()
         {
             return Err(reason);
         }

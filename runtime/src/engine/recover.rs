@@ -3,14 +3,19 @@
 use std::collections::BTreeSet;
 use std::io;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use super::{Engine, blocking, now};
 use crate::container::{Container, Ended, UNKNOWN_CODE};
 use crate::files::{entries, read_json, remove_dir};
-use crate::mounts::unmount_all;
+use crate::mounts::{mounts_below, unmount_all};
 use crate::sandbox::{self, Sandbox};
-use crate::shim::protocol::Exit;
+use crate::shim::protocol::{Exit, Process, STARTED_FILE};
 use crate::shim_client;
+
+/// How long a shim may take to finish a start that this runtime did not see the end of.
+const ADOPT_DEADLINE: Duration = Duration::from_secs(30);
+const ADOPT_PAUSE: Duration = Duration::from_millis(20);
 
 impl Engine {
     pub(super) async fn recover(self: &Arc<Self>) -> io::Result<()> {
@@ -59,33 +64,66 @@ impl Engine {
             };
             let container = Arc::new(container);
             self.containers.lock().insert(id, Arc::clone(&container));
-            let alive = !rebooted && shim_client::alive(&container.state_dir());
-            let started = container.record().started_at != 0;
-            if container.record().ended.is_some() || (!started && !alive && !rebooted) {
-                continue;
-            }
-            match read_json::<Exit>(&container.exit_file()) {
-                // The shim may still be telling others, but the end is known.
-                Ok(exit) => self.conclude(&container, exit.into()).await,
-                Err(_) if alive => {
-                    if !started {
-                        // Killed between the start and its record. The shim knows the process.
-                        container.update(|record| record.started_at = now())?;
-                    }
-                    self.watch(&container);
-                }
-                Err(_) => {
-                    let ended = Ended {
-                        code: UNKNOWN_CODE,
-                        at: now(),
-                        reason: "Unknown".to_owned(),
-                        message: "the container was lost with a restart of the node".to_owned(),
-                    };
-                    self.conclude(&container, ended).await;
-                }
-            }
+            self.recover_container(&container, rebooted).await?;
         }
         Ok(())
+    }
+
+    async fn recover_container(
+        self: &Arc<Self>,
+        container: &Arc<Container>,
+        rebooted: bool,
+    ) -> io::Result<()> {
+        if container.record().ended.is_some() {
+            return Ok(());
+        }
+        let state = container.state_dir();
+        if !rebooted && shim_client::alive(&state) {
+            if container.record().started_at == 0 {
+                self.adopt(container).await?;
+            }
+            // Also right if the end is written down already: the watcher reads it.
+            self.watch(container);
+            return Ok(());
+        }
+        if let Ok(exit) = read_json::<Exit>(&container.exit_file()) {
+            if container.record().started_at == 0 {
+                self.adopt(container).await?;
+            }
+            self.conclude(container, exit.into()).await;
+            return Ok(());
+        }
+        if container.record().started_at == 0 && !mounts_below(&state)?.is_empty() {
+            // Created and never started; it still can be.
+            return Ok(());
+        }
+        let ended = Ended {
+            code: UNKNOWN_CODE,
+            at: now(),
+            reason: "Unknown".to_owned(),
+            message: "the container was lost with a restart of the node".to_owned(),
+        };
+        self.conclude(container, ended).await;
+        Ok(())
+    }
+
+    /// Learns of a container that was started while this runtime was killed, before it wrote that down.
+    async fn adopt(&self, container: &Container) -> io::Result<()> {
+        let started = container.state_dir().join(STARTED_FILE);
+        let deadline = Instant::now() + ADOPT_DEADLINE;
+        // The shim may be right in the middle of the start.
+        let process: Process = loop {
+            match read_json(&started) {
+                Ok(process) => break process,
+                Err(error) if Instant::now() > deadline => return Err(error),
+                Err(_) if !shim_client::alive(&container.state_dir()) => return Ok(()),
+                Err(_) => tokio::time::sleep(ADOPT_PAUSE).await,
+            }
+        };
+        container.update(|record| {
+            record.started_at = process.started_at;
+            record.pid = process.pid;
+        })
     }
 
     /// Removes state of pods and containers that no record mentions: what a crash left half made.

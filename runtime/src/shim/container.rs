@@ -14,16 +14,18 @@ use rustix::process::{Pid, Signal};
 use super::console::accept_terminal;
 use super::launch::{ContainerEnds, launch};
 use super::log::Log;
-use super::protocol::{CONSOLE_FILE, LAUNCH_FILE, LOCK_FILE, Launch, SOCKET_FILE, Started};
+use super::protocol::{
+    CONSOLE_FILE, LAUNCH_FILE, LOCK_FILE, Launch, Process, SOCKET_FILE, STARTED_FILE, Started,
+};
 use super::serve::{Serving, Streams};
 use crate::cgroup::Hierarchies;
-use crate::files::{read_json, remove_dir, short_path};
+use crate::files::{read_json, remove_dir, short_path, write_json};
 
 /// Runs the shim of the container whose state folder is `state`.
 pub(super) fn run(state: &Path) -> ExitCode {
     match prepare(state) {
-        Ok(serving) => {
-            report(&Started::Pid(serving.pid()));
+        Ok((serving, process)) => {
+            report(&Started::Running(process));
             serving.run();
             ExitCode::SUCCESS
         }
@@ -44,7 +46,7 @@ fn report(outcome: &Started) {
     }
 }
 
-fn prepare(state: &Path) -> io::Result<Serving> {
+fn prepare(state: &Path) -> io::Result<(Serving, Process)> {
     let launch_spec: Launch = read_json(&state.join(LAUNCH_FILE))?;
     become_independent()?;
     let lock = File::create(state.join(LOCK_FILE))?;
@@ -67,8 +69,8 @@ fn prepare(state: &Path) -> io::Result<Serving> {
     } else {
         pipes(&launch_spec)?
     };
-    let pid = match start(&launch_spec, state, ends) {
-        Ok(pid) => pid,
+    let process = match start(&launch_spec, state, ends) {
+        Ok(process) => process,
         Err(error) => {
             clean_up_failed(&launch_spec);
             return Err(error);
@@ -80,14 +82,16 @@ fn prepare(state: &Path) -> io::Result<Serving> {
         rustix::io::ioctl_fionbio(&terminal, true)?;
         streams = Streams::terminal(terminal)?;
     }
-    Serving::new(launch_spec, lock, listener, log, streams, pid)
+    write_json(&state.join(STARTED_FILE), &process)?;
+    let pid = Pid::from_raw(process.pid)
+        .ok_or_else(|| io::Error::other("the container has no process"))?;
+    let serving = Serving::new(launch_spec, lock, listener, log, streams, pid)?;
+    Ok((serving, process))
 }
 
-fn start(spec: &Launch, state: &Path, ends: ContainerEnds) -> io::Result<Pid> {
+fn start(spec: &Launch, state: &Path, ends: ContainerEnds) -> io::Result<Process> {
     match launch(spec, state, ends)? {
-        Started::Pid(pid) => {
-            Pid::from_raw(pid).ok_or_else(|| io::Error::other("the container has no process"))
-        }
+        Started::Running(process) => Ok(process),
         Started::Error(error) => Err(io::Error::other(error)),
     }
 }

@@ -32,10 +32,14 @@ pub(super) fn run(path: &Path) -> ExitCode {
         Ok(request) => request,
         Err(_) => return ExitCode::from(EXEC_FAILED),
     };
+    // Opened now: later this process sees the container's files.
+    let Ok(mut error_file) = File::create(&request.error_file) else {
+        return ExitCode::from(EXEC_FAILED);
+    };
     match execute(&request) {
         Ok(code) => ExitCode::from(code),
         Err(error) => {
-            let _ = std::fs::write(&request.error_file, error.to_string());
+            let _ = error_file.write_all(error.to_string().as_bytes());
             ExitCode::from(EXEC_FAILED)
         }
     }

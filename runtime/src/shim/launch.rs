@@ -15,7 +15,7 @@ use rustix::process::{WaitOptions, waitpid};
 
 use super::executor::ContainerExecutor;
 use super::process::{Forked, fork};
-use super::protocol::{CONSOLE_FILE, Launch, Started, TRACE_FILE};
+use super::protocol::{CONSOLE_FILE, Launch, Process, Started, TRACE_FILE};
 use super::trace;
 
 /// The container's ends of its streams.
@@ -33,7 +33,7 @@ pub(super) fn launch(launch: &Launch, state: &Path, ends: ContainerEnds) -> io::
             drop(read);
             trace::install(&state.join(TRACE_FILE));
             let outcome = match build(launch, state, ends) {
-                Ok(pid) => Started::Pid(pid),
+                Ok(process) => Started::Running(process),
                 Err(error) => Started::Error(explain(&error, &state.join(TRACE_FILE))),
             };
             let text = serde_json::to_vec(&outcome).unwrap_or_default();
@@ -52,7 +52,7 @@ pub(super) fn launch(launch: &Launch, state: &Path, ends: ContainerEnds) -> io::
     }
 }
 
-fn build(launch: &Launch, state: &Path, ends: ContainerEnds) -> anyhow::Result<i32> {
+fn build(launch: &Launch, state: &Path, ends: ContainerEnds) -> anyhow::Result<Process> {
     let mut builder = ContainerBuilder::new(launch.id.clone(), SyscallType::default())
         .with_root_path(&launch.oci_root)?
         .with_executor(ContainerExecutor)
@@ -75,11 +75,14 @@ fn build(launch: &Launch, state: &Path, ends: ContainerEnds) -> anyhow::Result<i
         .with_detach(true)
         .as_sibling(true)
         .build()?;
+    // Taken before the program runs: it may have ended by the time anything after this is reached.
+    let started_at = super::serve::now();
     container.start()?;
-    container
+    let pid = container
         .pid()
-        .map(|pid| pid.as_raw())
-        .ok_or_else(|| anyhow::anyhow!("the container has no process"))
+        .ok_or_else(|| anyhow::anyhow!("the container has no process"))?
+        .as_raw();
+    Ok(Process { pid, started_at })
 }
 
 /// libcontainer moves the descriptors to 0, 1 and 2 one after the other, so none may be one of these already.

@@ -21,6 +21,7 @@ pub(crate) const CHANNEL_STDERR: u8 = 2;
 pub(crate) const LAUNCH_FILE: &str = "launch.json";
 pub(crate) const SOCKET_FILE: &str = "shim.sock";
 pub(crate) const LOCK_FILE: &str = "shim.lock";
+pub(crate) const STARTED_FILE: &str = "started.json";
 pub(crate) const CONSOLE_FILE: &str = "console.sock";
 /// Errors that libcontainer reports by tracing only.
 pub(crate) const TRACE_FILE: &str = "create.log";
@@ -47,8 +48,16 @@ pub(crate) struct Launch {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Started {
-    Pid(i32),
+    Running(Process),
     Error(String),
+}
+
+/// The container's first process. Also kept in [`STARTED_FILE`], for a runtime that was killed before it heard.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Process {
+    pub(crate) pid: i32,
+    /// Nanoseconds since the epoch.
+    pub(crate) started_at: i64,
 }
 
 /// How a container ended.

@@ -144,10 +144,6 @@ impl Serving {
         })
     }
 
-    pub(super) fn pid(&self) -> i32 {
-        self.pid.as_raw_nonzero().get()
-    }
-
     /// Serves until the container has ended and its exit is written down.
     pub(super) fn run(mut self) {
         // The container may have ended before the signal was watched.
@@ -476,6 +472,6 @@ impl Serving {
     }
 }
 
-fn now() -> i64 {
+pub(super) fn now() -> i64 {
     i64::try_from(jiff::Timestamp::now().as_nanosecond()).unwrap_or(i64::MAX)
 }

@@ -10,10 +10,10 @@ use sha2::{Digest, Sha256};
 
 /// Where Debian's busybox-static puts its program.
 const BUSYBOX: &str = "/bin/busybox";
-const APPLETS: [&str; 30] = [
+const APPLETS: [&str; 31] = [
     "sh", "ls", "cat", "echo", "sleep", "id", "env", "ps", "mkdir", "mknod", "mount", "unshare",
     "nc", "wget", "dd", "head", "kill", "hostname", "tty", "stty", "touch", "rm", "true", "false",
-    "seq", "ping", "ip", "df", "wc", "sysctl",
+    "seq", "ping", "ip", "tr", "df", "wc", "sysctl",
 ];
 
 /// Files of a layer: content, or `None` for a folder, and the mode.

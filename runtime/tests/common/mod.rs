@@ -144,6 +144,10 @@ impl Node {
         self.folder.path().join(name)
     }
 
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
     pub fn netns(&self) -> PathBuf {
         self.path("netns")
     }
