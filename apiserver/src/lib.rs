@@ -6,5 +6,6 @@ pub mod admission;
 pub mod authentication;
 pub mod authorization;
 pub mod cacher;
+pub mod objects;
 pub mod pki;
 pub mod printers;
