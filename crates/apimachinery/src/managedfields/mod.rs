@@ -9,6 +9,10 @@
 //! `create` is the fast way for an object that is new. Follows `sigs.k8s.io/structured-merge-diff` and
 //! `k8s.io/apimachinery/pkg/util/managedfields`.
 //!
+//! Where a request calls these: [`on_create`] and [`update`] on the decoded and defaulted object, before mutating
+//! admission, whose changes nobody owns; [`apply`] in place of a patch, with defaulting after it; [`keep_times`] last,
+//! on what would be stored.
+//!
 //! Entries of another version of the kind are compared by the same paths; where versions differ in shape, such fields
 //! are simply not found.
 
