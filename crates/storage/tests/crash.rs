@@ -147,7 +147,7 @@ fn acked(ops: &[Op]) -> u64 {
 /// All single states are checked at every step of a short run, and random ones of a longer run.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn no_power_loss_loses_an_acknowledged_write() {
-    const RANDOM_STATES: usize = 200;
+    const RANDOM_STATES: usize = 60;
     let mut rng = StdRng::seed_from_u64(seed());
     let (ops, known) = record(1, 12).await;
     for end in 0..=ops.len() {
