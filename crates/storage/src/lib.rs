@@ -11,9 +11,11 @@
 //! 5. The engine writes the revision into the object (`metadata.resourceVersion`) while committing, so the bytes it
 //!    returns are the bytes that clients see.
 //!
-//! Engines: [`memory`] (nothing on disk, for tests) and [`embedded`] (SQLite), which share `local`, and [`etcd`].
+//! Engines: [`memory`] (nothing on disk, for tests), [`embedded`] (SQLite) and [`etcd`]. They share `local`: live data and
+//! recent history in memory, and the watchers.
 
 pub mod embedded;
+pub mod etcd;
 mod local;
 pub mod memory;
 #[cfg(feature = "testing")]
@@ -189,7 +191,8 @@ pub enum StorageError {
         /// Limit in bytes.
         limit: usize,
     },
-    /// The engine cannot take writes (disk full, read-only, etcd without quorum). Nothing was written.
+    /// The engine cannot take writes (disk full, read-only, etcd without quorum). Nothing was written, except that after
+    /// a lost answer of etcd it is not known.
     #[error("store unavailable: {0}")]
     Unavailable(String),
     /// The data is damaged or from a newer format; the text says what to do.

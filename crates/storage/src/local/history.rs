@@ -79,7 +79,7 @@ impl History {
     }
 
     pub(crate) fn push(&mut self, event: Arc<Event>) {
-        debug_assert!(self.events.back().is_none_or(|last| last.revision < event.revision), "revisions only grow");
+        debug_assert!(self.events.back().is_none_or(|last| last.revision <= event.revision), "revisions only grow");
         self.bytes += event.cost();
         if let Some(previous) = &event.previous {
             self.superseded.insert(previous.revision, event.clone());

@@ -1,8 +1,7 @@
 //! The published state and its watchers: what readers see. One lock orders publication against watch registration, so
 //! that a watch neither misses a change nor sees one twice.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
 use futures::StreamExt;
@@ -34,7 +33,8 @@ enum Message {
 struct Watcher {
     prefix: Arc<str>,
     queue: mpsc::Sender<Message>,
-    slow: Arc<AtomicBool>,
+    /// Why the watch ended, once its queue is closed.
+    end: Arc<OnceLock<StorageError>>,
     /// Revision of the last change put into the queue.
     changed: Revision,
     /// Revision of the last message put into the queue.
@@ -47,7 +47,7 @@ impl Watcher {
         match self.queue.try_send(message) {
             Ok(()) => true,
             Err(mpsc::error::TrySendError::Full(_)) => {
-                self.slow.store(true, Ordering::Release);
+                let _ = self.end.set(StorageError::Slow);
                 false
             }
             Err(mpsc::error::TrySendError::Closed(_)) => false,
@@ -59,6 +59,18 @@ struct Inner {
     history: History,
     watchers: Vec<Watcher>,
     closed: bool,
+}
+
+impl Inner {
+    fn end_watches(&mut self, why: &StorageError) {
+        for watcher in self.watchers.drain(..) {
+            let _ = watcher.end.set(why.clone());
+        }
+    }
+}
+
+fn closed() -> StorageError {
+    StorageError::Unavailable("the store is closed".into())
 }
 
 /// See the module.
@@ -127,7 +139,20 @@ impl Hub {
     pub(crate) fn close(&self) {
         let mut inner = self.inner.lock();
         inner.closed = true;
-        inner.watchers.clear();
+        inner.end_watches(&closed());
+    }
+
+    /// Replaces everything: how it came about is not known, so watches end.
+    pub(crate) fn reset(&self, snapshot: Snapshot, history: History) {
+        let mut inner = self.inner.lock();
+        inner.end_watches(&StorageError::Compacted { oldest: history.floor() });
+        inner.history = history;
+        *self.snapshot.write() = Arc::new(snapshot);
+    }
+
+    /// Whether there are past changes, which grow old.
+    pub(crate) fn remembers(&self) -> bool {
+        self.with_history(|history| history.next_trim().is_some())
     }
 
     pub(crate) fn head(&self, prefix: &str) -> Head {
@@ -179,7 +204,7 @@ impl Hub {
     pub(crate) fn watch(self: &Arc<Self>, prefix: &str, from: Revision) -> Result<WatchStream, StorageError> {
         let mut inner = self.inner.lock();
         if inner.closed {
-            return Err(StorageError::Unavailable("the store is closed".into()));
+            return Err(closed());
         }
         let current = self.snapshot().revision;
         if from > current {
@@ -192,17 +217,11 @@ impl Hub {
         let backlog: Vec<Arc<Event>> =
             inner.history.after(from).filter(|event| event.key.starts_with(prefix)).cloned().collect();
         let (sender, mut receiver) = mpsc::channel(WATCHER_QUEUE_EVENTS);
-        let slow = Arc::new(AtomicBool::new(false));
+        let end = Arc::new(OnceLock::new());
         let changed = backlog.last().map_or(from, |event| event.revision);
         // The reader learns at once that it has caught up.
         let _ = sender.try_send(Message::Progress(current));
-        inner.watchers.push(Watcher {
-            prefix: prefix.into(),
-            queue: sender,
-            slow: slow.clone(),
-            changed,
-            told: current,
-        });
+        inner.watchers.push(Watcher { prefix: prefix.into(), queue: sender, end: end.clone(), changed, told: current });
         drop(inner);
 
         let mut ended = false;
@@ -216,10 +235,7 @@ impl Hub {
                     Some(Message::Progress(revision)) => Ok(WatchEvent::Progress { revision }),
                     None => {
                         ended = true;
-                        Err(match slow.load(Ordering::Acquire) {
-                            true => StorageError::Slow,
-                            false => StorageError::Unavailable("the store is closed".into()),
-                        })
+                        Err(end.get().cloned().unwrap_or_else(closed))
                     }
                 })
             })
