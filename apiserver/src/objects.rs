@@ -142,7 +142,7 @@ impl<T> Extracts<T> {
 
 /// Errors that authorizers and admission plugins give, with upstream's texts.
 pub mod refusal {
-    use skiff_apimachinery::status::{Status, StatusDetails};
+    use skiff_apimachinery::status::{Status, StatusCause, StatusDetails};
 
     fn with(mut status: Status, group: &str, resource: &str, name: &str) -> Status {
         *status.details =
@@ -168,6 +168,31 @@ pub mod refusal {
     pub fn not_found(group: &str, resource: &str, name: &str) -> Status {
         let message = format!("{} {name:?} not found", qualified(group, resource));
         with(Status::new(404, "NotFound", message), group, resource, name)
+    }
+
+    /// 409 Conflict (`NewConflict`).
+    pub fn conflict(group: &str, resource: &str, name: &str, text: &str) -> Status {
+        let message = format!("Operation cannot be fulfilled on {} {name:?}: {text}", qualified(group, resource));
+        with(Status::new(409, "Conflict", message), group, resource, name)
+    }
+
+    /// A field's value that is not allowed (`field.Invalid`); `value` as Go prints it.
+    pub fn invalid_value(field: &str, value: &str, text: &str) -> StatusCause {
+        let message = format!("Invalid value: {value}: {text}");
+        StatusCause { reason: "FieldValueInvalid".into(), message, field: field.into() }
+    }
+
+    /// 422 Invalid (`NewInvalid`).
+    pub fn invalid(group: &str, kind: &str, name: &str, causes: Vec<StatusCause>) -> Status {
+        let errors = causes.iter().map(|cause| format!("{}: {}", cause.field, cause.message)).collect::<Vec<_>>();
+        let errors = match errors.as_slice() {
+            [one] => one.clone(),
+            several => format!("[{}]", several.join(", ")),
+        };
+        let message = format!("{} {name:?} is invalid: {errors}", qualified(group, kind));
+        let mut status = with(Status::new(422, "Invalid", message), group, kind, name);
+        status.details.causes = causes;
+        status
     }
 }
 
@@ -201,6 +226,11 @@ pub(crate) mod testing {
     //! A reader over objects that a test puts in.
 
     use std::collections::BTreeMap;
+    use std::time::Duration;
+
+    use skiff_storage::{
+        Draft, Entry, Head, ListOptions, ListPage, Revision, StorageError, StoredObject, WatchStream,
+    };
 
     use super::*;
 
@@ -227,9 +257,48 @@ pub(crate) mod testing {
             state.1 += 1;
         }
 
-        /// Everything, in a memory store as well.
+        /// Reads of these objects; cache and store are the same.
         pub(crate) fn objects(self: &Arc<Self>) -> Objects {
-            Objects::new(self.clone(), Arc::new(skiff_storage::memory::open(skiff_storage::HistoryLimits::default()).expect("a memory store")))
+            Objects::new(self.clone(), self.clone())
+        }
+    }
+
+    #[async_trait::async_trait]
+    impl Storage for FakeReader {
+        async fn get(&self, key: &str) -> Result<(Option<Entry>, Revision), StorageError> {
+            let state = self.0.lock();
+            let found = state.0.iter().find(|((g, r, ns, n), _)| storage_key(g, r, ns, n) == key);
+            let entry = found.map(|(_, json)| Entry {
+                key: key.into(),
+                revision: state.1,
+                object: StoredObject { json: json.clone(), rv_at: 0, rv_len: 0 },
+            });
+            Ok((entry, state.1))
+        }
+
+        async fn list(&self, _: &str, _: ListOptions) -> Result<ListPage, StorageError> {
+            unreachable!("objects are got one by one")
+        }
+        async fn create(&self, _: &str, _: Draft, _: Option<Duration>) -> Result<Entry, StorageError> {
+            unreachable!("objects are only read")
+        }
+        async fn update(&self, _: &str, _: Revision, _: Draft, _: Option<Duration>) -> Result<Entry, StorageError> {
+            unreachable!("objects are only read")
+        }
+        async fn delete(&self, _: &str, _: Revision) -> Result<(Entry, Revision), StorageError> {
+            unreachable!("objects are only read")
+        }
+        async fn watch(&self, _: &str, _: Revision) -> Result<WatchStream, StorageError> {
+            unreachable!("objects are got one by one")
+        }
+        async fn compact(&self, _: Revision) -> Result<(), StorageError> {
+            unreachable!("objects are only read")
+        }
+        async fn head(&self, _: &str) -> Result<Head, StorageError> {
+            unreachable!("objects are got one by one")
+        }
+        async fn healthy(&self) -> Result<(), StorageError> {
+            Ok(())
         }
     }
 
