@@ -60,12 +60,15 @@ pub enum Freshness {
     Latest,
 }
 
+/// All objects in key order. A clone is a snapshot and costs nothing.
+pub(super) type Objects = OrdMap<Arc<str>, Arc<CachedObject>>;
+
 /// What readers see: immutable, shared.
 #[derive(Clone)]
 pub(super) struct Snapshot {
     /// Everything up to here is in it. 0 before the first list.
     pub(super) revision: Revision,
-    pub(super) objects: OrdMap<Arc<str>, Arc<CachedObject>>,
+    pub(super) objects: Objects,
 }
 
 pub(super) struct Inner {

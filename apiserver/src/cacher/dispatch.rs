@@ -4,7 +4,7 @@
 //! selectable field, one namespace, or all. A change looks only into the buckets of its old and new object, so a
 //! thousand kubelets that each watch their own `spec.nodeName` cost one look-up per event.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::task::Waker;
 
@@ -18,14 +18,14 @@ use super::queue::{Queue, WatchEnd};
 pub(super) type WatcherId = u64;
 
 struct Watcher {
-    id: WatcherId,
     predicate: Resolved,
     queue: Arc<Queue>,
     /// It has had, or does not want, what happened up to here.
     after: Revision,
 }
 
-type Bucket = Vec<Watcher>;
+/// In the order of arrival; thousands may leave at once.
+type Bucket = BTreeMap<WatcherId, Watcher>;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Place {
@@ -54,7 +54,7 @@ impl Dispatcher {
             namespaced,
             next_id: 0,
             places: HashMap::new(),
-            all: Vec::new(),
+            all: Bucket::new(),
             namespaces: HashMap::new(),
             objects: HashMap::new(),
             fields: HashMap::new(),
@@ -65,7 +65,7 @@ impl Dispatcher {
         self.next_id += 1;
         let id = self.next_id;
         let place = place_of(&predicate, self.namespaced);
-        self.bucket(&place).push(Watcher { id, predicate, queue, after });
+        self.bucket(&place).insert(id, Watcher { predicate, queue, after });
         self.places.insert(id, place);
         id
     }
@@ -73,7 +73,7 @@ impl Dispatcher {
     pub(super) fn remove(&mut self, id: WatcherId) {
         let Some(place) = self.places.remove(&id) else { return };
         let bucket = self.bucket(&place);
-        bucket.retain(|watcher| watcher.id != id);
+        bucket.remove(&id);
         if bucket.is_empty() {
             self.drop_bucket(&place);
         }
@@ -109,7 +109,7 @@ impl Dispatcher {
         let named = self.objects.values().flat_map(HashMap::values);
         let by_field = self.fields.values().flat_map(HashMap::values);
         for bucket in named.chain(by_field).chain(self.namespaces.values()).chain([&self.all]) {
-            for watcher in bucket {
+            for watcher in bucket.values() {
                 watcher.queue.close(end);
             }
         }
@@ -169,7 +169,7 @@ fn place_of(predicate: &Resolved, namespaced: bool) -> Place {
 }
 
 fn offer(bucket: Option<&Bucket>, change: &Arc<Change>, wakers: &mut Vec<Waker>, cut_off: &mut Vec<WatcherId>) {
-    for watcher in bucket.into_iter().flatten() {
+    for (id, watcher) in bucket.into_iter().flatten() {
         if change.revision <= watcher.after {
             continue;
         }
@@ -178,7 +178,7 @@ fn offer(bucket: Option<&Bucket>, change: &Arc<Change>, wakers: &mut Vec<Waker>,
             Ok(waker) => wakers.extend(waker),
             Err(end) => {
                 watcher.queue.close(end);
-                cut_off.push(watcher.id);
+                cut_off.push(*id);
             }
         }
     }

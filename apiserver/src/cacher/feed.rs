@@ -9,7 +9,7 @@ use futures::StreamExt;
 use skiff_storage::{Entry, ListOptions, Revision, StorageError, WatchEvent};
 use tokio_util::sync::CancellationToken;
 
-use super::cache::{Snapshot, WatchCache};
+use super::cache::{Objects, Snapshot, WatchCache};
 use super::error::CacheError;
 use super::object::{CachedObject, Change};
 
@@ -131,18 +131,18 @@ impl WatchCache {
         let now = Instant::now();
         for event in batch {
             match event {
-                Ok(WatchEvent::Put { entry, .. }) if entry.revision > seen => {
+                Ok(WatchEvent::Put { entry, .. }) if is_new(&before, &objects, &entry.key, entry.revision) => {
                     seen = entry.revision;
                     let new = Arc::new(CachedObject::new(entry, self.config.prefix.len(), &self.config.fields));
                     let old = objects.insert(new.key().clone(), new.clone());
                     changes.push(Arc::new(Change::new(seen, old, Some(new), now)));
                 }
-                Ok(WatchEvent::Delete { previous, revision }) if revision > seen => {
+                Ok(WatchEvent::Delete { previous, revision }) if is_new(&before, &objects, &previous.key, revision) => {
                     seen = revision;
                     let Some(old) = objects.remove(&previous.key) else { continue };
                     changes.push(Arc::new(Change::new(revision, Some(old), None, now)));
                 }
-                // Seen before the watch was resumed, or adopted from the head.
+                // Seen before.
                 Ok(WatchEvent::Put { .. } | WatchEvent::Delete { .. }) => {}
                 Ok(WatchEvent::Progress { revision }) => quiet_until = revision,
                 Err(error) => {
@@ -204,4 +204,11 @@ impl WatchCache {
         }
         Ok(())
     }
+}
+
+/// Whether a change has not been applied. Several changes may share one revision, when somebody writes to etcd with
+/// transactions of their own.
+fn is_new(before: &Snapshot, objects: &Objects, key: &str, revision: Revision) -> bool {
+    revision > before.revision
+        || revision == before.revision && objects.get(key).is_none_or(|object| object.revision() < revision)
 }

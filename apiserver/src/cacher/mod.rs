@@ -37,7 +37,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-pub use self::cache::{Freshness, ResourceConfig, WatchCache};
+pub use self::cache::{FRESHNESS_WAIT, Freshness, ResourceConfig, WatchCache};
 pub use self::error::CacheError;
 pub use self::extract::{FieldSpec, Labels, SelectableFields};
 pub use self::list::{ListRequest, ListResult, ListRevision};

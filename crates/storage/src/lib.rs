@@ -135,7 +135,7 @@ pub enum WatchEvent {
         revision: Revision,
     },
     /// Nothing happened under the prefix up to this revision. Sent once the past has been replayed, and when the
-    /// engine knows more than it delivered, at least once a second while other keys change.
+    /// engine knows more than it delivered, about once a second while other keys change.
     Progress {
         /// Everything up to here has been delivered.
         revision: Revision,

@@ -165,6 +165,37 @@ async fn deleting_everything_leaves_a_small_log() {
 }
 
 #[tokio::test]
+async fn space_is_given_back() {
+    let folder = TempDir::new().unwrap();
+    let storage = embedded::open(&tight(folder.path())).unwrap();
+    let value = "v".repeat(200_000);
+    let big = (0..600).map(|i| (format!("/registry/pods/a/{i:03}"), &value));
+    let big = futures::future::join_all(big.map(|(key, value)| {
+        let storage = &storage;
+        async move { create(storage, &key, value).await }
+    }));
+    for entry in big.await {
+        storage.delete(&entry.key, entry.revision).await.unwrap();
+    }
+    let size = || std::fs::metadata(folder.path().join(DATABASE_FILE)).unwrap().len();
+    // Small writes, as a cluster always has; each gives a little back.
+    let mut lease = create(&storage, "/registry/leases/a", "1").await;
+    let mut most = size();
+    let wait = async {
+        for i in 0.. {
+            lease = update(&storage, &lease, &i.to_string()).await;
+            most = most.max(size());
+            if size() < most * 4 / 5 {
+                return;
+            }
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(60), wait).await.expect("the file did not shrink");
+    drop(storage);
+    assert_eq!(dump(&open(folder.path())).await.len(), 1);
+}
+
+#[tokio::test]
 async fn a_second_process_is_refused_with_the_pid_of_the_first() {
     let folder = TempDir::new().unwrap();
     let storage = open(folder.path());
@@ -316,6 +347,39 @@ async fn a_log_broken_before_its_end_is_refused_and_one_cut_at_its_end_is_not() 
         let left = dump(&open(put_back(&torn).path())).await;
         assert_eq!(left, all[..99], "{cut} bytes cut off");
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_backup_of_a_running_store_can_be_restored() {
+    let folder = TempDir::new().unwrap();
+    let storage = open(folder.path());
+    let entry = create(&storage, "/registry/pods/a/a", "1").await;
+    let backup = folder.path().join("backup.db");
+    let writes = async {
+        let mut entry = entry.clone();
+        for i in 0..200 {
+            entry = update(&storage, &entry, &i.to_string()).await;
+        }
+    };
+    let copy = {
+        let (folder, backup) = (folder.path().to_owned(), backup.clone());
+        tokio::task::spawn_blocking(move || embedded::backup(&folder, &backup))
+    };
+    let (_, copied) = tokio::join!(writes, copy);
+    copied.unwrap().unwrap();
+    assert!(embedded::backup(folder.path(), &backup).is_err(), "a backup is never overwritten");
+
+    let other = folder.path().join("other");
+    embedded::restore(&backup, &other).unwrap();
+    assert!(embedded::restore(&backup, &other).is_err(), "nor is a store");
+    let restored = open(&other);
+    let read = restored.get(&entry.key).await.unwrap().0.expect("the entry");
+    assert!(read.revision >= entry.revision);
+    assert_eq!(restored.current_revision().await.unwrap(), read.revision);
+    create(&restored, "/registry/pods/a/b", "1").await;
+
+    std::fs::write(&backup, b"not a backup").unwrap();
+    corrupt(embedded::restore(&backup, &folder.path().join("third")).err());
 }
 
 #[tokio::test]

@@ -16,6 +16,15 @@ use crate::{Revision, StorageError};
 /// Old rows looked at per new one, so that cleaning gains on writing but never holds it up.
 const CLEANED_PER_ROW: usize = 4;
 
+/// After so many commits it is looked at whether the file has pages to give back.
+const SHRINK_CHECK_COMMITS: u64 = 64;
+
+/// Free pages that the file may keep for the next writes (64 MiB), or as many as are in use.
+const KEPT_FREE_PAGES: i64 = 8192;
+
+/// Pages given back at a time (2 MiB).
+const SHRINK_PAGES: i64 = 256;
+
 const INSERT: &str = "INSERT INTO log(pos, rev, op, key, val) VALUES (?1, ?2, ?3, ?4, ?5)";
 
 /// See the module.
@@ -28,6 +37,7 @@ pub(super) struct SqliteJournal {
     /// Why no more writes are taken, if so.
     stopped: Option<StorageError>,
     value: Vec<u8>,
+    commits: u64,
     _lock: Lock,
 }
 
@@ -57,6 +67,7 @@ impl SqliteJournal {
             checkpoints: Some(checkpoints),
             stopped: None,
             value: Vec::new(),
+            commits: 0,
             _lock: lock,
         }
     }
@@ -83,6 +94,9 @@ impl SqliteJournal {
         }
         if commit.records.is_empty() {
             connection.prepare_cached("UPDATE meta SET v = v + 1 WHERE k = 'probe'")?.execute([])?;
+        }
+        if self.commits.is_multiple_of(SHRINK_CHECK_COMMITS) {
+            shrink(connection)?;
         }
         connection.prepare_cached("COMMIT")?.execute([])?;
         Ok(step)
@@ -140,6 +154,19 @@ impl SqliteJournal {
     }
 }
 
+/// Gives free pages back to the file system when there are many.
+fn shrink(connection: &Connection) -> rusqlite::Result<()> {
+    let number = |pragma: &str| connection.prepare_cached(pragma)?.query_row([], |row| row.get::<_, i64>(0));
+    let free = number("PRAGMA freelist_count")?;
+    if free <= KEPT_FREE_PAGES || free <= number("PRAGMA page_count")? - free {
+        return Ok(());
+    }
+    let mut statement = connection.prepare(&format!("PRAGMA incremental_vacuum({SHRINK_PAGES})"))?;
+    let mut rows = statement.query([])?;
+    while rows.next()?.is_some() {}
+    Ok(())
+}
+
 fn set_meta(connection: &Connection, key: &str, value: i64) -> rusqlite::Result<()> {
     connection.prepare_cached("UPDATE meta SET v = ?2 WHERE k = ?1")?.execute(params![key, value])?;
     Ok(())
@@ -161,6 +188,7 @@ impl Journal for SqliteJournal {
         self.connection = Some(connection);
         match done {
             Ok(step) => {
+                self.commits += 1;
                 self.log.drop_head(step.cleaned);
                 step.appended.into_iter().for_each(|row| self.log.push(row));
                 self.log.compacted = step.compacted.unwrap_or(self.log.compacted);

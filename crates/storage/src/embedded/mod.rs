@@ -14,7 +14,8 @@
 //! The log is cleaned while writing, never beside it: once it has many more rows than live entries, each commit takes a
 //! few rows from its head, appends again those that are still needed, and deletes the taken ones by range. So whole
 //! pages fall free, growth is bounded and no writer waits ([`journal`]). Only rows older than the window of past
-//! changes are taken, so watches resume across a restart.
+//! changes are taken, so watches resume across a restart. Pages that stay free go back to the file system, a few per
+//! commit.
 //!
 //! `meta` holds `format` (a newer one is refused), `store` (a random name), `head` (the lowest `pos`) and `compacted`
 //! (the oldest revision from which all changes are still there).
@@ -22,6 +23,7 @@
 //! Whatever cannot be explained by a crash is refused with what to do about it: rows that fail their checksum, missing
 //! rows ([`load`]), a write-ahead log that is damaged before its end ([`wal`]). Nothing is dropped silently.
 
+mod backup;
 mod checkpoint;
 mod error;
 mod journal;
@@ -35,6 +37,7 @@ use std::time::Duration;
 
 use rusqlite::{Connection, OpenFlags};
 
+pub use self::backup::{backup, restore};
 use self::error::{damaged, unavailable};
 use self::journal::SqliteJournal;
 use crate::local::LocalStorage;
@@ -121,6 +124,8 @@ fn connect(database: &Path, vfs: Option<&str>) -> Result<Connection, StorageErro
     let set = || {
         connection.busy_timeout(BUSY_TIMEOUT)?;
         connection.pragma_update(None, "page_size", PAGE_BYTES)?;
+        // Only takes effect before the first table: space can be given back later, a little at a time.
+        connection.pragma_update(None, "auto_vacuum", "incremental")?;
         connection.pragma_update_and_check(None, "journal_mode", "wal", |_| Ok(()))?;
         connection.pragma_update(None, "synchronous", "full")?;
         connection.pragma_update_and_check(None, "wal_autocheckpoint", AUTO_CHECKPOINT_PAGES, |_| Ok(()))?;

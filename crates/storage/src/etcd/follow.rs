@@ -21,7 +21,7 @@ const REPLAYED_REVISIONS: Revision = 20_000;
 const REPLAY_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// How often quiet watchers learn that other keys changed, and the history is trimmed.
-const TICK: Duration = Duration::from_millis(500);
+const TICK: Duration = Duration::from_secs(1);
 
 /// Pauses between attempts to reach etcd: doubled from the first to the last.
 const FIRST_PAUSE: Duration = Duration::from_millis(50);

@@ -21,8 +21,8 @@ pub(crate) const BATCH_REQUESTS: usize = 512;
 /// A batch takes no further request beyond this many bytes.
 const BATCH_BYTES: usize = 8 << 20;
 
-/// How often watchers learn that other keys changed.
-const PROGRESS_PERIOD: Duration = Duration::from_millis(500);
+/// How often watchers learn that other keys changed. Readers that cannot wait ask for the head.
+const PROGRESS_PERIOD: Duration = Duration::from_secs(1);
 
 /// The longest the writer sleeps with something on a wall clock to wait for, so that a clock change is noticed.
 const CLOCK_CHECK_PERIOD: Duration = Duration::from_secs(30);
