@@ -1,6 +1,7 @@
 //! Power loss and failing disks: the embedded engine over a file layer that loses what was not synced.
 //!
 //! A failing run prints its seed; `SKIFF_CRASH_SEED=N` repeats it.
+#![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
 
 mod vfs;
 

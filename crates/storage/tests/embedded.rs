@@ -1,4 +1,5 @@
 //! The embedded engine under the behaviour suite, and what only a durable engine has to do: restarts, damage, growth.
+#![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
 
 use std::path::Path;
 use std::time::Duration;

@@ -2,6 +2,7 @@
 //! random moment, twenty times on the same data, and nothing that it said may be missing.
 //!
 //! A failing run prints its seed; `SKIFF_KILL_SEED=N` repeats it.
+#![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Write};

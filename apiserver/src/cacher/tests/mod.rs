@@ -1,4 +1,5 @@
 //! Tests of the cache as a whole, in front of the memory engine.
+#![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
 
 mod behaviour;
 mod history;

@@ -98,7 +98,7 @@ pub struct EtcdStorage {
 /// Connects, and reads everything under the prefix.
 pub async fn open(config: &Config) -> Result<EtcdStorage, StorageError> {
     let client = connect(config).await?;
-    let mirror = Mirror::load(client.clone(), config).await?;
+    let mirror = Box::pin(Mirror::load(client.clone(), config)).await?;
     let stop = CancellationToken::new();
     tokio::spawn(mirror.clone().follow(stop.clone()));
     if let Some(interval) = config.compaction {
@@ -123,7 +123,8 @@ async fn connect(config: &Config) -> Result<Client, StorageError> {
         }
         options = options.with_tls(tls_options);
     }
-    let connecting = Client::connect(&config.endpoints, Some(options));
+    // Large, and rarely needed: not part of the caller's future.
+    let connecting = Box::pin(Client::connect(&config.endpoints, Some(options)));
     within(connecting).await.map_err(|refused| refused.into_error(&config.endpoints.join(",")))
 }
 

@@ -3,6 +3,7 @@
 //! An engine's test file calls [`storage_suite!`](crate::storage_suite) with an async function that makes a fresh,
 //! empty store; each case becomes a test of its own. The cases of [`reads`] and [`watches`] take a [`Fixture`], so
 //! that the API server's watch cache can be put between them and the store.
+#![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
 
 pub mod history;
 pub mod reads;
