@@ -1,0 +1,44 @@
+//! All controllers, in one visible list.
+
+use std::future::Future;
+use std::pin::Pin;
+
+use crate::context::Context;
+
+pub mod replicaset;
+
+/// A running controller.
+pub type Running = Pin<Box<dyn Future<Output = anyhow::Result<()>> + Send>>;
+
+/// A controller that can be started.
+pub struct Descriptor {
+    /// Upstream's name of it, as `--controllers` takes it.
+    pub name: &'static str,
+    /// Starts it; the future runs until shutdown.
+    pub start: fn(Context) -> Running,
+}
+
+macro_rules! descriptor {
+    ($name:literal, $start:expr) => {
+        Descriptor { name: $name, start: |context| Box::pin($start(context)) }
+    };
+}
+
+/// Every controller there is.
+pub const ALL: &[Descriptor] = &[
+    descriptor!("replicaset-controller", replicaset::run_replica_sets),
+    descriptor!("replicationcontroller-controller", replicaset::run_replication_controllers),
+];
+
+#[cfg(test)]
+mod tests {
+    use super::ALL;
+
+    #[test]
+    fn names_are_unique() {
+        let mut names: Vec<_> = ALL.iter().map(|descriptor| descriptor.name).collect();
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), ALL.len());
+    }
+}
