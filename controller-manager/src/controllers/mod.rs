@@ -5,6 +5,7 @@ use std::pin::Pin;
 
 use crate::context::Context;
 
+pub mod deployment;
 pub mod replicaset;
 
 /// A running controller.
@@ -26,6 +27,7 @@ macro_rules! descriptor {
 
 /// Every controller there is.
 pub const ALL: &[Descriptor] = &[
+    descriptor!("deployment-controller", deployment::run),
     descriptor!("replicaset-controller", replicaset::run_replica_sets),
     descriptor!("replicationcontroller-controller", replicaset::run_replication_controllers),
 ];

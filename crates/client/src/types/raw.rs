@@ -1,6 +1,7 @@
 //! Parts of an object that a component passes on without reading: kept as their JSON text.
 
 use std::fmt;
+use std::sync::Arc;
 
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
@@ -8,8 +9,14 @@ use serde_json::value::RawValue;
 
 /// A JSON value as text, for templates that are copied into new objects: nothing in them can be lost, and one costs
 /// its bytes and no more. Equality is that of the text, which for one server's output is that of the value.
-#[derive(Clone, PartialEq, Eq, Hash, Default)]
-pub struct RawJson(Box<str>);
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub struct RawJson(Arc<str>);
+
+impl Default for RawJson {
+    fn default() -> Self {
+        RawJson("".into())
+    }
+}
 
 impl RawJson {
     /// The text of a value.
@@ -50,6 +57,6 @@ impl<'de> Deserialize<'de> for RawJson {
         if raw.get() == "null" {
             return Ok(RawJson::default());
         }
-        Ok(RawJson(Box::<str>::from(raw)))
+        Ok(RawJson(raw.get().into()))
     }
 }
