@@ -6,24 +6,19 @@ use std::time::Duration;
 
 use futures::StreamExt;
 use skiff_storage::embedded::{Config, DATABASE_FILE};
-use skiff_storage::testing::{Fixture, create, describe, draft, next_change, next_changes, update};
+use skiff_storage::testing::{create, describe, draft, embedded_fixture, next_change, next_changes, update};
 use skiff_storage::{HistoryLimits, ListOptions, LocalStorage, Storage, StorageError, WatchEvent, embedded};
 use tempfile::TempDir;
-
-async fn fixture() -> Fixture {
-    let folder = TempDir::new().expect("a folder");
-    Fixture::with(open(folder.path()), folder)
-}
 
 fn open(folder: &Path) -> LocalStorage {
     embedded::open(&Config::new(folder)).expect("a store")
 }
 
-skiff_storage::storage_suite!(crate::fixture);
+skiff_storage::storage_suite!(skiff_storage::testing::embedded_fixture);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_slow_watcher_is_cut_off() {
-    skiff_storage::testing::watches::a_slow_watcher_is_cut_off(&*fixture().await.storage, 17_000).await;
+    skiff_storage::testing::watches::a_slow_watcher_is_cut_off(&*embedded_fixture().await.storage, 17_000).await;
 }
 
 /// All entries as `key@revision json`.
@@ -381,6 +376,20 @@ async fn a_backup_of_a_running_store_can_be_restored() {
 
     std::fs::write(&backup, b"not a backup").unwrap();
     corrupt(embedded::restore(&backup, &folder.path().join("third")).err());
+}
+
+#[tokio::test]
+async fn a_log_without_its_database_is_refused() {
+    let folder = TempDir::new().unwrap();
+    let files = killed(folder.path()).await;
+    for database in [None, Some(Vec::new())] {
+        let folder = put_back(&files[1..]);
+        if let Some(content) = database {
+            std::fs::write(folder.path().join(DATABASE_FILE), content).unwrap();
+        }
+        let message = corrupt(embedded::open(&Config::new(folder.path())).err());
+        assert!(message.contains("missing"), "{message}");
+    }
 }
 
 #[tokio::test]

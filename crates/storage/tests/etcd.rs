@@ -2,15 +2,11 @@
 //! one etcd, lost servers, foreign data.
 #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
 
-mod etcd_server;
-
 use std::time::Duration;
 
 use skiff_storage::etcd::{self, Config, EtcdStorage};
-use skiff_storage::testing::{DEADLINE, Fixture, create, describe, draft, next_change, next_changes, update};
+use skiff_storage::testing::{DEADLINE, EtcdServer, create, describe, draft, next_change, next_changes, update};
 use skiff_storage::{ListOptions, Storage, StorageError, WatchEvent};
-
-use self::etcd_server::EtcdServer;
 
 fn config(server: &EtcdServer) -> Config {
     Config::new(vec![server.url.clone()])
@@ -20,12 +16,7 @@ async fn open(server: &EtcdServer) -> EtcdStorage {
     etcd::open(&config(server)).await.expect("a store")
 }
 
-async fn fixture() -> Fixture {
-    let server = EtcdServer::start();
-    Fixture::with(open(&server).await, server)
-}
-
-skiff_storage::storage_suite!(crate::fixture);
+skiff_storage::storage_suite!(skiff_storage::testing::etcd_fixture);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn two_servers_see_each_others_writes() {

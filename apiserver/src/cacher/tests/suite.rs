@@ -10,7 +10,6 @@ use parking_lot::Mutex;
 use skiff_storage::testing::Fixture;
 use skiff_storage::{
     Draft, Entry, Head, HistoryLimits, ListOptions, ListPage, Revision, Storage, StorageError, WatchEvent, WatchStream,
-    memory,
 };
 use tokio_util::sync::CancellationToken;
 
@@ -145,22 +144,34 @@ fn change_event(change: &Change) -> WatchEvent {
     }
 }
 
-async fn fixture() -> Fixture {
-    let storage: Arc<dyn Storage> = Arc::new(memory::open(HistoryLimits::default()).expect("a store"));
+async fn in_front_of(engine: Fixture) -> Fixture {
+    let storage = engine.storage.clone();
     let shutdown = CancellationToken::new();
     let cacher = Cacher::new(storage.clone(), HistoryLimits::default(), shutdown.clone());
     let cached = Cached { storage, caches: Mutex::default(), cacher };
     // Filled before the test writes, as in a server that runs, or by the first read, as after a restart: the first
     // resource one way, all others the other.
     cached.cache("/registry/pods/").0.ready().await;
-    Fixture::with(cached, shutdown.drop_guard())
+    Fixture::with(cached, (shutdown.drop_guard(), engine))
 }
 
-skiff_storage::storage_suite!(@module reads super::fixture:
-    get_returns_what_was_written list_is_in_key_order_and_bounded_by_the_prefix list_pages
-    list_at_an_exact_revision pages_at_an_exact_revision_ignore_later_writes future_revisions_are_refused
-    head_is_at_the_latest_write);
-skiff_storage::storage_suite!(@module watches super::fixture:
-    watch_delivers_changes_with_previous watch_resumes_from_the_past watch_sees_only_its_prefix
-    watchers_see_the_same_order concurrent_writes_arrive_once_and_in_order
-    progress_follows_other_keys head_brings_watches_up_to_date);
+mod memory {
+    async fn fixture() -> skiff_storage::testing::Fixture {
+        super::in_front_of(skiff_storage::testing::memory_fixture().await).await
+    }
+    skiff_storage::storage_suite!(@reads_and_watches super::fixture);
+}
+
+mod embedded {
+    async fn fixture() -> skiff_storage::testing::Fixture {
+        super::in_front_of(skiff_storage::testing::embedded_fixture().await).await
+    }
+    skiff_storage::storage_suite!(@reads_and_watches super::fixture);
+}
+
+mod etcd {
+    async fn fixture() -> skiff_storage::testing::Fixture {
+        super::in_front_of(skiff_storage::testing::etcd_fixture().await).await
+    }
+    skiff_storage::storage_suite!(@reads_and_watches super::fixture);
+}

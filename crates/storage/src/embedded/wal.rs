@@ -29,6 +29,11 @@ pub(super) fn check(database: &Path) -> Result<(), StorageError> {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
         Err(error) => return Err(unavailable(format!("cannot read {}: {error}", path.display()))),
     };
+    let empty = |file: &Path| std::fs::metadata(file).map_or(true, |meta| meta.len() == 0);
+    if empty(database) && !empty(&path) {
+        // SQLite would delete the log.
+        return Err(damaged(database, format!("it is missing, but {} is there", path.display())));
+    }
     match scan(&mut BufReader::with_capacity(1 << 20, file)) {
         Ok(Verdict::Sound) => Ok(()),
         Ok(Verdict::Damaged { frame }) => Err(damaged(

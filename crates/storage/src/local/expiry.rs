@@ -65,8 +65,8 @@ mod tests {
         expiry.set(&b, 20);
         expiry.set(&a, 30);
         assert_eq!(expiry.next(), Some(20));
-        assert_eq!(expiry.due(25, 10), [b.clone()]);
-        assert_eq!(expiry.due(30, 1), [b.clone()]);
+        assert_eq!(expiry.due(25, 10), std::slice::from_ref(&b));
+        assert_eq!(expiry.due(30, 1), std::slice::from_ref(&b));
         expiry.set(&b, 0);
         assert_eq!((expiry.get("/a"), expiry.get("/b")), (30, 0));
         assert_eq!(expiry.due(30, 10), [a]);

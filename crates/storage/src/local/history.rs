@@ -19,9 +19,9 @@ pub struct HistoryLimits {
 }
 
 impl Default for HistoryLimits {
-    /// 128 MiB and five minutes: upstream compacts etcd every five minutes, and clients count on it.
+    /// 64 MiB and five minutes: upstream compacts etcd every five minutes, and clients count on it.
     fn default() -> Self {
-        Self { bytes: 128 << 20, age: Duration::from_secs(300) }
+        Self { bytes: 64 << 20, age: Duration::from_secs(300) }
     }
 }
 

@@ -5,6 +5,7 @@
 //! that the API server's watch cache can be put between them and the store.
 #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
 
+mod etcd_server;
 pub mod history;
 pub mod reads;
 pub mod watches;
@@ -15,7 +16,10 @@ use std::time::Duration;
 
 use futures::StreamExt;
 
-use crate::{Draft, Entry, Revision, Storage, StorageError, WatchEvent, WatchStream};
+pub use self::etcd_server::EtcdServer;
+use crate::{
+    Draft, Entry, HistoryLimits, Revision, Storage, StorageError, WatchEvent, WatchStream, embedded, etcd, memory,
+};
 
 /// How long a case waits for something that has to happen.
 pub const DEADLINE: Duration = Duration::from_secs(20);
@@ -38,6 +42,25 @@ impl Fixture {
     pub fn with(storage: impl Storage, keep: impl std::any::Any + Send) -> Self {
         Self { storage: Arc::new(storage), keep: Box::new(keep) }
     }
+}
+
+/// An empty store in memory.
+pub async fn memory_fixture() -> Fixture {
+    Fixture::new(memory::open(HistoryLimits::default()).expect("a store"))
+}
+
+/// An empty store in a temporary folder.
+pub async fn embedded_fixture() -> Fixture {
+    let folder = tempfile::TempDir::new().expect("a folder");
+    let storage = embedded::open(&embedded::Config::new(folder.path())).expect("a store");
+    Fixture::with(storage, folder)
+}
+
+/// A store on an etcd of its own.
+pub async fn etcd_fixture() -> Fixture {
+    let server = EtcdServer::start();
+    let storage = etcd::open(&etcd::Config::new(vec![server.url.clone()])).await.expect("a store");
+    Fixture::with(storage, server)
 }
 
 /// An object whose only content is its name and a value.
@@ -108,12 +131,18 @@ pub async fn next_changes(stream: &mut WatchStream, count: usize) -> Vec<String>
 #[macro_export]
 macro_rules! storage_suite {
     ($fixture:path) => {
+        $crate::storage_suite!(@reads_and_watches $fixture);
         $crate::storage_suite!(@module writes $fixture:
             create_puts_the_revision_into_the_object create_refuses_an_existing_key
             update_swaps_only_the_expected_revision update_and_delete_of_nothing_are_not_found
             delete_swaps_only_the_expected_revision a_key_can_be_created_again revisions_grow_by_every_write
             racing_updates_have_one_winner racing_creates_have_one_winner too_large_objects_are_refused
             objects_expire_after_their_ttl an_update_without_ttl_keeps_the_object healthy_says_so);
+        $crate::storage_suite!(@module history $fixture:
+            compaction_ends_old_reads_and_watches compaction_keeps_live_entries_and_later_history
+            compacting_the_future_is_refused a_watch_survives_compaction);
+    };
+    (@reads_and_watches $fixture:path) => {
         $crate::storage_suite!(@module reads $fixture:
             get_returns_what_was_written list_is_in_key_order_and_bounded_by_the_prefix list_pages
             list_at_an_exact_revision pages_at_an_exact_revision_ignore_later_writes future_revisions_are_refused
@@ -122,9 +151,6 @@ macro_rules! storage_suite {
             watch_delivers_changes_with_previous watch_resumes_from_the_past watch_sees_only_its_prefix
             watchers_see_the_same_order concurrent_writes_arrive_once_and_in_order
             progress_follows_other_keys head_brings_watches_up_to_date);
-        $crate::storage_suite!(@module history $fixture:
-            compaction_ends_old_reads_and_watches compaction_keeps_live_entries_and_later_history
-            compacting_the_future_is_refused a_watch_survives_compaction);
     };
     (@module $module:ident $fixture:path: $($case:ident)*) => {
         mod $module {

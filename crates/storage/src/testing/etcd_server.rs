@@ -7,28 +7,29 @@ use std::process::{Child, Command, Stdio};
 use tempfile::TempDir;
 
 /// See the module.
-pub(crate) struct EtcdServer {
+pub struct EtcdServer {
     child: Child,
     folder: TempDir,
-    pub(crate) url: String,
+    /// The URL for clients.
+    pub url: String,
 }
 
 impl EtcdServer {
     /// Starts an empty server. Panics when there is no `etcd` on the machine: what cannot be tested is not tested.
-    pub(crate) fn start() -> Self {
+    pub fn start() -> Self {
         let folder = TempDir::new().expect("a folder");
         let (child, url) = spawn(folder.path(), "http://127.0.0.1:0");
         Self { child, folder, url }
     }
 
     /// Kills the server.
-    pub(crate) fn kill(&mut self) {
+    pub fn kill(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
 
     /// Starts it again with its data, at the same address.
-    pub(crate) fn restart(&mut self) {
+    pub fn restart(&mut self) {
         self.kill();
         let (child, url) = spawn(self.folder.path(), &self.url);
         assert_eq!(url, self.url);
