@@ -1,10 +1,27 @@
 //! What is changed or refused on the way in, before validation and the store.
+//!
+//! Each plugin is a file of its own; [`chain`] has them all in order. Plugins that change objects do so in
+//! [`Plugin::admit`], before the strategy validates; plugins that only refuse do so in [`Plugin::validate`], after.
+
+mod certificates;
+pub mod chain;
+mod default_toleration_seconds;
+mod namespace_lifecycle;
+mod node_restriction;
+mod priority;
+mod service_account;
+mod taint_nodes_by_condition;
+#[cfg(test)]
+mod testing;
 
 use std::sync::Arc;
 
 use skiff_apimachinery::{status::Status, value::Value};
 
 use crate::authentication::UserInfo;
+use crate::objects::refusal;
+
+pub use self::chain::{AdmissionChain, AdmissionConfig};
 
 /// What happens to the object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,6 +65,44 @@ pub struct Request<'a> {
     pub old_object: Option<&'a Value>,
     /// Warnings for the client.
     pub warnings: &'a mut Vec<String>,
+}
+
+impl Request<'_> {
+    /// 403 with upstream's text: `pods "web-1" is forbidden: TEXT` (`admission.NewForbidden`).
+    pub fn forbidden(&self, text: &str) -> Status {
+        let metadata = |field: &str| {
+            self.object.as_deref().and_then(|object| object.str_at(&["metadata", field])).filter(|name| !name.is_empty())
+        };
+        let name = match self.name {
+            "" => metadata("name").or_else(|| metadata("generateName")).unwrap_or("Unknown"),
+            name => name,
+        };
+        refusal::forbidden(self.group, self.resource, name, text)
+    }
+
+    /// Whether the request is about this resource.
+    fn concerns(&self, group: &str, resource: &str) -> bool {
+        self.group == group && self.resource == resource
+    }
+
+    /// The object as it is so far; null for Delete.
+    fn object(&self) -> &Value {
+        static NOTHING: Value = Value::Null;
+        self.object.as_deref().unwrap_or(&NOTHING)
+    }
+
+    /// The object as stored; null for Create.
+    fn old(&self) -> &Value {
+        static NOTHING: Value = Value::Null;
+        self.old_object.unwrap_or(&NOTHING)
+    }
+}
+
+/// Annotation of pods that show what a node runs on its own account.
+const MIRROR_POD_ANNOTATION: &str = "kubernetes.io/config.mirror";
+
+fn is_mirror_pod(pod: &Value) -> bool {
+    pod.at(&["metadata", "annotations", MIRROR_POD_ANNOTATION]).is_some()
 }
 
 /// One admission plugin.

@@ -1,0 +1,77 @@
+//! The plugins in upstream's order (`pkg/kubeapiserver/options/plugins.go`).
+
+use std::sync::Arc;
+
+use skiff_apimachinery::status::Status;
+
+use super::default_toleration_seconds::DefaultTolerationSeconds;
+use super::namespace_lifecycle::NamespaceLifecycle;
+use super::node_restriction::NodeRestriction;
+use super::priority::Priority;
+use super::service_account::ServiceAccount;
+use super::taint_nodes_by_condition::TaintNodesByCondition;
+use super::{Plugin, Request};
+use crate::authorization::Authorizer;
+use crate::objects::Objects;
+
+/// What plugins need.
+#[derive(Clone)]
+pub struct AdmissionConfig {
+    /// Reads of namespaces, service accounts, classes and so on.
+    pub objects: Objects,
+    /// Asked where a plugin allows more to those who may.
+    pub authorizer: Arc<dyn Authorizer>,
+}
+
+/// All plugins, asked one after the other.
+#[derive(Clone)]
+pub struct AdmissionChain {
+    plugins: Arc<[Arc<dyn Plugin>]>,
+}
+
+impl AdmissionChain {
+    /// The plugins that are on by default, and NodeRestriction, which kubeadm turns on.
+    pub fn default_plugins(config: &AdmissionConfig) -> Self {
+        let AdmissionConfig { objects, authorizer } = config;
+        Self::new(vec![
+            Arc::new(NamespaceLifecycle::new(objects.clone())),
+            Arc::new(ServiceAccount::new(objects.clone())),
+            Arc::new(NodeRestriction::new(objects.clone(), authorizer.clone())),
+            Arc::new(TaintNodesByCondition),
+            Arc::new(Priority::new(objects.clone())),
+            Arc::new(DefaultTolerationSeconds),
+        ])
+    }
+
+    /// These plugins, in this order.
+    pub fn new(plugins: Vec<Arc<dyn Plugin>>) -> Self {
+        Self { plugins: plugins.into() }
+    }
+
+    /// The plugins in order.
+    pub fn plugins(&self) -> &[Arc<dyn Plugin>] {
+        &self.plugins
+    }
+
+    fn interested(&self, request: &Request<'_>) -> impl Iterator<Item = &Arc<dyn Plugin>> + use<'_> {
+        let Request { operation, group, resource, subresource, .. } = *request;
+        let (group, resource, subresource) = (group.to_owned(), resource.to_owned(), subresource.to_owned());
+        self.plugins.iter().filter(move |plugin| plugin.handles(operation, &group, &resource, &subresource))
+    }
+
+    /// Lets every plugin change the object; the first refusal ends it.
+    pub async fn admit(&self, request: &mut Request<'_>) -> Result<(), Status> {
+        for plugin in self.interested(request) {
+            plugin.admit(request).await?;
+        }
+        Ok(())
+    }
+
+    /// Asks every plugin once more when the object is as it will be stored.
+    pub async fn validate(&self, request: &mut Request<'_>) -> Result<(), Status> {
+        for plugin in self.interested(request) {
+            plugin.validate(request).await?;
+        }
+        Ok(())
+    }
+}
