@@ -19,6 +19,7 @@ mod shim;
 mod shim_client;
 mod signal;
 mod stats;
+mod streams;
 
 pub use cleanup::cleanup_all;
 pub use config::Config;

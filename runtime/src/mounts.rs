@@ -61,7 +61,8 @@ pub(crate) fn mount_overlay(
 #[allow(unsafe_code)]
 fn own_working_directory() -> io::Result<()> {
     // SAFETY: only the working directory, root and umask of this short-lived thread are separated from the process'.
-    Ok(unsafe { rustix::thread::unshare_unsafe(rustix::thread::UnshareFlags::FS)? })
+    unsafe { rustix::thread::unshare_unsafe(rustix::thread::UnshareFlags::FS) }
+        .map_err(io::Error::from)
 }
 
 /// Runs `work` on a thread that ends afterwards, for changes to the thread itself.

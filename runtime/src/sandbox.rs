@@ -387,7 +387,7 @@ fn is_namespace(pin: &Path) -> bool {
 fn unshare(flags: UnshareFlags) -> io::Result<()> {
     // SAFETY: only IPC and UTS namespaces are unshared, and only for this short-lived thread; no file descriptor table
     // or memory is affected.
-    Ok(unsafe { rustix::thread::unshare_unsafe(flags)? })
+    unsafe { rustix::thread::unshare_unsafe(flags) }.map_err(io::Error::from)
 }
 
 /// With dots, as `sysctl` prints names.

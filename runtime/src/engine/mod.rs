@@ -27,6 +27,8 @@ use crate::mounts::{bind_read_only, make_private};
 use crate::sandbox::Sandbox;
 use crate::shim_client;
 
+pub(crate) use exec::{Exec, ExecStreams, TerminalStream};
+
 /// Events a slow subscriber may lag behind before it is told that it lost some.
 const EVENT_QUEUE: usize = 1_024;
 

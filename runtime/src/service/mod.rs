@@ -20,12 +20,14 @@ use crate::config::Config;
 use crate::engine::Engine;
 use crate::files::{create_private_dir, remove_file};
 use crate::stats::StatsCache;
+use crate::streams::StreamServer;
 
 /// The services of one runtime. Clones share everything.
 #[derive(Clone)]
 pub(crate) struct Service {
     engine: Arc<Engine>,
     stats: Arc<StatsCache>,
+    streams: Arc<StreamServer>,
 }
 
 /// Serves CRI until `shutdown`. Containers go on running afterwards, and another run takes them over.
@@ -46,9 +48,13 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> anyhow::Result<
     std::fs::set_permissions(&socket, std::fs::Permissions::from_mode(0o600))?;
     tracing::info!(socket = %socket.display(), "the container runtime serves CRI");
 
+    let streams = StreamServer::start(Arc::clone(&engine), shutdown.clone())
+        .await
+        .context("the streaming server cannot start")?;
     let service = Service {
         engine,
         stats: Arc::default(),
+        streams,
     };
     let served = Server::builder()
         .add_service(

@@ -116,7 +116,6 @@ impl RuntimeService for Service {
                 features: Some(v1::RuntimeHandlerFeatures {
                     recursive_read_only_mounts: true,
                     user_namespaces: false,
-                    ..Default::default()
                 }),
             }],
             features: Some(v1::RuntimeFeatures {
@@ -374,6 +373,24 @@ impl RuntimeService for Service {
             stderr: finished.stderr,
             exit_code: finished.code,
         }))
+    }
+
+    async fn exec(&self, request: Request<v1::ExecRequest>) -> Answer<v1::ExecResponse> {
+        let url = self.streams.exec(request.into_inner())?;
+        Ok(Response::new(v1::ExecResponse { url }))
+    }
+
+    async fn attach(&self, request: Request<v1::AttachRequest>) -> Answer<v1::AttachResponse> {
+        let url = self.streams.attach(request.into_inner())?;
+        Ok(Response::new(v1::AttachResponse { url }))
+    }
+
+    async fn port_forward(
+        &self,
+        request: Request<v1::PortForwardRequest>,
+    ) -> Answer<v1::PortForwardResponse> {
+        let url = self.streams.port_forward(request.into_inner())?;
+        Ok(Response::new(v1::PortForwardResponse { url }))
     }
 
     async fn container_stats(

@@ -8,6 +8,7 @@
 )]
 
 pub mod image;
+pub mod stream;
 
 use std::fs::File;
 use std::io;
@@ -235,13 +236,8 @@ impl Node {
             config: Some(config),
             sandbox_config: Some(pod.config.clone()),
         };
-        Ok(self
-            .client
-            .runtime
-            .create_container(request)
-            .await?
-            .into_inner()
-            .container_id)
+        let creating = Box::pin(self.client.runtime.create_container(request));
+        Ok(creating.await?.into_inner().container_id)
     }
 
     pub async fn start_container(&mut self, id: &str) -> Result<(), tonic::Status> {
@@ -308,6 +304,19 @@ impl Node {
                 return status;
             }
             assert!(Instant::now() < deadline, "container {id} does not end");
+            tokio::time::sleep(POLL).await;
+        }
+    }
+
+    /// Waits until `condition` holds.
+    pub async fn wait_until(
+        &mut self,
+        what: &str,
+        mut condition: impl AsyncFnMut(&mut Self) -> bool,
+    ) {
+        let deadline = Instant::now() + DEADLINE;
+        while !condition(self).await {
+            assert!(Instant::now() < deadline, "never: {what}");
             tokio::time::sleep(POLL).await;
         }
     }
