@@ -16,6 +16,7 @@ pub mod controllers;
 pub mod ownership;
 pub mod percent;
 pub mod pods;
+pub mod service_backends;
 
 #[cfg(test)]
 mod golden;

@@ -6,7 +6,13 @@ use std::pin::Pin;
 use crate::context::Context;
 
 pub mod deployment;
+pub mod endpoints;
+pub mod endpointslice;
+pub mod node_ipam;
 pub mod replicaset;
+pub mod root_ca;
+pub mod serviceaccount;
+pub mod ttl_after_finished;
 
 /// A running controller.
 pub type Running = Pin<Box<dyn Future<Output = anyhow::Result<()>> + Send>>;
@@ -27,9 +33,15 @@ macro_rules! descriptor {
 
 /// Every controller there is.
 pub const ALL: &[Descriptor] = &[
+    descriptor!("endpoints-controller", endpoints::run),
+    descriptor!("endpointslice-controller", endpointslice::run),
     descriptor!("deployment-controller", deployment::run),
     descriptor!("replicaset-controller", replicaset::run_replica_sets),
     descriptor!("replicationcontroller-controller", replicaset::run_replication_controllers),
+    descriptor!("serviceaccount-controller", serviceaccount::run),
+    descriptor!("root-ca-certificate-publisher-controller", root_ca::run),
+    descriptor!("node-ipam-controller", node_ipam::run),
+    descriptor!("ttl-after-finished-controller", ttl_after_finished::run),
 ];
 
 #[cfg(test)]
