@@ -129,6 +129,24 @@ impl Hierarchies {
         self.unified
     }
 
+    /// The folders of the group at `path` on a v1 machine, by the name of their hierarchy. Hierarchies that only name
+    /// processes, and that libcontainer does not use, are left out.
+    pub(crate) fn v1_folders(&self, path: &str) -> Vec<(String, PathBuf)> {
+        let controlling = self.mounts.iter().filter(|mount| {
+            !self.unified
+                && mount
+                    .controllers
+                    .iter()
+                    .all(|controller| !controller.starts_with("name="))
+        });
+        let path = self.group(path).path;
+        let named = controlling.filter_map(|mount| {
+            let name = mount.point.file_name()?.to_str()?.to_owned();
+            Some((name, mount.point.join(&path)))
+        });
+        named.collect()
+    }
+
     /// The groups at `path` (absolute, from the root of the hierarchies).
     pub(crate) fn group(&self, path: &str) -> Group<'_> {
         let path = Path::new(path)

@@ -155,6 +155,7 @@ impl Engine {
             cgroup: &cgroup,
             target_pid,
             unified: self.hierarchies.unified(),
+            v1_cgroups: &self.hierarchies.v1_folders(&cgroup),
         };
         write_json(&state.join("config.json"), &spec::build(&input)?)?;
         let record = ContainerRecord {

@@ -10,10 +10,14 @@ use skiff_cri::v1::{self, MountPropagation};
 use super::spec::PodView;
 use crate::files::at;
 
+/// Where a container sees its control groups.
+pub(super) const CGROUPS: &str = "/sys/fs/cgroup";
+
 /// All mounts in the order they have to be made, and the propagation of the root that they need.
 pub(super) fn all(
     config: &v1::ContainerConfig,
     pod: &PodView,
+    cgroups: &[(String, PathBuf)],
     privileged: bool,
 ) -> io::Result<(Vec<Value>, &'static str)> {
     let mut requested: Vec<&v1::Mount> = config.mounts.iter().collect();
@@ -24,7 +28,7 @@ pub(super) fn all(
             .iter()
             .any(|mount| Path::new(&mount.container_path) == Path::new(path))
     };
-    let mut mounts: Vec<Value> = base(privileged)
+    let mut mounts: Vec<Value> = base(cgroups, privileged)
         .into_iter()
         .filter(|(path, _)| !taken(path))
         .map(|(_, m)| m)
@@ -65,7 +69,9 @@ fn depth(path: &str) -> usize {
     Path::new(path).components().count()
 }
 
-fn base(privileged: bool) -> Vec<(&'static str, Value)> {
+/// The mounts of every container. On v1 machines the control groups are bound one by one: libcontainer's own mount
+/// would let the container change its limits.
+fn base(cgroups: &[(String, PathBuf)], privileged: bool) -> Vec<(&'static str, Value)> {
     let mount = |destination: &'static str, kind: &str, options: &[&str]| {
         (
             destination,
@@ -73,7 +79,7 @@ fn base(privileged: bool) -> Vec<(&'static str, Value)> {
         )
     };
     let access = if privileged { "rw" } else { "ro" };
-    vec![
+    let mut mounts = vec![
         mount("/proc", "proc", &["nosuid", "noexec", "nodev"]),
         mount(
             "/dev",
@@ -94,12 +100,24 @@ fn base(privileged: bool) -> Vec<(&'static str, Value)> {
         ),
         mount("/dev/mqueue", "mqueue", &["nosuid", "noexec", "nodev"]),
         mount("/sys", "sysfs", &["nosuid", "noexec", "nodev", access]),
-        mount(
-            "/sys/fs/cgroup",
-            "cgroup",
-            &["nosuid", "noexec", "nodev", "relatime", access],
-        ),
-    ]
+    ];
+    if cgroups.is_empty() {
+        let options = ["nosuid", "noexec", "nodev", "relatime", access];
+        mounts.push(mount(CGROUPS, "cgroup", &options));
+        return mounts;
+    }
+    mounts.push(mount(
+        CGROUPS,
+        "tmpfs",
+        &["nosuid", "noexec", "nodev", "mode=755"],
+    ));
+    for (name, folder) in cgroups {
+        let destination = format!("{CGROUPS}/{name}");
+        let options = ["rbind", "rprivate", "nosuid", "noexec", "nodev", access];
+        let bind = json!({ "destination": destination, "type": "bind", "source": folder, "options": options });
+        mounts.push((CGROUPS, bind));
+    }
+    mounts
 }
 
 fn requested_mount(mount: &v1::Mount) -> io::Result<Value> {

@@ -66,6 +66,8 @@ pub(crate) struct Input<'a> {
     pub(crate) target_pid: Option<i32>,
     /// The machine has cgroup v2 only.
     pub(crate) unified: bool,
+    /// The container's folders in the v1 hierarchies, by their names.
+    pub(crate) v1_cgroups: &'a [(String, PathBuf)],
 }
 
 /// The specification.
@@ -85,13 +87,21 @@ pub(crate) fn build(input: &Input<'_>) -> io::Result<Value> {
         &own_bounding_set()?,
     )
     .map_err(invalid)?;
-    let (mounts, propagation) = mounts::all(input.config, input.pod, context.privileged)?;
+    let (mounts, propagation) = mounts::all(
+        input.config,
+        input.pod,
+        input.v1_cgroups,
+        context.privileged,
+    )?;
     let devices = if context.privileged {
         devices::all()?
     } else {
         devices::requested(&input.config.devices)?
     };
-    let (masked, readonly) = hidden_paths(&context);
+    let (masked, mut readonly) = hidden_paths(&context);
+    if !context.privileged {
+        readonly.push(mounts::CGROUPS.to_owned());
+    }
     let mut linux = json!({
         "namespaces": namespaces(input, &context)?,
         "cgroupsPath": input.cgroup,
@@ -410,6 +420,7 @@ mod tests {
             cgroup: "/kubepods/pod1/c1",
             target_pid: None,
             unified: false,
+            v1_cgroups: &[],
         };
         build(&input).expect("a valid container")
     }

@@ -3,7 +3,7 @@
 use std::io;
 use std::path::PathBuf;
 
-use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction};
+use nix::sys::signal::SigSet;
 use rustix::process::Pid;
 
 /// Which side of a fork this is.
@@ -29,12 +29,29 @@ pub(super) fn set_parent_death_signal(signal: Option<rustix::process::Signal>) {
     let _ = rustix::process::set_parent_process_death_signal(signal);
 }
 
-/// Gives signals the dispositions that a new program expects: Rust ignores SIGPIPE, and shims block SIGCHLD.
+/// Last signal number on Linux.
+const LAST_SIGNAL: libc::c_long = 64;
+
+/// Gives every signal the disposition that a new program expects. Rust ignores SIGPIPE, shims block SIGCHLD, and
+/// whatever started Skiff may have ignored others, as shells do for jobs in the background.
 #[allow(unsafe_code)]
 pub(super) fn reset_signals() {
-    let default = SigAction::new(SigHandler::SigDfl, SaFlags::empty(), SigSet::empty());
-    // SAFETY: installs the default handler, which runs no code of ours.
-    let _ = unsafe { sigaction(Signal::SIGPIPE, &default) };
+    // The kernel's own structure: handler, flags, restorer and mask, all zero for the default.
+    let default = [0_u64; 4];
+    for signal in 1..=LAST_SIGNAL {
+        // SAFETY: the structure is valid and outlives the call, and the default handler runs no code of ours. The C
+        // library's call is no help, as it refuses the signals that it reserves for itself. SIGKILL and SIGSTOP
+        // answer with an error, which is fine.
+        unsafe {
+            libc::syscall(
+                libc::SYS_rt_sigaction,
+                signal,
+                default.as_ptr(),
+                std::ptr::null_mut::<u64>(),
+                size_of::<u64>(),
+            )
+        };
+    }
     let _ = SigSet::empty().thread_set_mask();
 }
 
