@@ -4,11 +4,15 @@ use std::sync::Arc;
 
 use skiff_apimachinery::status::Status;
 
+use super::certificates::{CertificateApproval, CertificateSigning, CertificateSubjectRestriction};
+use super::default_classes::{DefaultIngressClass, DefaultStorageClass};
 use super::default_toleration_seconds::DefaultTolerationSeconds;
 use super::namespace_lifecycle::NamespaceLifecycle;
 use super::node_restriction::NodeRestriction;
 use super::priority::Priority;
+use super::runtime_class::RuntimeClass;
 use super::service_account::ServiceAccount;
+use super::storage_object_in_use_protection::StorageObjectInUseProtection;
 use super::taint_nodes_by_condition::TaintNodesByCondition;
 use super::{Plugin, Request};
 use crate::authorization::Authorizer;
@@ -40,6 +44,13 @@ impl AdmissionChain {
             Arc::new(TaintNodesByCondition),
             Arc::new(Priority::new(objects.clone())),
             Arc::new(DefaultTolerationSeconds),
+            Arc::new(DefaultStorageClass::new(objects.clone())),
+            Arc::new(StorageObjectInUseProtection),
+            Arc::new(RuntimeClass::new(objects.clone())),
+            Arc::new(CertificateApproval::new(authorizer.clone())),
+            Arc::new(CertificateSigning::new(authorizer.clone())),
+            Arc::new(CertificateSubjectRestriction),
+            Arc::new(DefaultIngressClass::new(objects.clone())),
         ])
     }
 

@@ -10,8 +10,6 @@ use std::sync::Arc;
 
 use skiff_apimachinery::status::Status;
 use skiff_apimachinery::value::Value;
-use x509_parser::certification_request::X509CertificationRequest;
-use x509_parser::prelude::FromDer;
 
 use super::{Operation, Plugin, Request};
 use crate::authorization::node::node_identity;
@@ -255,12 +253,8 @@ fn signing_request(node: &str, request: &Value) -> Result<(), String> {
     if !NODE_SIGNERS.contains(&signer) {
         return Ok(());
     }
-    let der = super::certificates::request_der(request).map_err(|error| format!("unable to parse csr: {error}"))?;
-    let (_, parsed) =
-        X509CertificationRequest::from_der(&der).map_err(|error| format!("unable to parse csr: {error}"))?;
-    let subject = &parsed.certification_request_info.subject;
-    let name = subject.iter_common_name().last().and_then(|name| name.as_str().ok()).unwrap_or("");
-    if name != format!("system:node:{node}") {
+    let subject = super::certificates::subject(request).map_err(|error| format!("unable to parse csr: {error}"))?;
+    if subject.common_name != format!("system:node:{node}") {
         return Err(format!("can only create a node CSR with CN=system:node:{node}"));
     }
     Ok(())
