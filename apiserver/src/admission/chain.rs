@@ -9,6 +9,7 @@ use super::default_classes::{DefaultIngressClass, DefaultStorageClass};
 use super::default_toleration_seconds::DefaultTolerationSeconds;
 use super::namespace_lifecycle::NamespaceLifecycle;
 use super::node_restriction::NodeRestriction;
+use super::pod_security::PodSecurity;
 use super::priority::Priority;
 use super::runtime_class::RuntimeClass;
 use super::service_account::ServiceAccount;
@@ -42,6 +43,7 @@ impl AdmissionChain {
             Arc::new(ServiceAccount::new(objects.clone())),
             Arc::new(NodeRestriction::new(objects.clone(), authorizer.clone())),
             Arc::new(TaintNodesByCondition),
+            Arc::new(PodSecurity::new(objects.clone())),
             Arc::new(Priority::new(objects.clone())),
             Arc::new(DefaultTolerationSeconds),
             Arc::new(DefaultStorageClass::new(objects.clone())),

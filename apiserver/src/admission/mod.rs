@@ -9,6 +9,7 @@ mod default_classes;
 mod default_toleration_seconds;
 mod namespace_lifecycle;
 mod node_restriction;
+mod pod_security;
 mod priority;
 mod runtime_class;
 mod service_account;
