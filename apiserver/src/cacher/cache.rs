@@ -252,7 +252,8 @@ impl WatchCache {
         drop(inner);
         // A deletion leaves no object behind: after a gap in knowledge the list itself counts as a change.
         let before = self.changed.load(Ordering::Acquire);
-        self.changed.store(if before == 0 { newest.max(1) } else { revision }, Ordering::Release);
+        let after = if before == 0 { newest.max(1) } else { revision.max(before + 1) };
+        self.changed.store(after, Ordering::Release);
         self.reached.send_replace(revision);
     }
 
