@@ -1,4 +1,4 @@
-//! Durable writes per second of the embedded engine: `cargo run --release -p skiff-storage --example puts [FOLDER]`.
+//! Durable writes per second of the embedded engine: `cargo run --release -p skiff-storage --example puts [FOLDER [ETCD]]`.
 //!
 //! Prints, for 1 and 64 clients and values of 2 KB, the rate, latencies, syncs per write and CPU time per write; then
 //! the same for overwriting a fixed set of keys, where the log is cleaned all the time, and the time of a restart.
@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use skiff_storage::embedded::{self, Config};
-use skiff_storage::{Draft, HistoryLimits, LocalStorage, Storage, memory};
+use skiff_storage::{Draft, HistoryLimits, LocalStorage, Storage, etcd, memory};
 
 const SECONDS: u64 = 4;
 
@@ -110,6 +110,13 @@ async fn main() {
     println!("memory engine");
     for case in &cases[..2] {
         run(Arc::new(memory::open(HistoryLimits::default()).expect("a store")), case).await;
+    }
+    if let Some(url) = std::env::args().nth(2) {
+        println!("etcd at {url}");
+        for case in &cases[..2] {
+            let storage = etcd::open(&etcd::Config::new(vec![url.clone()])).await.expect("an empty etcd");
+            run(Arc::new(storage), case).await;
+        }
     }
     println!("embedded engine in {}", folder.display());
     for case in &cases {
