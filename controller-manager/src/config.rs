@@ -31,6 +31,9 @@ pub struct Config {
     pub node_eviction_rate: f64,
     /// Finished pods that are kept.
     pub terminated_pod_gc_threshold: usize,
+    /// How long a namespace's content is left alone after its deletion. Where several API servers share a store, each
+    /// must have seen the deletion before the content is: 5 s, upstream's value, is safe there. One alone needs none.
+    pub namespace_deletion_grace: Duration,
     /// Share of silent nodes from which on the fault is taken to be ours or the network's, and evictions slow down.
     pub unhealthy_zone_threshold: f64,
     /// Wins the right to run first, if several processes may run.
@@ -55,6 +58,7 @@ impl Default for Config {
             node_eviction_rate: 0.1,
             terminated_pod_gc_threshold: 12_500,
             unhealthy_zone_threshold: 0.55,
+            namespace_deletion_grace: Duration::ZERO,
             leader_election: None,
             informers: None,
             clock: Arc::new(SystemClock),

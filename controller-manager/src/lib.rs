@@ -13,6 +13,7 @@ pub mod context;
 pub mod control_loop;
 pub mod conditions;
 pub mod controllers;
+pub mod discovery;
 pub mod ownership;
 pub mod percent;
 pub mod pods;

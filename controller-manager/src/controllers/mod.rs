@@ -8,6 +8,7 @@ use crate::context::Context;
 pub mod deployment;
 pub mod endpoints;
 pub mod endpointslice;
+pub mod namespace;
 pub mod node_ipam;
 pub mod replicaset;
 pub mod root_ca;
@@ -38,6 +39,7 @@ pub const ALL: &[Descriptor] = &[
     descriptor!("deployment-controller", deployment::run),
     descriptor!("replicaset-controller", replicaset::run_replica_sets),
     descriptor!("replicationcontroller-controller", replicaset::run_replication_controllers),
+    descriptor!("namespace-controller", namespace::run),
     descriptor!("serviceaccount-controller", serviceaccount::run),
     descriptor!("root-ca-certificate-publisher-controller", root_ca::run),
     descriptor!("node-ipam-controller", node_ipam::run),
