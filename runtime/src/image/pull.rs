@@ -8,7 +8,7 @@ use std::time::Duration;
 use base64::Engine;
 use futures::{StreamExt, TryStreamExt};
 use oci_client::client::{Client, ClientConfig, ClientProtocol};
-use oci_client::errors::{OciDistributionError, OciErrorCode};
+use oci_client::errors::{DigestError, OciDistributionError, OciErrorCode};
 use oci_client::manifest::OciDescriptor;
 use oci_client::secrets::RegistryAuth;
 use oci_client::{Reference, client::current_platform_resolver};
@@ -168,7 +168,7 @@ impl Puller {
         let mut file = self.store.scratch()?;
         let (mut hash, mut received) = (Sha256::new(), 0_u64);
         while let Some(chunk) = stream.next().await {
-            let chunk = chunk.map_err(|error| unavailable(reference, &error))?;
+            let chunk = chunk.map_err(|error| broken_off(reference, &error))?;
             received += chunk.len() as u64;
             if received > expected {
                 return Err(wrong_size());
@@ -191,6 +191,17 @@ impl Puller {
         }
         file.rewind()?;
         Ok(file)
+    }
+}
+
+/// What ended a download early. The client checks digests as well, and says so with an error of its own kind.
+fn broken_off(reference: &Reference, error: &std::io::Error) -> ImageError {
+    let inner = error
+        .get_ref()
+        .and_then(|inner| inner.downcast_ref::<DigestError>());
+    match inner {
+        Some(damage) => ImageError::Invalid(format!("{reference} is damaged: {damage}")),
+        None => unavailable(reference, error),
     }
 }
 

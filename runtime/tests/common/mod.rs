@@ -8,6 +8,7 @@
 )]
 
 pub mod image;
+pub mod registry;
 pub mod stream;
 
 use std::fs::File;
@@ -462,7 +463,7 @@ pub fn shell(name: &str, command: &str) -> v1::ContainerConfig {
         linux: Some(v1::LinuxContainerConfig {
             security_context: Some(v1::LinuxContainerSecurityContext {
                 namespace_options: Some(container_pids()),
-                masked_paths: vec!["/proc/kcore".into()],
+                masked_paths: vec!["/proc/interrupts".into()],
                 readonly_paths: vec!["/proc/sys".into()],
                 ..Default::default()
             }),
