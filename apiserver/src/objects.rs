@@ -35,7 +35,13 @@ impl Objects {
     }
 
     /// An object as the store has it now.
-    pub async fn live(&self, group: &str, resource: &str, namespace: &str, name: &str) -> Result<Option<Value>, Status> {
+    pub async fn live(
+        &self,
+        group: &str,
+        resource: &str,
+        namespace: &str,
+        name: &str,
+    ) -> Result<Option<Value>, Status> {
         if name.is_empty() {
             return Ok(None);
         }
@@ -46,7 +52,13 @@ impl Objects {
     }
 
     /// An object from the cache or, when it is not there (yet), from the store.
-    pub async fn find(&self, group: &str, resource: &str, namespace: &str, name: &str) -> Result<Option<Value>, Status> {
+    pub async fn find(
+        &self,
+        group: &str,
+        resource: &str,
+        namespace: &str,
+        name: &str,
+    ) -> Result<Option<Value>, Status> {
         match self.cached(group, resource, namespace, name) {
             Some(object) => Ok(Some(object)),
             None => self.live(group, resource, namespace, name).await,
@@ -228,9 +240,7 @@ pub(crate) mod testing {
     use std::collections::BTreeMap;
     use std::time::Duration;
 
-    use skiff_storage::{
-        Draft, Entry, Head, ListOptions, ListPage, Revision, StorageError, StoredObject, WatchStream,
-    };
+    use skiff_storage::{Draft, Entry, Head, ListOptions, ListPage, Revision, StorageError, StoredObject, WatchStream};
 
     use super::*;
 
@@ -244,7 +254,8 @@ pub(crate) mod testing {
         /// Puts an object where its metadata says.
         pub(crate) fn put(&self, group: &str, resource: &str, object: &Value) {
             let text = |path: &[&str]| object.str_at(path).unwrap_or("").to_owned();
-            let key = (group.to_owned(), resource.to_owned(), text(&["metadata", "namespace"]), text(&["metadata", "name"]));
+            let key =
+                (group.to_owned(), resource.to_owned(), text(&["metadata", "namespace"]), text(&["metadata", "name"]));
             let mut state = self.0.lock();
             state.0.insert(key, Bytes::from(to_json(object)));
             state.1 += 1;
@@ -310,9 +321,10 @@ pub(crate) mod testing {
 
         fn list(&self, group: &str, resource: &str, namespace: &str) -> Vec<Bytes> {
             let state = self.0.lock();
-            let all = state.0.iter().filter(|((g, r, ns, _), _)| {
-                g == group && r == resource && (namespace.is_empty() || ns == namespace)
-            });
+            let all = state
+                .0
+                .iter()
+                .filter(|((g, r, ns, _), _)| g == group && r == resource && (namespace.is_empty() || ns == namespace));
             all.map(|(_, json)| json.clone()).collect()
         }
 
@@ -350,7 +362,8 @@ pub(crate) mod testing {
         for name in ["a", "b", "c"] {
             reader.put("", "pods", &value!({"metadata": {"name": name}}));
         }
-        let names = |extracts: &Extracts<String>| extracts.get(&reader).iter().map(|n| n.to_string()).collect::<Vec<_>>();
+        let names =
+            |extracts: &Extracts<String>| extracts.get(&reader).iter().map(|n| n.to_string()).collect::<Vec<_>>();
         assert_eq!(names(&extracts), ["a", "b", "c"]);
         reader.put("", "pods", &value!({"metadata": {"name": "b"}, "spec": {}}));
         reader.remove("", "pods", "", "a");

@@ -227,6 +227,10 @@ mod tests {
         assert_eq!(ask("system:masters", CLIENT_SIGNER).admit(&plugin).await, Err((403, refused.into())));
         let nonsense = value!({"metadata": {"name": "c"}, "spec": {"signerName": CLIENT_SIGNER, "request": "AAAA"}});
         let refused = Case::create(GROUP, RESOURCE, "", nonsense).admit(&plugin).await.expect_err("nonsense");
-        assert!(refused.1.ends_with("failed to parse CSR: PEM block type must be CERTIFICATE REQUEST"), "{}", refused.1);
+        assert!(
+            refused.1.ends_with("failed to parse CSR: PEM block type must be CERTIFICATE REQUEST"),
+            "{}",
+            refused.1
+        );
     }
 }

@@ -19,7 +19,7 @@ struct DefaultClass {
 
 fn marked(class: &Value, annotations: &[&str]) -> Option<DefaultClass> {
     let is_default = |key: &&str| class.str_at(&["metadata", "annotations", key]) == Some("true");
-    annotations.iter().any(|key| is_default(&key)).then(|| DefaultClass {
+    annotations.iter().any(is_default).then(|| DefaultClass {
         // RFC 3339 in UTC sorts as time does.
         created: Reverse(class.str_at(&["metadata", "creationTimestamp"]).unwrap_or("").to_owned()),
         name: class.str_at(&["metadata", "name"]).unwrap_or("").to_owned(),
@@ -39,7 +39,10 @@ pub(super) struct DefaultStorageClass {
 impl DefaultStorageClass {
     pub(super) fn new(objects: Objects) -> Self {
         let classes = Extracts::new("storage.k8s.io", "storageclasses", |class| {
-            marked(class, &["storageclass.kubernetes.io/is-default-class", "storageclass.beta.kubernetes.io/is-default-class"])
+            marked(
+                class,
+                &["storageclass.kubernetes.io/is-default-class", "storageclass.beta.kubernetes.io/is-default-class"],
+            )
         });
         Self { objects, classes }
     }
@@ -114,7 +117,15 @@ mod tests {
     use super::super::testing::{Case, Fixture};
     use super::*;
 
-    fn class(fixture: &Fixture, group: &str, resource: &str, annotation: &str, name: &str, created: &str, default: &str) {
+    fn class(
+        fixture: &Fixture,
+        group: &str,
+        resource: &str,
+        annotation: &str,
+        name: &str,
+        created: &str,
+        default: &str,
+    ) {
         let mut class = value!({"metadata": {"name": name, "creationTimestamp": created}});
         class.set_at(&["metadata", "annotations", annotation], default);
         fixture.put(group, resource, class);
@@ -124,10 +135,20 @@ mod tests {
     async fn claims_get_the_newest_default() {
         let fixture = Fixture::new();
         let plugin = DefaultStorageClass::new(fixture.objects());
-        let claim = |spec: Value| Case::create("", "persistentvolumeclaims", "demo", value!({"metadata": {"name": "c"}, "spec": spec}));
+        let claim = |spec: Value| {
+            Case::create("", "persistentvolumeclaims", "demo", value!({"metadata": {"name": "c"}, "spec": spec}))
+        };
         assert_eq!(claim(value!({})).admit(&plugin).await.expect("ok").at(&["spec", "storageClassName"]), None);
         let put = |name: &str, created: &str, default: &str| {
-            class(&fixture, "storage.k8s.io", "storageclasses", "storageclass.kubernetes.io/is-default-class", name, created, default);
+            class(
+                &fixture,
+                "storage.k8s.io",
+                "storageclasses",
+                "storageclass.kubernetes.io/is-default-class",
+                name,
+                created,
+                default,
+            );
         };
         put("old", "2026-01-01T00:00:00Z", "true");
         put("b-new", "2026-02-01T00:00:00Z", "true");
@@ -147,7 +168,15 @@ mod tests {
     async fn ingresses_get_the_newest_default() {
         let fixture = Fixture::new();
         let plugin = DefaultIngressClass::new(fixture.objects());
-        class(&fixture, "networking.k8s.io", "ingressclasses", "ingressclass.kubernetes.io/is-default-class", "web", "", "true");
+        class(
+            &fixture,
+            "networking.k8s.io",
+            "ingressclasses",
+            "ingressclass.kubernetes.io/is-default-class",
+            "web",
+            "",
+            "true",
+        );
         let plain = value!({"metadata": {"name": "i"}});
         let mut annotated = plain.clone();
         annotated.set_at(&["metadata", "annotations", "kubernetes.io/ingress.class"], "old");

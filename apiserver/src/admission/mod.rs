@@ -75,7 +75,10 @@ impl Request<'_> {
     /// 403 with upstream's text: `pods "web-1" is forbidden: TEXT` (`admission.NewForbidden`).
     pub fn forbidden(&self, text: &str) -> Status {
         let metadata = |field: &str| {
-            self.object.as_deref().and_then(|object| object.str_at(&["metadata", field])).filter(|name| !name.is_empty())
+            self.object
+                .as_deref()
+                .and_then(|object| object.str_at(&["metadata", field]))
+                .filter(|name| !name.is_empty())
         };
         let name = match self.name {
             "" => metadata("name").or_else(|| metadata("generateName")).unwrap_or("Unknown"),

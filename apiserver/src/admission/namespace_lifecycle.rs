@@ -110,7 +110,8 @@ mod tests {
         let create = |namespace: &str| Case::create("", "pods", namespace, pod.clone());
         assert_eq!(create("demo").admit(&plugin).await, Ok(pod.clone()));
         assert_eq!(create("none").admit(&plugin).await, Err((404, "namespaces \"none\" not found".into())));
-        let terminating = "pods \"p\" is forbidden: unable to create new content in namespace gone because it is being terminated";
+        let terminating =
+            "pods \"p\" is forbidden: unable to create new content in namespace gone because it is being terminated";
         assert_eq!(create("gone").admit(&plugin).await, Err((403, terminating.into())));
         let status = create("gone").admit_status(&plugin).await.expect_err("terminating");
         assert_eq!(status.details.causes[0].reason, "NamespaceTerminating");

@@ -49,7 +49,8 @@ impl Priority {
     async fn class_of(&self, request: &Request<'_>) -> Result<Class, Status> {
         let name = request.object().str_at(&["spec", "priorityClassName"]).unwrap_or("");
         if name.is_empty() {
-            let none = || Class { name: String::new(), value: 0, preemption_policy: Some("PreemptLowerPriority".into()) };
+            let none =
+                || Class { name: String::new(), value: 0, preemption_policy: Some("PreemptLowerPriority".into()) };
             return Ok(self.default_class().unwrap_or_else(none));
         }
         match self.objects.find(GROUP, RESOURCE, "", name).await? {

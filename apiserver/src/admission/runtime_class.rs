@@ -96,8 +96,10 @@ impl Plugin for RuntimeClass {
         let given = request.object().at(&["spec", "overhead"]);
         match overhead(class.as_ref()) {
             Some(fixed) if !same(&fixed, given) => Err(request.forbidden(MISMATCH)),
-            None if given.is_some() => Err(request
-                .forbidden("pod rejected: Pod Overhead set without corresponding RuntimeClass defined Overhead")),
+            None if given.is_some() => {
+                Err(request
+                    .forbidden("pod rejected: Pod Overhead set without corresponding RuntimeClass defined Overhead"))
+            }
             _ => Ok(()),
         }
     }

@@ -82,10 +82,7 @@ impl Plugin for ServiceAccount {
     fn handles(&self, operation: Operation, group: &str, resource: &str, subresource: &str) -> bool {
         group.is_empty()
             && resource == "pods"
-            && matches!(
-                (operation, subresource),
-                (Operation::Create, "") | (Operation::Update, "ephemeralcontainers")
-            )
+            && matches!((operation, subresource), (Operation::Create, "") | (Operation::Update, "ephemeralcontainers"))
     }
 
     async fn admit(&self, request: &mut Request<'_>) -> Result<(), Status> {
@@ -93,7 +90,8 @@ impl Plugin for ServiceAccount {
         if request.operation != Operation::Create || is_mirror_pod(request.object()) {
             return Ok(());
         }
-        let given = ["serviceAccountName", "serviceAccount"].map(|f| request.object().str_at(&["spec", f]).unwrap_or(""));
+        let given =
+            ["serviceAccountName", "serviceAccount"].map(|f| request.object().str_at(&["spec", f]).unwrap_or(""));
         let name = given.into_iter().find(|name| !name.is_empty()).unwrap_or(DEFAULT_ACCOUNT).to_owned();
         let account = self.account(request, &name).await?;
         let Some(pod) = &mut request.object else { return Ok(()) };
@@ -191,9 +189,10 @@ fn environment_secrets(container: &Value) -> Vec<(Option<&str>, &str)> {
         let secret = variable.str_at(&["valueFrom", "secretKeyRef", "name"])?;
         Some((Some(variable.str_at(&["name"]).unwrap_or("")), secret))
     });
-    let whole = container.array_at(&["envFrom"]).iter().filter_map(|source| {
-        Some((None, source.str_at(&["secretRef", "name"])?))
-    });
+    let whole = container
+        .array_at(&["envFrom"])
+        .iter()
+        .filter_map(|source| Some((None, source.str_at(&["secretRef", "name"])?)));
     variables.chain(whole).collect()
 }
 
@@ -307,7 +306,10 @@ mod tests {
         let (_fixture, plugin) = fixture();
         for (spec, mounted) in [
             (value!({"serviceAccountName": "quiet", "containers": [{"name": "a"}]}), false),
-            (value!({"serviceAccountName": "quiet", "automountServiceAccountToken": true, "containers": [{"name": "a"}]}), true),
+            (
+                value!({"serviceAccountName": "quiet", "automountServiceAccountToken": true, "containers": [{"name": "a"}]}),
+                true,
+            ),
             (value!({"automountServiceAccountToken": false, "containers": [{"name": "a"}]}), false),
             (value!({"serviceAccount": "quiet", "containers": [{"name": "a"}]}), false),
         ] {
@@ -319,7 +321,8 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn accounts_must_exist() {
         let (fixture, plugin) = fixture();
-        let refused = "pods \"p\" is forbidden: error looking up service account demo/none: serviceaccount \"none\" not found";
+        let refused =
+            "pods \"p\" is forbidden: error looking up service account demo/none: serviceaccount \"none\" not found";
         let none = pod(value!({"serviceAccountName": "none"})).admit(&plugin).await;
         assert_eq!(none, Err((403, refused.into())));
         // The default account of a new namespace is on its way.
@@ -363,15 +366,21 @@ mod tests {
             (value!({"volumes": [{"name": "v", "secret": {"secretName": "mine"}}]}), None),
             (
                 value!({"volumes": [{"name": "v", "secret": {"secretName": "other"}}]}),
-                Some("volume with secret.secretName=\"other\" is not allowed because service account strict does not reference that secret"),
+                Some(
+                    "volume with secret.secretName=\"other\" is not allowed because service account strict does not reference that secret",
+                ),
             ),
             (
                 value!({"containers": [{"name": "a", "env": [{"name": "X", "valueFrom": {"secretKeyRef": {"name": "other"}}}]}]}),
-                Some("container a with envVar X referencing secret.secretName=\"other\" is not allowed because service account strict does not reference that secret"),
+                Some(
+                    "container a with envVar X referencing secret.secretName=\"other\" is not allowed because service account strict does not reference that secret",
+                ),
             ),
             (
                 value!({"imagePullSecrets": [{"name": "other"}]}),
-                Some("imagePullSecrets[0].name=\"other\" is not allowed because service account strict does not reference that imagePullSecret"),
+                Some(
+                    "imagePullSecrets[0].name=\"other\" is not allowed because service account strict does not reference that imagePullSecret",
+                ),
             ),
         ];
         for (mut spec, refused) in cases {

@@ -24,9 +24,9 @@ impl Plugin for TaintNodesByCondition {
     async fn admit(&self, request: &mut Request<'_>) -> Result<(), Status> {
         let Some(node) = &mut request.object else { return Ok(()) };
         let mut taints = node.array_at(&["spec", "taints"]).to_vec();
-        let tainted = taints.iter().any(|taint| {
-            taint.str_at(&["key"]) == Some(NOT_READY) && taint.str_at(&["effect"]) == Some("NoSchedule")
-        });
+        let tainted = taints
+            .iter()
+            .any(|taint| taint.str_at(&["key"]) == Some(NOT_READY) && taint.str_at(&["effect"]) == Some("NoSchedule"));
         if !tainted {
             taints.push(value!({"key": NOT_READY, "effect": "NoSchedule"}));
             node.set_at(&["spec", "taints"], taints);

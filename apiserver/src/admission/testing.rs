@@ -45,7 +45,14 @@ pub(super) struct Case {
 }
 
 impl Case {
-    fn new(operation: Operation, group: &str, resource: &str, namespace: &str, object: Option<Value>, old: Option<Value>) -> Self {
+    fn new(
+        operation: Operation,
+        group: &str,
+        resource: &str,
+        namespace: &str,
+        object: Option<Value>,
+        old: Option<Value>,
+    ) -> Self {
         let named = object.as_ref().or(old.as_ref());
         let name = named.and_then(|object| object.str_at(&["metadata", "name"])).unwrap_or("").to_owned();
         Self {

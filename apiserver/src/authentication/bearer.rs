@@ -25,7 +25,8 @@ pub(super) fn token(headers: &HeaderMap) -> Result<Option<String>, String> {
 }
 
 fn web_socket_token(headers: &HeaderMap) -> Result<Option<String>, String> {
-    let upgrades = headers.get(header::UPGRADE).is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"websocket"));
+    let upgrades =
+        headers.get(header::UPGRADE).is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"websocket"));
     if !upgrades {
         return Ok(None);
     }
@@ -35,7 +36,9 @@ fn web_socket_token(headers: &HeaderMap) -> Result<Option<String>, String> {
         for protocol in value.to_str().unwrap_or("").split(',').map(str::trim) {
             match protocol.strip_prefix(PROTOCOL_PREFIX) {
                 None => others += 1,
-                Some(_) if found.is_some() => return Err("multiple base64.bearer.authorization tokens specified".into()),
+                Some(_) if found.is_some() => {
+                    return Err("multiple base64.bearer.authorization tokens specified".into());
+                }
                 Some(encoded) => found = Some(encoded),
             }
         }

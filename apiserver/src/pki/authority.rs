@@ -30,11 +30,8 @@ impl Authority {
     /// Opens `STEM.crt` and `STEM.key`, or makes them when there is no certificate.
     pub(super) fn open(dir: &Path, stem: &str, common_name: &str, now: Timestamp) -> Result<Self, PkiError> {
         let (certificate_path, key_path) = (dir.join(format!("{stem}.crt")), dir.join(format!("{stem}.key")));
-        let unusable = |path: &Path, problem: String| PkiError::Unusable {
-            path: path.to_owned(),
-            dir: dir.to_owned(),
-            problem,
-        };
+        let unusable =
+            |path: &Path, problem: String| PkiError::Unusable { path: path.to_owned(), dir: dir.to_owned(), problem };
         let key = match files::read(&key_path)? {
             Some(pem) => {
                 KeyPair::from_pem(&pem).map_err(|e| unusable(&key_path, format!("is not a private key ({e})")))?
@@ -107,10 +104,8 @@ impl Authority {
 
     /// A new certificate and key.
     pub(super) fn issue(&self, spec: &LeafSpec, now: Timestamp) -> Result<Credential, PkiError> {
-        let refused = |problem: String| PkiError::Crypto {
-            what: format!("a certificate for {:?}", spec.common_name),
-            problem,
-        };
+        let refused =
+            |problem: String| PkiError::Crypto { what: format!("a certificate for {:?}", spec.common_name), problem };
         let not_after = (now + LEAF_LIFE).min(self.facts.not_after);
         let mut params = params(&spec.common_name, spec.organization, now, not_after)?;
         params.is_ca = IsCa::ExplicitNoCa;

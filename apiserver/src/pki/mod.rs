@@ -17,6 +17,7 @@ mod authority;
 mod files;
 mod inspect;
 pub mod kubeconfig;
+pub mod rotation;
 pub mod tls;
 
 use std::collections::BTreeMap;
@@ -185,7 +186,11 @@ impl LeafSpec {
         }
     }
 
-    fn server(common_name: &str, names: impl IntoIterator<Item = String>, ips: impl IntoIterator<Item = IpAddr>) -> Self {
+    fn server(
+        common_name: &str,
+        names: impl IntoIterator<Item = String>,
+        ips: impl IntoIterator<Item = IpAddr>,
+    ) -> Self {
         let mut spec = Self {
             common_name: common_name.into(),
             organization: None,
@@ -279,9 +284,11 @@ impl Pki {
 
     fn existing(&self, stem: &str) -> Arc<Credential> {
         // `open` made these before anybody could ask.
-        self.leaves.lock().get(stem).map(|leaf| leaf.credential.clone()).unwrap_or_else(|| {
-            Arc::new(Credential { certificate_pem: String::new(), key_pem: String::new() })
-        })
+        self.leaves
+            .lock()
+            .get(stem)
+            .map(|leaf| leaf.credential.clone())
+            .unwrap_or_else(|| Arc::new(Credential { certificate_pem: String::new(), key_pem: String::new() }))
     }
 
     /// The client certificate of an identity, made at the first call and kept.
@@ -319,7 +326,13 @@ impl Pki {
     }
 
     /// The leaf of these files if it serves, else a new one in its place.
-    fn ensure(&self, stem: &str, spec: LeafSpec, front_proxy: bool, now: Timestamp) -> Result<Arc<Credential>, PkiError> {
+    fn ensure(
+        &self,
+        stem: &str,
+        spec: LeafSpec,
+        front_proxy: bool,
+        now: Timestamp,
+    ) -> Result<Arc<Credential>, PkiError> {
         let authority = if front_proxy { &self.front_proxy_ca } else { &self.ca };
         let (certificate_path, key_path) = (self.dir.join(format!("{stem}.crt")), self.dir.join(format!("{stem}.key")));
         let kept = match (files::read(&certificate_path)?, files::read(&key_path)?) {

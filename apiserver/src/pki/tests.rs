@@ -79,11 +79,17 @@ fn certificates_say_who_they_are_for() {
     ];
     for (identity, user, groups) in cases {
         let facts = facts(&pki.client(&identity, start()).expect("a certificate"));
-        assert_eq!((facts.common_name.as_str(), facts.organizations.as_slice()), (user, &groups.iter().map(|g| g.to_string()).collect::<Vec<_>>()[..]));
+        assert_eq!(
+            (facts.common_name.as_str(), facts.organizations.as_slice()),
+            (user, &groups.iter().map(|g| g.to_string()).collect::<Vec<_>>()[..])
+        );
         assert!(!facts.is_ca);
     }
     let kubelet = facts(&pki.kubelet_serving("n1", &["192.0.2.8".parse().expect("an address")], start()).expect("it"));
-    assert_eq!((kubelet.common_name.as_str(), kubelet.dns_names.as_slice()), ("system:node:n1", &["n1".to_owned()][..]));
+    assert_eq!(
+        (kubelet.common_name.as_str(), kubelet.dns_names.as_slice()),
+        ("system:node:n1", &["n1".to_owned()][..])
+    );
 }
 
 #[test]
@@ -205,7 +211,8 @@ fn openssl_agrees() {
             openssl(&["verify", "-x509_strict", "-purpose", purpose, "-CAfile", &file(ca), &file(leaf)]);
         assert_eq!(verified, good, "{leaf} by {ca} as {purpose}");
     }
-    let (_, subject) = openssl(&["x509", "-noout", "-subject", "-nameopt", "RFC2253", "-in", &file("node-n1-client.crt")]);
+    let (_, subject) =
+        openssl(&["x509", "-noout", "-subject", "-nameopt", "RFC2253", "-in", &file("node-n1-client.crt")]);
     assert_eq!(subject.trim(), "subject=CN=system:node:n1,O=system:nodes");
     let (_, public) = openssl(&["pkey", "-pubout", "-in", &file("sa.key")]);
     assert_eq!(public, std::fs::read_to_string(file("sa.pub")).expect("a public key").replace("\r\n", "\n"));
@@ -245,4 +252,92 @@ users:
     client-key-data: Sw==
 "#
     );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_server_that_never_restarts_gets_new_certificates() {
+    use arc_swap::ArcSwap;
+    let dir = tempfile::tempdir().expect("a directory");
+    let pki = Arc::new(Pki::open(&config(dir.path()), start()).expect("a new PKI"));
+    let before = pki.serving();
+    let tls = Arc::new(ArcSwap::from_pointee(pki.server_config().expect("a configuration")));
+    let first = tls.load_full();
+    let begin = tokio::time::Instant::now();
+    let clock: crate::authentication::Clock =
+        Arc::new(move || start() + SignedDuration::try_from(begin.elapsed()).expect("a duration"));
+    let shutdown = tokio_util::sync::CancellationToken::new();
+    let task = tokio::spawn(rotation::keep_current(pki.clone(), tls.clone(), clock.clone(), shutdown.clone()));
+    while Arc::ptr_eq(&tls.load_full(), &first) {
+        tokio::time::sleep(std::time::Duration::from_secs(3600)).await;
+        assert!(clock() < facts(&before).not_after, "not renewed in time");
+    }
+    assert_ne!(pki.serving(), before);
+    assert!(clock() > start() + days(243));
+    shutdown.cancel();
+    task.await.expect("the task ends");
+}
+
+mod handshakes {
+    //! Real handshakes over a pipe.
+
+    use rustls::pki_types::ServerName;
+    use rustls::{ClientConfig, RootCertStore};
+    use rustls_pki_types::pem::PemObject;
+    use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+    use tokio_rustls::{TlsAcceptor, TlsConnector};
+
+    use super::*;
+
+    fn client(trusted: &Pki, shown: Option<&Credential>) -> ClientConfig {
+        let mut roots = RootCertStore::empty();
+        let ca = CertificateDer::from_pem_slice(trusted.ca().certificate_pem().as_bytes()).expect("a certificate");
+        roots.add(ca).expect("a root");
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let builder = ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .expect("protocols")
+            .with_root_certificates(roots);
+        let mut config = match shown {
+            None => builder.with_no_client_auth(),
+            Some(credential) => {
+                let certificate = CertificateDer::from_pem_slice(credential.certificate_pem.as_bytes());
+                let key = PrivateKeyDer::from_pem_slice(credential.key_pem.as_bytes()).expect("a key");
+                builder.with_client_auth_cert(vec![certificate.expect("a certificate")], key).expect("a credential")
+            }
+        };
+        config.alpn_protocols = vec![b"h2".to_vec()];
+        config
+    }
+
+    /// What the server sees: the client's certificates and the protocol; `None` when the handshake fails.
+    async fn shake(server: &Pki, client: ClientConfig, name: &str) -> Option<(usize, Vec<u8>)> {
+        let acceptor = TlsAcceptor::from(Arc::new(server.server_config().expect("a configuration")));
+        let (ours, theirs) = tokio::io::duplex(16 * 1024);
+        let name = ServerName::try_from(name.to_owned()).expect("a name");
+        let connector = TlsConnector::from(Arc::new(client));
+        let (accepted, connected) = tokio::join!(acceptor.accept(ours), connector.connect(name, theirs));
+        connected.ok()?;
+        let accepted = accepted.ok()?;
+        let (_, connection) = accepted.get_ref();
+        let protocol = connection.alpn_protocol().unwrap_or_default().to_vec();
+        Some((connection.peer_certificates().map_or(0, <[_]>::len), protocol))
+    }
+
+    #[tokio::test]
+    async fn clients_may_show_any_certificate_that_is_theirs() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let own = Pki::open(&config(&dir.path().join("own")), Timestamp::now()).expect("a PKI");
+        let foreign = Pki::open(&config(&dir.path().join("foreign")), Timestamp::now()).expect("a PKI");
+        let admin = own.client(&Identity::Admin, Timestamp::now()).expect("a certificate");
+        let stranger = foreign.client(&Identity::Admin, Timestamp::now()).expect("a certificate");
+        for name in ["127.0.0.1", "10.96.0.1", "192.0.2.7", "localhost", "kubernetes.default.svc", "node-1"] {
+            assert_eq!(shake(&own, client(&own, None), name).await, Some((0, b"h2".to_vec())), "{name}");
+        }
+        assert_eq!(shake(&own, client(&own, Some(&admin)), "localhost").await, Some((1, b"h2".to_vec())));
+        // Whose it is, is decided per request; that it is theirs, here.
+        assert_eq!(shake(&own, client(&own, Some(&stranger)), "localhost").await, Some((1, b"h2".to_vec())));
+        // Clients, for their part, want our certificate and one of our names.
+        assert_eq!(shake(&own, client(&foreign, None), "localhost").await, None);
+        assert_eq!(shake(&own, client(&own, None), "example.org").await, None);
+    }
 }

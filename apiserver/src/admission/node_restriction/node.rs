@@ -45,7 +45,9 @@ pub(super) fn check(node: &str, request: &Request<'_>) -> Result<(), String> {
         Operation::Update => {
             const SOURCE: [&str; 2] = ["spec", "configSource"];
             if new.at(&SOURCE).is_some() && new.at(&SOURCE) != old.at(&SOURCE) {
-                return Err(format!("node {node:?} is not allowed to update configSource to a new non-nil configSource"));
+                return Err(format!(
+                    "node {node:?} is not allowed to update configSource to a new non-nil configSource"
+                ));
             }
             if new.array_at(&["spec", "taints"]) != old.array_at(&["spec", "taints"]) {
                 return Err(format!("node {node:?} is not allowed to modify taints"));

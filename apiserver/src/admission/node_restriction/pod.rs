@@ -35,7 +35,9 @@ impl NodeRestriction {
         }
         match api_reference(pod) {
             None => Ok(()),
-            Some(Ok(what)) => Err(request.forbidden(&format!("node {node:?} can not create pods that reference {what}"))),
+            Some(Ok(what)) => {
+                Err(request.forbidden(&format!("node {node:?} can not create pods that reference {what}")))
+            }
             Some(Err(error)) => {
                 Err(request.forbidden(&format!("error checking mirror pod for API references: {error}")))
             }
@@ -99,7 +101,8 @@ pub(super) fn status(node: &str, request: &Request<'_>) -> Result<(), String> {
     if old.str_at(&["spec", "nodeName"]) != Some(node) {
         return Err(format!("node {node:?} can only update pod status for pods with spec.nodeName set to itself"));
     }
-    let labels = |pod: &Value| pod.at(&["metadata", "labels"]).cloned().filter(|l| l.as_object().is_some_and(|l| !l.is_empty()));
+    let labels =
+        |pod: &Value| pod.at(&["metadata", "labels"]).cloned().filter(|l| l.as_object().is_some_and(|l| !l.is_empty()));
     if labels(old) != labels(new) {
         return Err(format!("node {node:?} cannot update labels through pod status"));
     }

@@ -70,32 +70,55 @@ fn mirror_pod(changes: &[(&[&str], Value)]) -> Case {
 async fn nodes_create_mirror_pods_of_their_own() {
     let (_fixture, plugin) = fixture();
     let owner = |field: &str, value: Value| {
-        let mut owner =
-            value!({"apiVersion": "v1", "kind": "Node", "name": "n1", "uid": "n1-uid", "controller": true});
+        let mut owner = value!({"apiVersion": "v1", "kind": "Node", "name": "n1", "uid": "n1-uid", "controller": true});
         owner.set_at(&[field], value);
         value!([owner])
     };
-    let owners: &[&str] = &["metadata", "ownerReferences"];
+    let owners: &'static [&'static str] = &["metadata", "ownerReferences"];
     let container = |env: Value| value!([{"name": "a", "env": env}]);
-    let cases: Vec<(Vec<(&[&str], Value)>, Option<&str>)> = vec![
+    type Changes = Vec<(&'static [&'static str], Value)>;
+    let cases: Vec<(Changes, Option<&str>)> = vec![
         (vec![], None),
         (
             vec![(&["metadata", "annotations"], value!({}))],
-            Some("pod does not have \"kubernetes.io/config.mirror\" annotation, node \"n1\" can only create mirror pods"),
+            Some(
+                "pod does not have \"kubernetes.io/config.mirror\" annotation, node \"n1\" can only create mirror pods",
+            ),
         ),
-        (vec![(&["spec", "nodeName"], "n2".into())], Some("node \"n1\" can only create pods with spec.nodeName set to itself")),
-        (vec![(owners, value!([]))], Some("node \"n1\" can only create pods with an owner reference set to itself")),
-        (vec![(owners, owner("name", "n2".into()))], Some("node \"n1\" can only create pods with an owner reference set to itself")),
-        (vec![(owners, owner("controller", false.into()))], Some("node \"n1\" can only create pods with a controller owner reference set to itself")),
-        (vec![(owners, owner("blockOwnerDeletion", true.into()))], Some("node \"n1\" must not set blockOwnerDeletion on an owner reference")),
-        (vec![(owners, owner("uid", "old".into()))], Some("node n1 UID mismatch: expected old got n1-uid")),
-        (vec![(&["spec", "serviceAccountName"], "x".into())], Some("node \"n1\" can not create pods that reference serviceaccounts")),
         (
-            vec![(&["spec", "containers"], container(value!([{"name": "X", "valueFrom": {"secretKeyRef": {"name": "s"}}}])))],
+            vec![(&["spec", "nodeName"], "n2".into())],
+            Some("node \"n1\" can only create pods with spec.nodeName set to itself"),
+        ),
+        (vec![(owners, value!([]))], Some("node \"n1\" can only create pods with an owner reference set to itself")),
+        (
+            vec![(owners, owner("name", "n2".into()))],
+            Some("node \"n1\" can only create pods with an owner reference set to itself"),
+        ),
+        (
+            vec![(owners, owner("controller", false.into()))],
+            Some("node \"n1\" can only create pods with a controller owner reference set to itself"),
+        ),
+        (
+            vec![(owners, owner("blockOwnerDeletion", true.into()))],
+            Some("node \"n1\" must not set blockOwnerDeletion on an owner reference"),
+        ),
+        (vec![(owners, owner("uid", "old".into()))], Some("node n1 UID mismatch: expected old got n1-uid")),
+        (
+            vec![(&["spec", "serviceAccountName"], "x".into())],
+            Some("node \"n1\" can not create pods that reference serviceaccounts"),
+        ),
+        (
+            vec![(
+                &["spec", "containers"],
+                container(value!([{"name": "X", "valueFrom": {"secretKeyRef": {"name": "s"}}}])),
+            )],
             Some("node \"n1\" can not create pods that reference secrets"),
         ),
         (
-            vec![(&["spec", "containers"], container(value!([{"name": "X", "valueFrom": {"configMapKeyRef": {"name": "s"}}}])))],
+            vec![(
+                &["spec", "containers"],
+                container(value!([{"name": "X", "valueFrom": {"configMapKeyRef": {"name": "s"}}}])),
+            )],
             Some("node \"n1\" can not create pods that reference configmaps"),
         ),
         (
@@ -103,7 +126,10 @@ async fn nodes_create_mirror_pods_of_their_own() {
             Some("node \"n1\" can not create pods that reference secrets (via secret volumes)"),
         ),
         (
-            vec![(&["spec", "volumes"], value!([{"name": "v", "projected": {"sources": [{"downwardAPI": {}}, {"configMap": {}}]}}]))],
+            vec![(
+                &["spec", "volumes"],
+                value!([{"name": "v", "projected": {"sources": [{"downwardAPI": {}}, {"configMap": {}}]}}]),
+            )],
             Some("node \"n1\" can not create pods that reference configmaps (via projected volumes)"),
         ),
         (
@@ -119,9 +145,7 @@ async fn nodes_create_mirror_pods_of_their_own() {
 #[tokio::test]
 async fn nodes_report_and_end_their_own_pods() {
     let (_fixture, plugin) = fixture();
-    let pod = |node: &str, phase: &str| {
-        value!({"metadata": {"name": "p", "labels": {"a": "b"}}, "spec": {"nodeName": node}, "status": {"phase": phase}})
-    };
+    let pod = |node: &str, phase: &str| value!({"metadata": {"name": "p", "labels": {"a": "b"}}, "spec": {"nodeName": node}, "status": {"phase": phase}});
     let update = |old: Value, new: Value| Case::update("", "pods", "demo", old, new);
     assert_eq!(refusal(update(pod("n1", "a"), pod("n1", "b")).sub("status"), &plugin).await, None);
     let mut relabeled = pod("n1", "b");
@@ -152,22 +176,26 @@ async fn nodes_report_and_end_their_own_pods() {
     );
     let evict = |name: &str| Case::create("", "pods", "demo", value!({"metadata": {"name": name}})).sub("eviction");
     assert_eq!(refusal(evict("own"), &plugin).await, None);
-    assert_eq!(refusal(evict("other"), &plugin).await, text("node n1 can only evict pods with spec.nodeName set to itself"));
+    assert_eq!(
+        refusal(evict("other"), &plugin).await,
+        text("node n1 can only evict pods with spec.nodeName set to itself")
+    );
     assert_eq!(refusal(evict("none"), &plugin).await, text("404: pods \"none\" not found"));
 }
 
 #[tokio::test]
 async fn nodes_describe_themselves_within_limits() {
     let (_fixture, plugin) = fixture();
-    let node = |name: &str, labels: Value, taints: Value| {
-        value!({"metadata": {"name": name, "labels": labels}, "spec": {"taints": taints}})
-    };
+    let node = |name: &str, labels: Value, taints: Value| value!({"metadata": {"name": name, "labels": labels}, "spec": {"taints": taints}});
     let create = |name: &str, labels: Value| Case::create("", "nodes", "", node(name, labels, value!([])));
     let allowed = value!({
         "kubernetes.io/hostname": "n1", "node.kubernetes.io/x": "y", "a.kubelet.kubernetes.io/b": "c", "example.com/z": "1"
     });
     assert_eq!(refusal(create("n1", allowed), &plugin).await, None);
-    assert_eq!(refusal(create("n2", value!({})), &plugin).await, text("node \"n1\" is not allowed to modify node \"n2\""));
+    assert_eq!(
+        refusal(create("n2", value!({})), &plugin).await,
+        text("node \"n1\" is not allowed to modify node \"n2\"")
+    );
     let forbidden = value!({
         "node-role.kubernetes.io/master": "", "node-restriction.kubernetes.io/a": "b", "x.k8s.io/y": "z", "mykubernetes.io/a": "b"
     });

@@ -28,7 +28,9 @@ pub(super) struct PodView<'a> {
 
 impl<'a> PodView<'a> {
     pub(super) fn containers(self) -> impl Iterator<Item = &'a Value> {
-        ["initContainers", "containers", "ephemeralContainers"].into_iter().flat_map(move |list| self.spec.array_at(&[list]))
+        ["initContainers", "containers", "ephemeralContainers"]
+            .into_iter()
+            .flat_map(move |list| self.spec.array_at(&[list]))
     }
 
     pub(super) fn is_windows(self) -> bool {
@@ -150,7 +152,11 @@ fn capabilities(pod: PodView<'_>) -> Option<Violation> {
     let (names, added) = adding_capabilities(pod, &ALLOWED);
     (!names.is_empty()).then(|| Violation {
         reason: "non-default capabilities",
-        detail: format!("{} must not include {} in securityContext.capabilities.add", containers(&names), quoted(added)),
+        detail: format!(
+            "{} must not include {} in securityContext.capabilities.add",
+            containers(&names),
+            quoted(added)
+        ),
     })
 }
 
@@ -192,7 +198,8 @@ fn host_ports(pod: PodView<'_>) -> Option<Violation> {
         any
     });
     let names = names.map(name).collect::<Vec<_>>();
-    let (uses, what) = (if names.len() == 1 { "uses" } else { "use" }, if ports.len() == 1 { "hostPort" } else { "hostPorts" });
+    let (uses, what) =
+        (if names.len() == 1 { "uses" } else { "use" }, if ports.len() == 1 { "hostPort" } else { "hostPorts" });
     let list = ports.into_iter().collect::<Vec<_>>().join(", ");
     (!names.is_empty())
         .then(|| Violation { reason: "hostPort", detail: format!("{} {uses} {what} {list}", containers(&names)) })
@@ -332,7 +339,8 @@ fn sysctls(pod: PodView<'_>, policy: LevelVersion) -> Option<Violation> {
         ("net.ipv4.tcp_rmem", 32),
         ("net.ipv4.tcp_wmem", 32),
     ];
-    let allowed = |sysctl: &str| ALLOWED.iter().any(|(name, since)| *name == sysctl && policy.version.is_at_least(*since));
+    let allowed =
+        |sysctl: &str| ALLOWED.iter().any(|(name, since)| *name == sysctl && policy.version.is_at_least(*since));
     let set = pod.spec.array_at(&["securityContext", "sysctls"]).iter().map(name);
     let detail = set.filter(|sysctl| !allowed(sysctl)).collect::<Vec<_>>().join(", ");
     (!detail.is_empty()).then_some(Violation { reason: "forbidden sysctls", detail })

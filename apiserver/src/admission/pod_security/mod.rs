@@ -127,7 +127,8 @@ fn pod_of(object: &Value) -> Option<PodView<'_>> {
 
 /// The pods that a workload makes.
 fn template_of(object: &Value) -> Option<PodView<'_>> {
-    const TEMPLATES: [&[&str]; 3] = [&["spec", "jobTemplate", "spec", "template"], &["spec", "template"], &["template"]];
+    const TEMPLATES: [&[&str]; 3] =
+        [&["spec", "jobTemplate", "spec", "template"], &["spec", "template"], &["template"]];
     TEMPLATES.iter().find_map(|path| pod_of(object.at(path)?))
 }
 
@@ -156,9 +157,9 @@ fn is_significant(new: &Value, old: &Value) -> bool {
         list.iter().find(|container| container.get("name") == Some(name)).map(image)
     };
     let added = || {
-        new.array_at(&["spec", "ephemeralContainers"]).iter().any(|container| {
-            container.get("name").is_none_or(|name| ephemeral(old, name) != Some(image(container)))
-        })
+        new.array_at(&["spec", "ephemeralContainers"])
+            .iter()
+            .any(|container| container.get("name").is_none_or(|name| ephemeral(old, name) != Some(image(container))))
     };
     images(new, "containers") != images(old, "containers")
         || images(new, "initContainers") != images(old, "initContainers")

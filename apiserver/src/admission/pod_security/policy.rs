@@ -68,9 +68,8 @@ pub(super) struct Policy {
 impl Policy {
     /// The policy of a namespace. A level or version that cannot be read counts as the strictest for `enforce`.
     pub(super) fn of(namespace: &Value) -> Self {
-        let label = |name: &str| {
-            namespace.str_at(&["metadata", "labels", &format!("pod-security.kubernetes.io/{name}")])
-        };
+        let label =
+            |name: &str| namespace.str_at(&["metadata", "labels", &format!("pod-security.kubernetes.io/{name}")]);
         let mut policy = Self { enforce: DEFAULT, warn: DEFAULT, errors: Vec::new() };
         let mut enforced = None;
         if let Some(text) = label("enforce") {

@@ -109,7 +109,10 @@ fn run_as_non_root(pod: PodView<'_>) -> Option<Violation> {
     let set = |object: &Value| object.bool_at(&["securityContext", "runAsNonRoot"]);
     let explicit = pod.containers_that(|container| set(container) == Some(false));
     if let Some(who) = setters(set(pod.spec) == Some(false), &explicit) {
-        return Some(Violation { reason: REASON, detail: format!("{who} must not set securityContext.runAsNonRoot=false") });
+        return Some(Violation {
+            reason: REASON,
+            detail: format!("{who} must not set securityContext.runAsNonRoot=false"),
+        });
     }
     let implicit = pod.containers_that(|container| set(container).is_none() && set(pod.spec) != Some(true));
     (!implicit.is_empty()).then(|| Violation {

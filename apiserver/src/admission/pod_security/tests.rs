@@ -48,7 +48,10 @@ fn the_baseline_keeps_pods_from_the_host() {
     assert_eq!(check(&good(), BASELINE), "");
     let cases = [
         (with(&["spec", "hostNetwork"], true.into()), "host namespaces (hostNetwork=true)"),
-        (with(&["spec", "volumes"], value!([{"name": "v", "hostPath": {"path": "/"}}])), "hostPath volumes (volume \"v\")"),
+        (
+            with(&["spec", "volumes"], value!([{"name": "v", "hostPath": {"path": "/"}}])),
+            "hostPath volumes (volume \"v\")",
+        ),
         (
             with_container(&["securityContext", "privileged"], true.into()),
             "privileged (container \"a\" must not set securityContext.privileged=true)",
@@ -78,7 +81,10 @@ fn the_baseline_keeps_pods_from_the_host() {
             "seccompProfile (container \"a\" must not set securityContext.seccompProfile.type to \"Unconfined\")",
         ),
         (
-            with(&["spec", "securityContext", "sysctls"], value!([{"name": "kernel.msgmax"}, {"name": "net.ipv4.tcp_rmem"}])),
+            with(
+                &["spec", "securityContext", "sysctls"],
+                value!([{"name": "kernel.msgmax"}, {"name": "net.ipv4.tcp_rmem"}]),
+            ),
             "forbidden sysctls (kernel.msgmax)",
         ),
         (
@@ -111,7 +117,10 @@ fn the_restricted_level_wants_it_said() {
             with(&["spec", "volumes"], value!([{"name": "v", "hostPath": {}}, {"name": "w", "nfs": {}}])),
             "restricted volume types (volumes \"v\", \"w\" use restricted volume types \"hostPath\", \"nfs\")",
         ),
-        (with_container(&["securityContext", "runAsUser"], 0.into()), "runAsUser=0 (container \"a\" must not set runAsUser=0)"),
+        (
+            with_container(&["securityContext", "runAsUser"], 0.into()),
+            "runAsUser=0 (container \"a\" must not set runAsUser=0)",
+        ),
         (
             with(&["spec", "securityContext", "runAsNonRoot"], false.into()),
             "runAsNonRoot != true (pod must not set securityContext.runAsNonRoot=false)",
@@ -156,7 +165,8 @@ async fn pods_are_refused_and_workloads_warned_about() {
     namespace(&fixture, labels(&[]));
     assert!(Case::create("", "pods", "demo", bad.clone()).admit(&plugin).await.is_ok());
     namespace(&fixture, labels(&[("enforce", "baseline"), ("enforce-version", "v1.30")]));
-    let refused = "pods \"p\" is forbidden: violates PodSecurity \"baseline:v1.30\": host namespaces (hostNetwork=true)";
+    let refused =
+        "pods \"p\" is forbidden: violates PodSecurity \"baseline:v1.30\": host namespaces (hostNetwork=true)";
     assert_eq!(Case::create("", "pods", "demo", bad.clone()).admit(&plugin).await, Err((403, refused.into())));
     assert!(Case::create("", "pods", "demo", good()).admit(&plugin).await.is_ok());
     // What was let in may change its labels, not its images.
@@ -196,7 +206,8 @@ async fn namespaces_have_valid_levels() {
         pod.set_at(&["metadata", "name"], name);
         fixture.put("", "pods", pod);
     }
-    let mut tighten = Case::update("", "namespaces", "", object(labels(&[])), object(labels(&[("enforce", "baseline")])));
+    let mut tighten =
+        Case::update("", "namespaces", "", object(labels(&[])), object(labels(&[("enforce", "baseline")])));
     tighten.run(&plugin, true).await.expect("only warnings");
     assert_eq!(
         tighten.warnings,

@@ -133,10 +133,8 @@ impl TokenIssuer {
         audiences: Vec<String>,
     ) -> Claims {
         let for_us = audiences.iter().all(|audience| self.config.api_audiences.contains(audience));
-        let extended = self.config.extend_expiration
-            && binding.pod.is_some()
-            && seconds == EXTENDED_SECONDS_ASKED
-            && for_us;
+        let extended =
+            self.config.extend_expiration && binding.pod.is_some() && seconds == EXTENDED_SECONDS_ASKED && for_us;
         let life = if extended { EXTENDED_SECONDS_GIVEN } else { seconds };
         Claims {
             iss: self.config.issuer.clone(),

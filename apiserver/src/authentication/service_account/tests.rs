@@ -191,7 +191,11 @@ async fn tokens_end_with_their_account() {
     let fixture = Fixture::new();
     let token = fixture.token(value!({})).await;
     assert!(fixture.check(&token).await.is_ok());
-    fixture.reader.put("", "serviceaccounts", &value!({"metadata": {"namespace": "demo", "name": "web", "uid": "new"}}));
+    fixture.reader.put(
+        "",
+        "serviceaccounts",
+        &value!({"metadata": {"namespace": "demo", "name": "web", "uid": "new"}}),
+    );
     assert_eq!(fixture.check(&token).await, Err("service account UID (new) does not match claim (sa-uid)".into()));
     fixture.reader.remove("", "serviceaccounts", "demo", "web");
     assert_eq!(fixture.check(&token).await, Err("serviceaccounts \"web\" not found".into()));
@@ -256,7 +260,8 @@ async fn bad_requests_are_refused() {
     }
     let request = value!({"spec": (bound("Pod", "web-1"))});
     fixture.reader.put("", "serviceaccounts", &value!({"metadata": {"namespace": "demo", "name": "db", "uid": "u"}}));
-    let refused = fixture.issuer.issue("demo", "db", &request, &mut Vec::new()).await.expect_err("another account's pod");
+    let refused =
+        fixture.issuer.issue("demo", "db", &request, &mut Vec::new()).await.expect_err("another account's pod");
     assert_eq!(refused.code, 400);
     let refused = fixture.issuer.issue("demo", "none", &request, &mut Vec::new()).await.expect_err("no account");
     assert_eq!((refused.code, refused.message.as_str()), (404, "serviceaccounts \"none\" not found"));

@@ -89,7 +89,10 @@ impl Fixture {
         match self.authentication.authenticate(&request(credential, headers)).await {
             Ok(user) => user.map(|user| (user.name, user.groups)),
             Err(status) => {
-                assert_eq!((status.code, status.reason, status.message.as_str()), (401, "Unauthorized", "Unauthorized"));
+                assert_eq!(
+                    (status.code, status.reason, status.message.as_str()),
+                    (401, "Unauthorized", "Unauthorized")
+                );
                 None
             }
         }
@@ -169,7 +172,12 @@ async fn tokens_come_in_headers_and_web_sockets() {
     let encoded = URL_SAFE_NO_PAD.encode(token.trim_start_matches("Bearer "));
     let protocol = format!("base64url.bearer.authorization.k8s.io.{encoded}");
     let both = format!("{protocol}, v5.channel.k8s.io");
-    let socket = |protocols: &str| vec![("upgrade".to_owned(), "websocket".to_owned()), ("sec-websocket-protocol".to_owned(), protocols.to_owned())];
+    let socket = |protocols: &str| {
+        vec![
+            ("upgrade".to_owned(), "websocket".to_owned()),
+            ("sec-websocket-protocol".to_owned(), protocols.to_owned()),
+        ]
+    };
     for (protocols, holds) in [(both.as_str(), true), (protocol.as_str(), false)] {
         let headers = socket(protocols);
         let headers = headers.iter().map(|(k, v)| (k.as_str(), v.as_str())).collect::<Vec<_>>();
@@ -189,7 +197,8 @@ async fn front_proxies_are_believed_by_their_certificate() {
         ("x-remote-extra-example.com%2fscope", "a"),
         ("x-remote-extra-example.com%2fscope", "b"),
     ];
-    let user = fixture.authentication.authenticate(&request(Some(&proxy), &headers)).await.expect("ok").expect("a user");
+    let user =
+        fixture.authentication.authenticate(&request(Some(&proxy), &headers)).await.expect("ok").expect("a user");
     assert_eq!((user.name.as_str(), user.uid.as_str()), ("jane", "42"));
     assert_eq!(user.groups, ["devs", "ops", "system:authenticated"]);
     assert_eq!(user.extra["example.com/scope"], ["a", "b"]);

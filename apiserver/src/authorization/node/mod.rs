@@ -44,7 +44,9 @@ impl NodeAuthorizer {
                 ("", "secrets") => return self.read(node, Related::Secret, a),
                 ("", "configmaps") => return self.read(node, Related::ConfigMap, a),
                 ("", "persistentvolumeclaims") => return self.claim(node, a),
-                ("", "persistentvolumes") => return get_only(a).and_then(|()| self.related(node, a, |r, n| r.has_volume(n, &a.name))),
+                ("", "persistentvolumes") => {
+                    return get_only(a).and_then(|()| self.related(node, a, |r, n| r.has_volume(n, &a.name)));
+                }
                 ("", "serviceaccounts") => return self.service_account(node, a),
                 ("", "nodes") => return own_node(node, a),
                 ("", "pods") => return self.pod(node, a),

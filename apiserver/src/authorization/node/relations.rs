@@ -159,7 +159,12 @@ fn bound_pod(pod: &Value) -> Option<BoundPod> {
     refers_to.retain(|(_, name)| !name.is_empty());
     refers_to.sort_unstable();
     refers_to.dedup();
-    Some(BoundPod { node, namespace: text(pod, &["metadata", "namespace"]), name: text(pod, &["metadata", "name"]), refers_to })
+    Some(BoundPod {
+        node,
+        namespace: text(pod, &["metadata", "namespace"]),
+        name: text(pod, &["metadata", "name"]),
+        refers_to,
+    })
 }
 
 fn collect_references(pod: &Value, found: &mut Vec<(Related, CompactString)>) {

@@ -160,11 +160,23 @@ fn nodes_are_kept_to_themselves() {
         ("patch -/pods demo/a", Err("")),
         ("update coordination.k8s.io/leases kube-node-lease/n1", Ok(())),
         ("create coordination.k8s.io/leases kube-node-lease/-", Ok(())),
-        ("update coordination.k8s.io/leases kube-node-lease/n2", Err("can only access node lease with the same name as the requesting node")),
-        ("update coordination.k8s.io/leases demo/n1", Err("can only access leases in the \"kube-node-lease\" system namespace")),
-        ("list coordination.k8s.io/leases kube-node-lease/-", Err("can only get, create, update, patch, or delete a node lease")),
+        (
+            "update coordination.k8s.io/leases kube-node-lease/n2",
+            Err("can only access node lease with the same name as the requesting node"),
+        ),
+        (
+            "update coordination.k8s.io/leases demo/n1",
+            Err("can only access leases in the \"kube-node-lease\" system namespace"),
+        ),
+        (
+            "list coordination.k8s.io/leases kube-node-lease/-",
+            Err("can only get, create, update, patch, or delete a node lease"),
+        ),
         ("patch storage.k8s.io/csinodes -/n1", Ok(())),
-        ("patch storage.k8s.io/csinodes -/n2", Err("can only access CSINode with the same name as the requesting node")),
+        (
+            "patch storage.k8s.io/csinodes -/n2",
+            Err("can only access CSINode with the same name as the requesting node"),
+        ),
         ("watch storage.k8s.io/csinodes -/-", Err("can only get, create, update, patch, or delete a CSINode")),
         // From the rules that hold for all nodes.
         ("create -/events demo/-", Ok(())),

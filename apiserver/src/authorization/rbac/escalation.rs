@@ -40,7 +40,12 @@ impl Rbac {
         }
     }
 
-    fn check_role(&self, authorizer: &dyn Authorizer, user: &Arc<UserInfo>, write: &RbacWrite<'_>) -> Result<(), Status> {
+    fn check_role(
+        &self,
+        authorizer: &dyn Authorizer,
+        user: &Arc<UserInfo>,
+        write: &RbacWrite<'_>,
+    ) -> Result<(), Status> {
         let escalate = asked(user, "escalate", GROUP, write.resource, write.namespace, write.request_name);
         if matches!(authorizer.authorize(&escalate), Decision::Allow(_)) {
             return Ok(());
@@ -133,14 +138,7 @@ pub struct RbacWrite<'a> {
     pub old: Option<&'a Value>,
 }
 
-fn asked(
-    user: &Arc<UserInfo>,
-    verb: &str,
-    group: &str,
-    resource: &str,
-    namespace: &str,
-    name: &str,
-) -> Attributes {
+fn asked(user: &Arc<UserInfo>, verb: &str, group: &str, resource: &str, namespace: &str, name: &str) -> Attributes {
     Attributes {
         user: user.clone(),
         verb: verb.into(),

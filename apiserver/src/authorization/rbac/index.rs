@@ -7,7 +7,7 @@ use compact_str::CompactString;
 use skiff_apimachinery::value::Value;
 
 use super::rule::Rule;
-use crate::authentication::UserInfo;
+use crate::authentication::{UserInfo, service_account};
 
 /// A Role or ClusterRole as far as the index reads it.
 pub(super) struct RoleExtract {
@@ -37,16 +37,11 @@ pub(super) struct BindingExtract {
 
 /// One subject of a binding.
 struct Subject {
-    /// User name or group.
-    key: SubjectKey,
+    is_group: bool,
+    /// User name (a ServiceAccount's in full) or group.
+    name: CompactString,
     /// As reasons show it.
     description: Box<str>,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-enum SubjectKey {
-    User(CompactString),
-    Group(CompactString),
 }
 
 impl BindingExtract {
@@ -65,21 +60,20 @@ impl BindingExtract {
 impl Subject {
     fn of(subject: &Value, binding_namespace: &str) -> Option<Self> {
         let (kind, name) = (subject.str_at(&["kind"])?, subject.str_at(&["name"])?);
-        let (key, shown) = match kind {
-            "User" => (SubjectKey::User(name.into()), name.to_owned()),
-            "Group" => (SubjectKey::Group(name.into()), name.to_owned()),
+        let (subject_name, shown) = match kind {
+            "User" | "Group" => (name.into(), name.to_owned()),
             "ServiceAccount" => {
                 let own = subject.str_at(&["namespace"]).filter(|ns| !ns.is_empty());
                 let namespace = own.unwrap_or(binding_namespace);
                 if namespace.is_empty() {
                     return None;
                 }
-                let user = format!("system:serviceaccount:{namespace}:{name}");
-                (SubjectKey::User(user.into()), format!("{name}/{namespace}"))
+                (service_account::user_name(namespace, name).into(), format!("{name}/{namespace}"))
             }
             _ => return None,
         };
-        Some(Self { key, description: format!("{kind} {shown:?}").into() })
+        let description = format!("{kind} {shown:?}").into();
+        Some(Self { is_group: kind == "Group", name: subject_name, description })
     }
 }
 
@@ -95,7 +89,10 @@ pub(super) struct Grant {
 }
 
 #[derive(Default)]
-struct Grants(HashMap<SubjectKey, Vec<Grant>>);
+struct Grants {
+    users: HashMap<CompactString, Vec<Grant>>,
+    groups: HashMap<CompactString, Vec<Grant>>,
+}
 
 /// Everything, ready to be asked.
 #[derive(Default)]
@@ -115,10 +112,7 @@ impl Index {
     ) -> Self {
         let mut index = Self {
             cluster_roles: cluster_roles.iter().map(|role| (role.name.clone(), role.rules.clone())).collect(),
-            roles: roles
-                .iter()
-                .map(|role| ((role.namespace.clone(), role.name.clone()), role.rules.clone()))
-                .collect(),
+            roles: roles.iter().map(|role| ((role.namespace.clone(), role.name.clone()), role.rules.clone())).collect(),
             ..Self::default()
         };
         let all = cluster_bindings.iter().map(|b| ("ClusterRoleBinding", b));
@@ -142,7 +136,8 @@ impl Index {
             let source =
                 format!("{kind} {shown:?} of {} {:?} to {}", binding.role_kind, binding.role_name, subject.description);
             let grant = Grant { source: source.into(), rules: rules.clone(), binding: number };
-            grants.0.entry(subject.key.clone()).or_default().push(grant);
+            let subjects = if subject.is_group { &mut grants.groups } else { &mut grants.users };
+            subjects.entry(subject.name.clone()).or_default().push(grant);
         }
     }
 
@@ -167,13 +162,11 @@ impl Index {
     pub(super) fn visit<'a>(&'a self, user: &UserInfo, namespace: &str, mut visit: impl FnMut(&'a Grant) -> bool) {
         let namespaced = if namespace.is_empty() { None } else { self.namespaces.get(namespace) };
         for grants in [Some(&self.cluster), namespaced].into_iter().flatten() {
-            let user_key = SubjectKey::User(user.name.as_str().into());
-            let groups = user.groups.iter().map(|group| SubjectKey::Group(group.as_str().into()));
-            for key in std::iter::once(user_key).chain(groups) {
-                for grant in grants.0.get(&key).into_iter().flatten() {
-                    if visit(grant) {
-                        return;
-                    }
+            let own = grants.users.get(user.name.as_str());
+            let of_groups = user.groups.iter().filter_map(|group| grants.groups.get(group.as_str()));
+            for grant in own.into_iter().chain(of_groups).flatten() {
+                if visit(grant) {
+                    return;
                 }
             }
         }

@@ -145,8 +145,7 @@ impl Rule {
                 || has(&self.resources, resource)
                 || resource.split_once('/').is_some_and(|(_, sub)| has(&self.resources, &format!("*/{sub}")))
         };
-        let url_covered =
-            |url: &CompactString| self.non_resource_urls.iter().any(|pattern| url_matches(pattern, url));
+        let url_covered = |url: &CompactString| self.non_resource_urls.iter().any(|pattern| url_matches(pattern, url));
         (has(&self.verbs, "*") || has_all(&self.verbs, &atom.verbs))
             && (has(&self.api_groups, "*") || has_all(&self.api_groups, &atom.api_groups))
             && atom.resources.iter().all(resource_covered)

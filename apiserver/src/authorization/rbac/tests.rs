@@ -50,7 +50,12 @@ fn fixture() -> (Arc<FakeReader>, Rbac) {
     let reader = Arc::new(FakeReader::default());
     role(&reader, "", "admin", value!([{"verbs": ["*"], "apiGroups": ["*"], "resources": ["*"]}]));
     role(&reader, "", "paths", value!([{"verbs": ["get"], "nonResourceURLs": ["/healthz", "/version", "/apis/*"]}]));
-    role(&reader, "", "scaler", value!([{"verbs": ["get", "update"], "apiGroups": ["apps"], "resources": ["*/scale"]}]));
+    role(
+        &reader,
+        "",
+        "scaler",
+        value!([{"verbs": ["get", "update"], "apiGroups": ["apps"], "resources": ["*/scale"]}]),
+    );
     role(
         &reader,
         "demo",
@@ -61,10 +66,22 @@ fn fixture() -> (Arc<FakeReader>, Rbac) {
         ]),
     );
     bind(&reader, "", "admins", ("ClusterRole", "admin"), value!([{"kind": "Group", "name": "admins"}]));
-    bind(&reader, "", "everybody", ("ClusterRole", "paths"), value!([{"kind": "Group", "name": "system:authenticated"}]));
-    bind(&reader, "demo", "readers", ("Role", "reader"), value!([
-        {"kind": "User", "name": "jane"}, {"kind": "ServiceAccount", "name": "web"}
-    ]));
+    bind(
+        &reader,
+        "",
+        "everybody",
+        ("ClusterRole", "paths"),
+        value!([{"kind": "Group", "name": "system:authenticated"}]),
+    );
+    bind(
+        &reader,
+        "demo",
+        "readers",
+        ("Role", "reader"),
+        value!([
+            {"kind": "User", "name": "jane"}, {"kind": "ServiceAccount", "name": "web"}
+        ]),
+    );
     bind(&reader, "demo", "scalers", ("ClusterRole", "scaler"), value!([{"kind": "User", "name": "jane"}]));
     bind(&reader, "demo", "broken", ("Role", "gone"), value!([{"kind": "User", "name": "jane"}]));
     let rbac = Rbac::new(reader.clone());
@@ -157,7 +174,10 @@ fn follows_changes() {
 fn lists_rules() {
     let (_, rbac) = fixture();
     let review = rbac.rules_for(&user("jane", &["system:authenticated"]), "demo");
-    assert_eq!(review.non_resource_rules, [value!({"verbs": ["get"], "nonResourceURLs": ["/healthz", "/version", "/apis/*"]})]);
+    assert_eq!(
+        review.non_resource_rules,
+        [value!({"verbs": ["get"], "nonResourceURLs": ["/healthz", "/version", "/apis/*"]})]
+    );
     assert_eq!(review.resource_rules.len(), 3);
     assert_eq!(
         review.resource_rules[1],
@@ -211,21 +231,27 @@ fn binding_needs_the_rights_or_the_verb_bind() {
     let check = |object: &Value, resource: &str, namespace: &str| {
         rbac.check_escalation(&rbac, &jane, &write(resource, namespace, object, None)).map_err(|e| (e.code, e.message))
     };
-    let binding = |kind: &str, name: &str| {
-        value!({"metadata": {"name": "b"}, "roleRef": {"apiGroup": GROUP, "kind": kind, "name": name}})
-    };
+    let binding = |kind: &str, name: &str| value!({"metadata": {"name": "b"}, "roleRef": {"apiGroup": GROUP, "kind": kind, "name": name}});
     assert_eq!(check(&binding("Role", "reader"), "rolebindings", "demo"), Ok(()));
     assert_eq!(check(&binding("ClusterRole", "scaler"), "rolebindings", "demo"), Ok(()));
     let (code, text) = check(&binding("ClusterRole", "scaler"), "clusterrolebindings", "").expect_err("cluster-wide");
     assert_eq!(code, 403);
-    assert!(text.starts_with("clusterrolebindings.rbac.authorization.k8s.io \"b\" is forbidden: user \"jane\""), "{text}");
+    assert!(
+        text.starts_with("clusterrolebindings.rbac.authorization.k8s.io \"b\" is forbidden: user \"jane\""),
+        "{text}"
+    );
     assert_eq!(
         check(&binding("ClusterRole", "none"), "rolebindings", "demo"),
         Err((404, "clusterroles.rbac.authorization.k8s.io \"none\" not found".into()))
     );
-    role(&reader, "demo", "gone", value!([
-        {"verbs": ["bind"], "apiGroups": [GROUP], "resources": ["clusterroles"], "resourceNames": ["admin"]}
-    ]));
+    role(
+        &reader,
+        "demo",
+        "gone",
+        value!([
+            {"verbs": ["bind"], "apiGroups": [GROUP], "resources": ["clusterroles"], "resourceNames": ["admin"]}
+        ]),
+    );
     assert_eq!(check(&binding("ClusterRole", "admin"), "rolebindings", "demo"), Ok(()));
     assert!(check(&binding("ClusterRole", "admin"), "rolebindings", "other").is_err());
 }
