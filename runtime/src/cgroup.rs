@@ -129,6 +129,13 @@ impl Hierarchies {
         self.unified
     }
 
+    /// The folder of the group at `path` on a v2 machine.
+    pub(crate) fn v2_folder(&self, path: &str) -> Option<PathBuf> {
+        self.unified
+            .then(|| self.group(path).directories().next())
+            .flatten()
+    }
+
     /// The folders of the group at `path` on a v1 machine, by the name of their hierarchy. Hierarchies that only name
     /// processes, and that libcontainer does not use, are left out.
     pub(crate) fn v1_folders(&self, path: &str) -> Vec<(String, PathBuf)> {

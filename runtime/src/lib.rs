@@ -8,6 +8,7 @@ mod cgroup;
 mod cleanup;
 mod config;
 mod container;
+mod device_filter;
 mod engine;
 mod files;
 mod image;

@@ -352,7 +352,7 @@ async fn pulling_from_a_registry() {
     let shown = status(&mut node, &name).await.expect("pulled");
     assert_eq!(shown.id, id);
     let by_digest = format!("{}/team/app@{}", registry.address(), good.manifest);
-    assert_eq!(shown.repo_digests, [by_digest.clone()]);
+    assert_eq!(shown.repo_digests, std::slice::from_ref(&by_digest));
     assert_eq!(
         pull(&mut node, &by_digest, None).await.expect("by digest"),
         id

@@ -9,7 +9,7 @@ use std::process::ExitCode;
 
 use rustix::fs::{FlockOperation, Mode, OFlags, flock};
 use rustix::pipe::{PipeFlags, pipe_with};
-use rustix::process::{Pid, Signal};
+use rustix::process::Pid;
 
 use super::console::accept_terminal;
 use super::launch::{ContainerEnds, launch};
@@ -137,9 +137,6 @@ fn pipes(spec: &Launch) -> io::Result<(Streams, ContainerEnds)> {
 
 /// libcontainer cleans up most of what a failed creation leaves; this takes the rest.
 fn clean_up_failed(spec: &Launch) {
-    while let Ok(Some((pid, _))) = rustix::process::wait(rustix::process::WaitOptions::NOHANG) {
-        let _ = rustix::process::kill_process(pid, Signal::KILL);
-    }
     if let Ok(hierarchies) = Hierarchies::detect() {
         let _ = hierarchies.group(&spec.cgroup).remove();
     }

@@ -10,6 +10,7 @@ use std::os::fd::OwnedFd;
 use std::path::Path;
 
 use libcontainer::container::builder::ContainerBuilder;
+use libcontainer::oci_spec::runtime::Spec;
 use libcontainer::syscall::syscall::SyscallType;
 use rustix::process::{WaitOptions, waitpid};
 
@@ -17,6 +18,9 @@ use super::executor::ContainerExecutor;
 use super::process::{Forked, fork};
 use super::protocol::{CONSOLE_FILE, Launch, Process, Started, TRACE_FILE};
 use super::trace;
+use crate::cgroup::Hierarchies;
+use crate::device_filter;
+use crate::files::read_json;
 
 /// The container's ends of its streams.
 pub(super) struct ContainerEnds {
@@ -75,6 +79,7 @@ fn build(launch: &Launch, state: &Path, ends: ContainerEnds) -> anyhow::Result<P
         .with_detach(true)
         .as_sibling(true)
         .build()?;
+    limit_devices(launch)?;
     // Taken before the program runs: it may have ended by the time anything after this is reached.
     let started_at = super::serve::now();
     container.start()?;
@@ -83,6 +88,23 @@ fn build(launch: &Launch, state: &Path, ends: ContainerEnds) -> anyhow::Result<P
         .ok_or_else(|| anyhow::anyhow!("the container has no process"))?
         .as_raw();
     Ok(Process { pid, started_at })
+}
+
+/// On v2 machines libcontainer leaves devices unlimited. The container exists by now but its program does not run yet.
+fn limit_devices(launch: &Launch) -> io::Result<()> {
+    let hierarchies = Hierarchies::detect()?;
+    let Some(folder) = hierarchies.v2_folder(&launch.cgroup) else {
+        return Ok(());
+    };
+    let spec: Spec = read_json(&launch.bundle.join("config.json"))?;
+    let resources = spec
+        .linux()
+        .as_ref()
+        .and_then(|linux| linux.resources().as_ref());
+    let rules = resources
+        .and_then(|resources| resources.devices().as_deref())
+        .unwrap_or_default();
+    device_filter::attach(&folder, rules)
 }
 
 /// libcontainer moves the descriptors to 0, 1 and 2 one after the other, so none may be one of these already.
