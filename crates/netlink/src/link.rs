@@ -10,6 +10,9 @@ use rtnetlink::{AddressMessageBuilder, Handle, LinkUnspec, LinkVeth, RouteMessag
 
 use crate::{Error, Result};
 
+/// The kernel's main routing table (`RT_TABLE_MAIN`).
+const MAIN_TABLE: u8 = 254;
+
 /// A connection to the kernel's routing socket.
 #[derive(Clone)]
 pub struct Links {
@@ -139,6 +142,30 @@ impl Links {
             .execute()
             .await
             .map_err(Error::netlink(format!("route {destination}/{prefix_length} by {name}")))
+    }
+
+    /// Removes such a route; absent is fine.
+    pub async fn delete_route(&self, name: &str, destination: Ipv4Addr, prefix_length: u8) -> Result<()> {
+        let index = self.index(name).await?;
+        let route = RouteMessageBuilder::<Ipv4Addr>::new()
+            .destination_prefix(destination, prefix_length)
+            .output_interface(index)
+            .scope(netlink_packet_route::route::RouteScope::Link);
+        match self.handle.route().del(route.build()).execute().await {
+            Err(rtnetlink::Error::NetlinkError(error)) if error.raw_code() == -libc::ESRCH => Ok(()),
+            other => other.map_err(Error::netlink(format!("remove route {destination}/{prefix_length} by {name}"))),
+        }
+    }
+
+    /// Whether there is an IPv4 default route.
+    pub async fn has_default_route(&self) -> Result<bool> {
+        let mut routes = self.handle.route().get(RouteMessageBuilder::<Ipv4Addr>::new().build()).execute();
+        while let Some(route) = routes.try_next().await.map_err(Error::netlink("list routes"))? {
+            if route.header.destination_prefix_length == 0 && route.header.table == MAIN_TABLE {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 }
 

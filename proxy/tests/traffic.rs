@@ -1,0 +1,180 @@
+//! Real packets through the rules, in a "node" namespace with two pods. Needs root.
+
+use std::io::{Read, Write};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use skiff_netlink::pod_network::{self, PodNetwork};
+use skiff_netlink::{link, netns};
+use skiff_proxy::kernel::Kernel;
+use skiff_proxy::model::{Endpoint, Key, Protocol, Service, ServicePort, Slice, State};
+use skiff_proxy::{Config, rules};
+
+const CLUSTER: &str = "proxy-test";
+const CLUSTER_IP: Ipv4Addr = Ipv4Addr::new(10, 96, 0, 50);
+
+struct Pod {
+    namespace: PathBuf,
+    ip: Ipv4Addr,
+}
+
+/// Answers every connection with its own name and the address the client came from, until told to stop.
+fn serve(namespace: PathBuf, name: &'static str, address: SocketAddr, stop: Arc<AtomicBool>) -> std::thread::JoinHandle<()> {
+    let (ready, wait) = std::sync::mpsc::channel();
+    let thread = std::thread::spawn(move || {
+        netns::run_in(&namespace, || {
+            let listener = TcpListener::bind(address).expect("listen");
+            ready.send(()).expect("test waits");
+            for stream in listener.incoming() {
+                if stop.load(Ordering::SeqCst) {
+                    return;
+                }
+                let mut stream = stream.expect("accept");
+                let peer = stream.peer_addr().expect("peer").ip();
+                let _ = stream.write_all(format!("{name} {peer}").as_bytes());
+            }
+        })
+        .expect("enter namespace");
+    });
+    wait.recv().expect("listener is up");
+    thread
+}
+
+fn ask(namespace: &Path, address: SocketAddr) -> std::io::Result<String> {
+    netns::run_in(namespace, || {
+        let mut stream = TcpStream::connect_timeout(&address, Duration::from_secs(3))?;
+        stream.set_read_timeout(Some(Duration::from_secs(3)))?;
+        let mut text = String::new();
+        stream.read_to_string(&mut text)?;
+        Ok(text)
+    })
+    .expect("enter namespace")
+}
+
+fn state(pods: &[&Pod]) -> State {
+    let key = Key { namespace: "demo".into(), name: "web".into() };
+    let port = ServicePort { name: "http".into(), protocol: Protocol::Tcp, port: 80, node_port: Some(30080) };
+    let service = Service {
+        key: key.clone(),
+        cluster_ip: CLUSTER_IP,
+        external_ips: vec![],
+        ports: vec![port],
+        affinity_seconds: None,
+        external_local: false,
+        internal_local: false,
+        health_check_node_port: None,
+    };
+    let endpoints = pods.iter().map(|pod| Endpoint {
+        address: pod.ip,
+        ready: true,
+        serving: true,
+        terminating: false,
+        node_name: Some("n1".into()),
+    });
+    let slice = Slice {
+        service: key.clone(),
+        ports: vec![("http".into(), Protocol::Tcp, 8080)],
+        endpoints: endpoints.collect(),
+    };
+    State { services: [(key.clone(), service)].into(), slices: [(key, slice)].into() }
+}
+
+/// Everything below runs in one node, so that its parts share the set-up; each assertion names what it shows.
+#[test]
+fn services_reach_their_endpoints() {
+    let dir = tempfile::tempdir().expect("temporary directory");
+    let node = dir.path().join("node");
+    netns::create(&node).expect("node namespace");
+    let config = Config {
+        cluster: CLUSTER.into(),
+        node_name: "n1".into(),
+        pod_range: "10.244.0.0/16".parse().expect("range"),
+        service_range: "10.96.0.0/12".parse().expect("range"),
+    };
+    let pods = attach_pods(dir.path(), &node, &config);
+    let stop = Arc::new(AtomicBool::new(false));
+    let servers: Vec<_> = pods
+        .iter()
+        .zip(["a", "b"])
+        .map(|(pod, name)| {
+            serve(pod.namespace.clone(), name, SocketAddr::new(IpAddr::V4(pod.ip), 8080), stop.clone())
+        })
+        .collect();
+
+    // The kernel's table belongs to the namespace; its owner may come and go.
+    let program = |states: Vec<State>| {
+        netns::run_in(&node, || {
+            link::blocking(|_| async {
+                let mut kernel = Kernel::new(&config).await?;
+                for state in &states {
+                    kernel.apply(rules::build(&config, state)).await?;
+                }
+                assert!(!kernel.apply(rules::build(&config, &states[states.len() - 1])).await?, "nothing to change");
+                Ok(())
+            })
+        })
+        .expect("enter node")
+        .expect("program");
+    };
+    let cluster = SocketAddr::new(IpAddr::V4(CLUSTER_IP), 80);
+    let (a, b) = (&pods[0], &pods[1]);
+
+    program(vec![State::default(), state(&[a, b])]);
+    let answers: Vec<String> = (0..40).map(|_| ask(&b.namespace, cluster).expect("pod to service")).collect();
+    assert!(answers.iter().any(|t| *t == format!("a {}", b.ip)), "the other pod sees the client: {answers:?}");
+    assert!(answers.iter().any(|t| t.starts_with("b 10.244.7.1")), "a hairpin is masqueraded: {answers:?}");
+    for target in [cluster, "127.0.0.1:30080".parse().expect("address")] {
+        let answer = ask(&node, target).unwrap_or_else(|e| panic!("node to {target}: {e}"));
+        assert!(answer.ends_with(" 10.244.7.1"), "{target}: {answer}");
+    }
+    ask(&b.namespace, "10.244.7.1:30080".parse().expect("address")).expect("pod to node port");
+
+    program(vec![state(&[a, b]), state(&[b])]);
+    for _ in 0..20 {
+        assert!(ask(&node, cluster).expect("node to service").starts_with("b "), "a removed endpoint gets nothing");
+    }
+
+    program(vec![state(&[a, b]), state(&[])]);
+    for target in [cluster, "10.96.0.77:80".parse().expect("address"), "10.244.7.1:30080".parse().expect("address")] {
+        let error = ask(&b.namespace, target).expect_err("no endpoints");
+        assert_eq!(error.kind(), std::io::ErrorKind::ConnectionRefused, "{target}: {error}");
+    }
+
+    stop.store(true, Ordering::SeqCst);
+    for (pod, server) in pods.iter().zip(servers) {
+        let _ = ask(&pod.namespace, SocketAddr::new(IpAddr::V4(pod.ip), 8080));
+        server.join().expect("server");
+        netns::delete(&pod.namespace).expect("delete pod namespace");
+    }
+    netns::delete(&node).expect("delete node namespace");
+}
+
+fn attach_pods(dir: &Path, node: &Path, config: &Config) -> Vec<Pod> {
+    let namespaces = [dir.join("a"), dir.join("b")];
+    for namespace in &namespaces {
+        netns::create(namespace).expect("pod namespace");
+    }
+    let network = pod_network::Config {
+        cluster: CLUSTER.into(),
+        state_dir: dir.join("state"),
+        mtu: 0,
+        cluster_range: config.pod_range,
+    };
+    netns::run_in(node, || {
+        link::blocking(|_| async {
+            let network = PodNetwork::new(network).await?;
+            network.set_pod_cidr("10.244.7.0/24".parse().expect("range"));
+            let mut pods = Vec::new();
+            for namespace in &namespaces {
+                let id = namespace.display().to_string();
+                pods.push(Pod { namespace: namespace.clone(), ip: network.attach(&id, namespace, &[]).await?.ip });
+            }
+            Ok(pods)
+        })
+    })
+    .expect("enter node")
+    .expect("attach")
+}
