@@ -7,10 +7,13 @@ use skiff_apimachinery::status::Status;
 use super::certificates::{CertificateApproval, CertificateSigning, CertificateSubjectRestriction};
 use super::default_classes::{DefaultIngressClass, DefaultStorageClass};
 use super::default_toleration_seconds::DefaultTolerationSeconds;
+use super::limit_ranger::LimitRanger;
 use super::namespace_lifecycle::NamespaceLifecycle;
 use super::node_restriction::NodeRestriction;
+use super::persistent_volume_claim_resize::PersistentVolumeClaimResize;
 use super::pod_security::PodSecurity;
 use super::priority::Priority;
+use super::resource_quota::{QuotaStore, ResourceQuota};
 use super::runtime_class::RuntimeClass;
 use super::service_account::ServiceAccount;
 use super::storage_object_in_use_protection::StorageObjectInUseProtection;
@@ -40,6 +43,7 @@ impl AdmissionChain {
         let AdmissionConfig { objects, authorizer } = config;
         Self::new(vec![
             Arc::new(NamespaceLifecycle::new(objects.clone())),
+            Arc::new(LimitRanger::new(objects.clone())),
             Arc::new(ServiceAccount::new(objects.clone())),
             Arc::new(NodeRestriction::new(objects.clone(), authorizer.clone())),
             Arc::new(TaintNodesByCondition),
@@ -48,12 +52,20 @@ impl AdmissionChain {
             Arc::new(DefaultTolerationSeconds),
             Arc::new(DefaultStorageClass::new(objects.clone())),
             Arc::new(StorageObjectInUseProtection),
+            Arc::new(PersistentVolumeClaimResize::new(objects.clone())),
             Arc::new(RuntimeClass::new(objects.clone())),
             Arc::new(CertificateApproval::new(authorizer.clone())),
             Arc::new(CertificateSigning::new(authorizer.clone())),
             Arc::new(CertificateSubjectRestriction),
             Arc::new(DefaultIngressClass::new(objects.clone())),
         ])
+    }
+
+    /// The same chain with ResourceQuota at its end, where it must be: after it nothing else may refuse.
+    pub fn with_quota(&self, store: Arc<dyn QuotaStore>) -> Self {
+        let mut plugins = self.plugins.to_vec();
+        plugins.push(Arc::new(ResourceQuota::new(store)));
+        Self::new(plugins)
     }
 
     /// These plugins, in this order.

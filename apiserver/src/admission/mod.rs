@@ -3,14 +3,18 @@
 //! Each plugin is a file of its own; [`chain`] has them all in order. Plugins that change objects do so in
 //! [`Plugin::admit`], before the strategy validates; plugins that only refuse do so in [`Plugin::validate`], after.
 
+mod amount;
 mod certificates;
 pub mod chain;
 mod default_classes;
 mod default_toleration_seconds;
+mod limit_ranger;
 mod namespace_lifecycle;
 mod node_restriction;
+mod persistent_volume_claim_resize;
 mod pod_security;
 mod priority;
+mod resource_quota;
 mod runtime_class;
 mod service_account;
 mod storage_object_in_use_protection;
@@ -26,6 +30,7 @@ use crate::authentication::UserInfo;
 use crate::objects::refusal;
 
 pub use self::chain::{AdmissionChain, AdmissionConfig};
+pub use self::resource_quota::QuotaStore;
 
 /// What happens to the object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
