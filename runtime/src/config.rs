@@ -10,9 +10,10 @@ use ipnet::Ipv4Net;
 pub struct Config {
     /// Cluster name, part of link and nftables names.
     pub cluster: String,
-    /// Data that survives a reboot: images, layers, writable layers, records. For example `/var/lib/skiff/runtime`.
+    /// Data that survives a reboot: images, layers, writable layers, records. For example
+    /// `/var/lib/skiff/skiff/runtime`; must not be on an overlay, as overlays do not stack on overlays.
     pub root_dir: PathBuf,
-    /// Data of this boot: namespaces, sockets, mounts. For example `/run/skiff/skiff`; must not be on an overlay.
+    /// Data of this boot: namespaces, sockets, mounts. For example `/run/skiff/skiff/runtime`.
     pub state_dir: PathBuf,
     /// The CRI socket.
     pub socket: PathBuf,

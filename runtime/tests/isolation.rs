@@ -252,6 +252,40 @@ async fn mounts_and_working_directory() {
     );
     assert!(host.join("missing/y").exists());
     assert_eq!(node.status(&id).await.mounts.len(), 4);
+    // Read-only all the way down, where the mount has mounts below it.
+    let nested = node.path("state");
+    let mut config = shell("recursive", SLEEP);
+    config.mounts = vec![v1::Mount {
+        recursive_read_only: true,
+        ..mount(nested, "/data", true)
+    }];
+    let id = node.container(&pod, config).await;
+    let (output, code) = node
+        .shell(
+            &id,
+            "for f in /data/p/*/shm; do touch $f/x && echo written; done; true",
+        )
+        .await;
+    assert_eq!(
+        (
+            output.contains("Read-only"),
+            output.contains("written"),
+            code
+        ),
+        (true, false, 0),
+        "{output}"
+    );
+    let mut config = shell("apparmor", SLEEP);
+    context(&mut config).apparmor = seccomp(v1::security_profile::ProfileType::Localhost, "strict");
+    let outcome = node.create(&pod, config).await;
+    if !std::path::Path::new("/sys/module/apparmor").exists() {
+        let error = outcome.expect_err("no AppArmor here");
+        assert!(
+            error.message().contains("AppArmor is not enabled"),
+            "{}",
+            error.message()
+        );
+    }
     let mut config = shell("shared", SLEEP);
     config.mounts = vec![v1::Mount {
         propagation: v1::MountPropagation::PropagationBidirectional.into(),

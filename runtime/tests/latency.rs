@@ -35,7 +35,7 @@ async fn a_pod_starts_quickly() {
     }
     times.sort_unstable();
     let (total, sandbox, create, start) = times[ROUNDS / 2];
-    println!(
+    eprintln!(
         "median of {ROUNDS}: {total:?} = RunPodSandbox {sandbox:?} + CreateContainer {create:?} + StartContainer {start:?}"
     );
     assert!(total < GOAL * ALLOWANCE, "{times:?}");
@@ -49,7 +49,7 @@ async fn a_pod_starts_quickly() {
     for _ in 0..ROUNDS {
         node.exec_sync(&id, &["true"], 5).await.expect("exec");
     }
-    println!(
+    eprintln!(
         "a pod: {started:?}; an exec: {:?}",
         before.elapsed() / ROUNDS as u32
     );
@@ -61,7 +61,7 @@ async fn a_pod_starts_quickly() {
             .iter()
             .any(|n| l.starts_with(n))
     }) {
-        println!("shim {line}");
+        eprintln!("shim {line}");
     }
     node.finish().await;
 }

@@ -4,17 +4,26 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::net::UnixStream;
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::Status;
 use tonic::transport::{Channel, Endpoint, Uri};
 use tower::service_fn;
 
 use crate::MAX_MESSAGE_SIZE;
 use crate::extension::image_import_client::ImageImportClient;
+use crate::extension::{ImportRequest, ImportedImage};
 use crate::v1::image_service_client::ImageServiceClient;
 use crate::v1::runtime_service_client::RuntimeServiceClient;
 
 /// How long one attempt to open the socket may take.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Bytes of an archive per message, and messages on their way.
+const CHUNK: usize = 1 << 20;
+const QUEUED_CHUNKS: usize = 4;
 
 /// Clients of every service on one CRI socket. Cheap to clone; all clones share one HTTP/2 connection, which is
 /// opened again on the next call after the server went away.
@@ -73,6 +82,42 @@ impl Client {
         Ok(Self::from_channel(
             base_endpoint().connect_with_connector_lazy(connector),
         ))
+    }
+
+    /// Sends an image archive (OCI layout or `docker save`, also compressed) to skiff-runtime. An image without a name
+    /// in the archive gets `default_name`, if that is not empty.
+    pub async fn import_archive(
+        &self,
+        mut archive: impl AsyncRead + Send + Unpin + 'static,
+        default_name: &str,
+    ) -> Result<Vec<ImportedImage>, Status> {
+        let (chunks, sent) = mpsc::channel(QUEUED_CHUNKS);
+        let default_name = default_name.to_owned();
+        let reading = tokio::spawn(async move {
+            loop {
+                let mut chunk = Vec::with_capacity(CHUNK);
+                (&mut archive)
+                    .take(CHUNK as u64)
+                    .read_to_end(&mut chunk)
+                    .await?;
+                let last = chunk.is_empty();
+                let request = ImportRequest {
+                    chunk,
+                    default_name: default_name.clone(),
+                };
+                // The server answers early if it does not like what it got; its answer tells why.
+                if last || chunks.send(request).await.is_err() {
+                    return Ok::<_, std::io::Error>(());
+                }
+            }
+        });
+        let answer = self.import.clone().import(ReceiverStream::new(sent)).await;
+        if let Ok(Err(error)) = reading.await {
+            return Err(Status::invalid_argument(format!(
+                "cannot read the archive: {error}"
+            )));
+        }
+        Ok(answer?.into_inner().images)
     }
 
     /// Clients over a channel that the caller made, for example in memory.

@@ -315,6 +315,16 @@ impl Engine {
         container: &Arc<Container>,
         grace: i64,
     ) -> Result<(), Status> {
+        // A start that is under way comes first. The lock is not kept: another stop may be less patient.
+        drop(container.operation.lock().await);
+        self.stop_running(container, grace).await
+    }
+
+    async fn stop_running(
+        self: &Arc<Self>,
+        container: &Arc<Container>,
+        grace: i64,
+    ) -> Result<(), Status> {
         if !container.running() {
             return Ok(());
         }
@@ -344,7 +354,7 @@ impl Engine {
     /// Forgets a container, stopping it first if need be.
     pub(crate) async fn remove(self: &Arc<Self>, container: &Arc<Container>) -> Result<(), Status> {
         let _guard = container.operation.lock().await;
-        self.stop(container, 0).await?;
+        self.stop_running(container, 0).await?;
         let (engine, id) = (Arc::clone(self), container.id.clone());
         blocking(move || engine.erase(&id))
             .await

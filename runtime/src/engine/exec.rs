@@ -24,8 +24,8 @@ use crate::shim::protocol::{EXEC_FAILED, ExecRequest};
 use crate::shim::receive_descriptor;
 use crate::shim_client;
 
-/// Most output of one ExecSync per stream, in bytes; more is dropped (upstream: containerd `container_execsync.go`).
-const MAX_SYNC_OUTPUT: usize = 16 * 1024 * 1024;
+/// Most output of one ExecSync per stream, in bytes; more is dropped. Both together fit into one CRI message.
+const MAX_SYNC_OUTPUT: usize = skiff_cri::MAX_MESSAGE_SIZE / 2 - 64 * 1024;
 const CHUNK: usize = 16 * 1024;
 /// How long output may go on after the command of an ExecSync has ended: something in the background holds it open.
 const DRAIN_DEADLINE: Duration = Duration::from_secs(2);

@@ -140,27 +140,30 @@ impl Engine {
     }
 
     async fn stop_sandbox_locked(self: &Arc<Self>, sandbox: &Arc<Sandbox>) -> Result<(), Status> {
+        // First, so that no container starts from now on; one that is starting right now is waited for below.
+        let was_ready = sandbox.ready();
+        if was_ready {
+            let change = |record: &mut SandboxRecord| {
+                record.ready = false;
+                record.ip.clear();
+            };
+            sandbox
+                .update(change)
+                .map_err(status("failed to record the stop"))?;
+        }
         let containers = self.containers_of(&sandbox.id);
-        futures::future::try_join_all(containers.iter().map(|container| self.stop(container, 0)))
-            .await?;
+        let stops = containers.iter().map(|container| self.stop(container, 0));
+        futures::future::try_join_all(stops).await?;
         self.release_sandbox(sandbox)
             .await
             .map_err(status("failed to take down the sandbox"))?;
-        if !sandbox.ready() {
-            return Ok(());
+        if was_ready {
+            self.emit(
+                &sandbox.id,
+                &sandbox.id,
+                ContainerEventType::ContainerStoppedEvent,
+            );
         }
-        let change = |record: &mut SandboxRecord| {
-            record.ready = false;
-            record.ip.clear();
-        };
-        sandbox
-            .update(change)
-            .map_err(status("failed to record the stop"))?;
-        self.emit(
-            &sandbox.id,
-            &sandbox.id,
-            ContainerEventType::ContainerStoppedEvent,
-        );
         Ok(())
     }
 

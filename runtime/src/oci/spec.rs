@@ -217,6 +217,9 @@ fn process(
     if context.no_new_privs && !context.privileged {
         process["noNewPrivileges"] = json!(true);
     }
+    if let Some(profile) = apparmor_profile(context)? {
+        process["apparmorProfile"] = json!(profile);
+    }
     if let Some(resources) = config
         .linux
         .as_ref()
@@ -329,6 +332,26 @@ fn seccomp_profile(
                 .map_err(at("decode", path))
         }
     }
+}
+
+/// The AppArmor profile that a container names. The default profile is left to the machine: without AppArmor there is
+/// none, and with it containers are unconfined as on most machines.
+fn apparmor_profile(context: &v1::LinuxContainerSecurityContext) -> io::Result<Option<&str>> {
+    use v1::security_profile::ProfileType;
+    let Some(profile) = context.apparmor.as_ref().filter(|_| !context.privileged) else {
+        return Ok(None);
+    };
+    if profile.profile_type() != ProfileType::Localhost {
+        return Ok(None);
+    }
+    // An error only says that the kernel lacks it.
+    if !libcontainer::apparmor::is_enabled().unwrap_or(false) {
+        return Err(invalid(format!(
+            "AppArmor is not enabled on this node, so the profile {:?} cannot be applied",
+            profile.localhost_ref
+        )));
+    }
+    Ok(Some(&profile.localhost_ref))
 }
 
 fn resources(input: &Input<'_>, privileged: bool, devices: &[devices::Device]) -> Value {

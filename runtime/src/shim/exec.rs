@@ -185,6 +185,9 @@ fn prepare(
         variable(&environment, "PATH").unwrap_or_default(),
     )
     .map_err(io::Error::other)?;
+    if let Some(profile) = process.apparmor_profile() {
+        libcontainer::apparmor::apply_profile(profile).map_err(io::Error::other)?;
+    }
     take_identity(process, seccomp)?;
     reset_signals();
     // Changing the identity clears it, so it comes last.

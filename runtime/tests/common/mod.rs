@@ -23,8 +23,6 @@ use skiff_netlink::netns;
 /// How long anything in these tests may take before it counts as hanging.
 pub const DEADLINE: Duration = Duration::from_secs(30);
 const POLL: Duration = Duration::from_millis(10);
-/// Largest chunk of an import.
-const CHUNK: usize = 1 << 20;
 
 /// A running `skiff-runtime` process and a client of it.
 pub struct Node {
@@ -164,12 +162,9 @@ impl Node {
         archive: &[u8],
         name: &str,
     ) -> Result<Vec<extension::ImportedImage>, tonic::Status> {
-        let chunks = archive.chunks(CHUNK).map(|chunk| extension::ImportRequest {
-            chunk: chunk.to_vec(),
-            default_name: name.to_owned(),
-        });
-        let stream = tokio_stream::iter(chunks.collect::<Vec<_>>());
-        Ok(self.client.import.import(stream).await?.into_inner().images)
+        self.client
+            .import_archive(io::Cursor::new(archive.to_vec()), name)
+            .await
     }
 
     /// A pod called `name` with the log folder `logs/NAME`.
@@ -363,6 +358,35 @@ impl Node {
                     .map_or(line, |(_, rest)| rest)
                     .to_owned()
             })
+            .collect()
+    }
+
+    /// Takes every process and mount away without anyone noting it down.
+    pub fn lose_power(&self) {
+        for process in self.processes() {
+            let process = rustix::process::Pid::from_raw(process).expect("a process id");
+            let _ = rustix::process::kill_process(process, rustix::process::Signal::KILL);
+        }
+        let containers = self.path("root/containers");
+        self.clean().expect("cleanup");
+        for container in std::fs::read_dir(containers).expect("containers").flatten() {
+            if std::fs::read_to_string(container.path().join("record.json"))
+                .is_ok_and(|r| r.contains("\"ended\":null"))
+            {
+                let _ = std::fs::remove_file(container.path().join("exit.json"));
+            }
+        }
+    }
+
+    /// Ids of the processes that carry this node's folder in their command line.
+    fn processes(&self) -> Vec<i32> {
+        let folder = self.folder.path().display().to_string();
+        let all = std::fs::read_dir("/proc").expect("proc").flatten();
+        let own = all.filter(|process| {
+            let command = std::fs::read(process.path().join("cmdline")).unwrap_or_default();
+            String::from_utf8_lossy(&command).contains(&folder)
+        });
+        own.filter_map(|process| process.file_name().to_str()?.parse().ok())
             .collect()
     }
 
