@@ -1,1 +1,31 @@
-fn main() {}
+//! Chores of the project: `cargo xtask codegen`, and what other tasks join it.
+
+mod codegen;
+
+use std::path::PathBuf;
+
+use clap::{Parser, Subcommand};
+
+#[derive(Parser)]
+#[command(about = "Chores of the project")]
+struct Args {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Compile the facts in crates/api/facts to the tables that the server embeds.
+    Codegen {
+        /// Only fail if the tables are stale.
+        #[arg(long)]
+        check: bool,
+    },
+}
+
+fn main() -> anyhow::Result<()> {
+    let root = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("..");
+    match Args::parse().command {
+        Command::Codegen { check } => codegen::run(&root, check),
+    }
+}

@@ -116,6 +116,83 @@ pub struct FieldDef {
     pub default: Option<Value>,
     /// Strategic merge directives.
     pub patch: PatchStrategy,
+    /// `x-kubernetes-map-type` on the field itself, which overrides the one of its struct or map type.
+    pub atomic: Option<bool>,
+    /// How Go and protobuf write the field.
+    pub wire: FieldWire,
+}
+
+impl FieldDef {
+    /// An optional field without anything special.
+    pub fn new(name: impl Into<CompactString>, ty: Type) -> Self {
+        Self {
+            name: name.into(),
+            ty,
+            required: false,
+            default: None,
+            patch: PatchStrategy::default(),
+            atomic: None,
+            wire: FieldWire::default(),
+        }
+    }
+}
+
+/// What the Go types say about a field beyond its JSON schema. All default for fields of custom resources.
+#[derive(Clone, Debug, PartialEq, Default)]
+pub struct FieldWire {
+    /// Protobuf field numbers from the message to the value: one number, or more where Go embeds structs that JSON
+    /// inlines. Empty when the field is not in protobuf (`apiVersion`, `kind`).
+    pub proto: ProtoPath,
+    /// How protobuf writes the (innermost) value where its type alone does not say.
+    pub wrapped: Wrapped,
+    /// The Go field is a pointer: an explicit zero value is kept apart from absence.
+    pub pointer: bool,
+    /// The Go field has neither `omitempty` nor `omitzero`: it is written even when empty.
+    pub keep_empty: bool,
+    /// OpenAPI v3 states the zero value as default, as it does for fields that are never absent in Go.
+    pub zero_default: bool,
+    /// OpenAPI states no `x-kubernetes-list-type`; it merges as atomic.
+    pub list_kind_unset: bool,
+    /// Go type as error messages name it, when it is a named type, e.g. `v1.Protocol`.
+    pub go_type: Option<&'static str>,
+}
+
+/// Field numbers from a protobuf message to a value, through at most two embedded messages; unused places are 0.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Default, Hash)]
+pub struct ProtoPath([u16; 3]);
+
+impl ProtoPath {
+    /// A path of one to three numbers.
+    ///
+    /// # Panics
+    /// With more than three numbers: paths come from generated tables.
+    pub fn new(numbers: &[u16]) -> Self {
+        let mut path = [0; 3];
+        path[..numbers.len()].copy_from_slice(numbers);
+        Self(path)
+    }
+
+    /// The numbers, outermost first; empty for a field that is not in protobuf.
+    pub fn numbers(&self) -> &[u16] {
+        let used = self.0.iter().position(|n| *n == 0).unwrap_or(self.0.len());
+        &self.0[..used]
+    }
+}
+
+/// Protobuf encodings that the JSON type does not tell.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum Wrapped {
+    /// As the type says.
+    #[default]
+    No,
+    /// A list of strings inside a message (`ExtraValue`, `Verbs`).
+    Items,
+    /// `JSONSchemaPropsOrArray`.
+    SchemaOrArray,
+    /// `JSONSchemaPropsOrBool`.
+    SchemaOrBool,
+    /// `JSONSchemaPropsOrStringArray`.
+    SchemaOrStringArray,
 }
 
 /// A struct type.
@@ -142,6 +219,7 @@ impl TypeDef {
 #[derive(Clone, Debug, Default)]
 pub struct TypeTable {
     types: Vec<TypeDef>,
+    struct_types: Vec<Type>,
     by_name: HashMap<CompactString, TypeId>,
 }
 
@@ -152,7 +230,13 @@ impl TypeTable {
             def.fields.sort_by(|a, b| a.name.cmp(&b.name));
         }
         let by_name = types.iter().zip(0..).map(|(t, i)| (t.name.clone(), TypeId(i))).collect();
-        Self { types, by_name }
+        let struct_types = (0..types.len() as u32).map(|i| Type::Struct(TypeId(i))).collect();
+        Self { types, struct_types, by_name }
+    }
+
+    /// The schema of a struct type of this table.
+    pub fn schema(&self, id: TypeId) -> SchemaRef<'_> {
+        SchemaRef { table: self, ty: &self.struct_types[id.0 as usize] }
     }
 
     /// The type with this OpenAPI definition name.

@@ -111,3 +111,143 @@ impl StatusCause {
         Value::Object(object)
     }
 }
+
+fn qualified(group: &str, resource: &str) -> String {
+    if group.is_empty() { resource.to_owned() } else { format!("{resource}.{group}") }
+}
+
+fn about(mut status: Status, group: &str, kind: &str, name: &str) -> Status {
+    status.details.group = group.to_owned();
+    status.details.kind = kind.to_owned();
+    status.details.name = name.to_owned();
+    status
+}
+
+/// 404 for an object.
+pub fn not_found(group: &str, resource: &str, name: &str) -> Status {
+    let message = format!("{} {name:?} not found", qualified(group, resource));
+    about(Status::new(404, "NotFound", message), group, resource, name)
+}
+
+/// 409: the name is taken.
+pub fn already_exists(group: &str, resource: &str, name: &str) -> Status {
+    let message = format!("{} {name:?} already exists", qualified(group, resource));
+    about(Status::new(409, "AlreadyExists", message), group, resource, name)
+}
+
+/// 409: no free name was found for `generateName`.
+pub fn generate_name_conflict(group: &str, resource: &str, name: &str) -> Status {
+    let message = format!(
+        "{} {name:?} already exists, the server was not able to generate a unique name for the object",
+        qualified(group, resource)
+    );
+    let mut status = about(Status::new(409, "AlreadyExists", message), group, resource, name);
+    status.details.retry_after_seconds = 1;
+    status
+}
+
+/// 409: a precondition does not hold.
+pub fn conflict(group: &str, resource: &str, name: &str, why: &str) -> Status {
+    let message = format!("Operation cannot be fulfilled on {} {name:?}: {why}", qualified(group, resource));
+    about(Status::new(409, "Conflict", message), group, resource, name)
+}
+
+/// 400.
+pub fn bad_request(message: impl Into<String>) -> Status {
+    Status::new(400, "BadRequest", message)
+}
+
+/// 401.
+pub fn unauthorized() -> Status {
+    Status::new(401, "Unauthorized", "Unauthorized")
+}
+
+/// 403; `resource` empty for paths that are no resources.
+pub fn forbidden(group: &str, resource: &str, name: &str, why: impl std::fmt::Display) -> Status {
+    let message = match (resource, name) {
+        ("", _) => format!("forbidden: {why}"),
+        (_, "") => format!("{} is forbidden: {why}", qualified(group, resource)),
+        _ => format!("{} {name:?} is forbidden: {why}", qualified(group, resource)),
+    };
+    about(Status::new(403, "Forbidden", message), group, resource, name)
+}
+
+/// 422 with a cause per field error.
+pub fn invalid(group: &str, kind: &str, name: &str, errors: crate::field::ErrorList) -> Status {
+    let mut texts: Vec<String> = Vec::with_capacity(errors.len());
+    for error in &errors {
+        let text = error.to_string();
+        if !texts.contains(&text) {
+            texts.push(text);
+        }
+    }
+    let list = if texts.len() == 1 { texts.remove(0) } else { format!("[{}]", texts.join(", ")) };
+    let message = format!("{} {name:?} is invalid: {list}", qualified(group, kind));
+    let mut status = about(Status::new(422, "Invalid", message), group, kind, name);
+    status.details.causes = errors.iter().map(crate::field::Error::to_cause).collect();
+    status
+}
+
+/// 410: a resourceVersion is too old.
+pub fn expired(message: impl Into<String>) -> Status {
+    Status::new(410, "Expired", message)
+}
+
+/// 429; `seconds` after which to try again.
+pub fn too_many_requests(message: impl Into<String>, seconds: u32) -> Status {
+    let mut status = Status::new(429, "TooManyRequests", message);
+    status.details.retry_after_seconds = seconds;
+    status
+}
+
+/// 405 for a verb that a resource does not have.
+pub fn method_not_supported(group: &str, resource: &str, verb: &str) -> Status {
+    let message = format!("{verb} is not supported on resources of kind {:?}", qualified(group, resource));
+    about(Status::new(405, "MethodNotAllowed", message), group, resource, "")
+}
+
+/// 406; `offered` are the media types there are.
+pub fn not_acceptable(offered: &[&str]) -> Status {
+    let message = format!("only the following media types are accepted: {}", offered.join(", "));
+    Status::new(406, "NotAcceptable", message)
+}
+
+/// 415; `offered` are the media types there are.
+pub fn unsupported_media_type(offered: &[&str]) -> Status {
+    let message =
+        format!("the body of the request was in an unknown format - accepted media types include: {}", offered.join(", "));
+    Status::new(415, "UnsupportedMediaType", message)
+}
+
+/// 413.
+pub fn request_entity_too_large(detail: impl std::fmt::Display) -> Status {
+    Status::new(413, "RequestEntityTooLarge", format!("Request entity too large: {detail}"))
+}
+
+/// 504.
+pub fn timeout(message: impl std::fmt::Display) -> Status {
+    Status::new(504, "Timeout", format!("Timeout: {message}"))
+}
+
+/// 500: the server could not finish in time; the client may try again.
+pub fn server_timeout(group: &str, resource: &str, operation: &str) -> Status {
+    let message = format!(
+        "The {operation} operation against {} could not be completed at this time, please try again.",
+        qualified(group, resource)
+    );
+    let mut status = about(Status::new(500, "ServerTimeout", message), group, resource, "");
+    status.details.name = operation.to_owned();
+    status
+}
+
+/// 500.
+pub fn internal_error(why: impl std::fmt::Display) -> Status {
+    let mut status = Status::new(500, "InternalError", format!("Internal error occurred: {why}"));
+    status.details.causes.push(StatusCause { message: why.to_string(), ..StatusCause::default() });
+    status
+}
+
+/// 503.
+pub fn service_unavailable(message: impl Into<String>) -> Status {
+    Status::new(503, "ServiceUnavailable", message)
+}

@@ -1,0 +1,459 @@
+//! JSON to and from [`Value`], with or without a schema.
+//!
+//! With a schema the parse itself finds unknown and duplicate fields, refuses values of the wrong type and writes
+//! scalars in their canonical form, so that no second pass is needed.
+
+use compact_str::CompactString;
+
+use crate::quantity::Quantity;
+use crate::schema::{FieldDef, Scalar, SchemaRef, Type};
+use crate::value::{Object, Value};
+
+/// Deepest nesting that is read.
+pub const MAX_DEPTH: usize = 512;
+/// Unknown and duplicate fields that are remembered.
+const MAX_REPORTED: usize = 100;
+
+/// Why text could not be decoded.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct DecodeError(pub String);
+
+/// A decoded object.
+#[derive(Clone, Debug, PartialEq, Default)]
+pub struct Decoded {
+    /// The object.
+    pub value: Value,
+    /// Paths of fields that the schema does not have; they were dropped.
+    pub unknown: Vec<String>,
+    /// Paths of fields given twice; the last one counts.
+    pub duplicate: Vec<String>,
+}
+
+/// Parses without a schema.
+pub fn parse(bytes: &[u8]) -> Result<Value, DecodeError> {
+    static ANY: Type = Type::Any;
+    let table = crate::schema::TypeTable::default();
+    Ok(decode(bytes, SchemaRef { table: &table, ty: &ANY })?.value)
+}
+
+/// Parses under a schema.
+pub fn decode(bytes: &[u8], schema: SchemaRef<'_>) -> Result<Decoded, DecodeError> {
+    let text = std::str::from_utf8(bytes).map_err(|_| DecodeError("invalid UTF-8 in JSON".into()))?;
+    let mut parser = Parser { text, at: 0, path: Vec::new(), depth: 0, out: Decoded::default() };
+    let value = parser.value(schema)?;
+    parser.skip_space();
+    if parser.at != text.len() {
+        return Err(parser.unexpected("after top-level value"));
+    }
+    let mut out = parser.out;
+    out.value = value;
+    Ok(out)
+}
+
+/// Writes compact JSON.
+pub fn write(value: &Value, out: &mut Vec<u8>) {
+    match value {
+        Value::Null => out.extend_from_slice(b"null"),
+        Value::Bool(true) => out.extend_from_slice(b"true"),
+        Value::Bool(false) => out.extend_from_slice(b"false"),
+        Value::Int(n) => out.extend_from_slice(n.to_string().as_bytes()),
+        Value::Float(n) => {
+            let mut text = n.to_string();
+            if !n.is_finite() {
+                text = "null".to_owned();
+            }
+            out.extend_from_slice(text.as_bytes());
+        }
+        Value::String(text) => write_string(text, out),
+        Value::Array(items) => {
+            out.push(b'[');
+            for (i, item) in items.iter().enumerate() {
+                if i > 0 {
+                    out.push(b',');
+                }
+                write(item, out);
+            }
+            out.push(b']');
+        }
+        Value::Object(object) => {
+            out.push(b'{');
+            for (i, (key, value)) in object.iter().enumerate() {
+                if i > 0 {
+                    out.push(b',');
+                }
+                write_string(key, out);
+                out.push(b':');
+                write(value, out);
+            }
+            out.push(b'}');
+        }
+        Value::Raw(text) => out.extend_from_slice(text.as_bytes()),
+    }
+}
+
+fn write_string(text: &str, out: &mut Vec<u8>) {
+    out.push(b'"');
+    let mut start = 0;
+    for (at, byte) in text.bytes().enumerate() {
+        let escape: &[u8] = match byte {
+            b'"' => b"\\\"",
+            b'\\' => b"\\\\",
+            b'\n' => b"\\n",
+            b'\r' => b"\\r",
+            b'\t' => b"\\t",
+            0..=0x1f => {
+                out.extend_from_slice(&text.as_bytes()[start..at]);
+                out.extend_from_slice(format!("\\u{byte:04x}").as_bytes());
+                start = at + 1;
+                continue;
+            }
+            _ => continue,
+        };
+        out.extend_from_slice(&text.as_bytes()[start..at]);
+        out.extend_from_slice(escape);
+        start = at + 1;
+    }
+    out.extend_from_slice(&text.as_bytes()[start..]);
+    out.push(b'"');
+}
+
+enum Step<'a> {
+    Field(CompactString),
+    Index(usize),
+    Key(&'a str),
+}
+
+struct Parser<'a> {
+    text: &'a str,
+    at: usize,
+    path: Vec<Step<'a>>,
+    depth: usize,
+    out: Decoded,
+}
+
+type Result2<T> = Result<T, DecodeError>;
+
+impl<'a> Parser<'a> {
+    fn peek(&self) -> Option<u8> {
+        self.text.as_bytes().get(self.at).copied()
+    }
+
+    fn skip_space(&mut self) {
+        while matches!(self.peek(), Some(b' ' | b'\n' | b'\t' | b'\r')) {
+            self.at += 1;
+        }
+    }
+
+    fn unexpected(&self, context: &str) -> DecodeError {
+        match self.text[self.at.min(self.text.len())..].chars().next() {
+            Some(c) => DecodeError(format!("invalid character {c:?} {context}")),
+            None => DecodeError("unexpected end of JSON input".into()),
+        }
+    }
+
+    fn path_text(&self) -> String {
+        let mut out = String::new();
+        for step in &self.path {
+            match step {
+                Step::Field(name) => {
+                    if !out.is_empty() {
+                        out.push('.');
+                    }
+                    out.push_str(name);
+                }
+                Step::Index(i) => out.push_str(&format!("[{i}]")),
+                Step::Key(key) => {
+                    if !out.is_empty() {
+                        out.push('.');
+                    }
+                    out.push_str(key);
+                }
+            }
+        }
+        out
+    }
+
+    fn mismatch(&self, found: &str, wanted: &str) -> DecodeError {
+        let path = self.path_text();
+        DecodeError(format!("json: cannot unmarshal {found} into Go struct field {path} of type {wanted}"))
+    }
+
+    fn value(&mut self, schema: SchemaRef<'_>) -> Result2<Value> {
+        self.skip_space();
+        let byte = self.peek().ok_or_else(|| DecodeError("unexpected end of JSON input".into()))?;
+        if let Type::Scalar(Scalar::FieldsV1) = schema.ty {
+            return self.raw(byte);
+        }
+        match byte {
+            b'{' => self.object(schema),
+            b'[' => self.array(schema),
+            b'"' => {
+                let text = self.string()?;
+                self.scalar_string(text, schema.ty)
+            }
+            b't' | b'f' => {
+                let value = byte == b't';
+                self.literal(if value { "true" } else { "false" })?;
+                match schema.ty {
+                    Type::Any | Type::Scalar(Scalar::Bool) => Ok(Value::Bool(value)),
+                    other => Err(self.mismatch("bool", wanted(other))),
+                }
+            }
+            b'n' => {
+                self.literal("null")?;
+                Ok(Value::Null)
+            }
+            b'-' | b'0'..=b'9' => self.number(schema.ty),
+            _ => Err(self.unexpected("looking for beginning of value")),
+        }
+    }
+
+    fn literal(&mut self, word: &str) -> Result2<()> {
+        if self.text[self.at..].starts_with(word) {
+            self.at += word.len();
+            Ok(())
+        } else {
+            Err(self.unexpected("in literal"))
+        }
+    }
+
+    fn raw(&mut self, byte: u8) -> Result2<Value> {
+        if byte == b'n' {
+            self.literal("null")?;
+            return Ok(Value::Null);
+        }
+        static ANY: Type = Type::Any;
+        let table = crate::schema::TypeTable::default();
+        let value = self.value(SchemaRef { table: &table, ty: &ANY })?;
+        let mut out = Vec::new();
+        write(&value, &mut out);
+        let text = String::from_utf8(out).map_err(|_| DecodeError("invalid UTF-8".into()))?;
+        Ok(Value::Raw(text.into_boxed_str()))
+    }
+
+    fn enter(&mut self) -> Result2<()> {
+        self.depth += 1;
+        if self.depth > MAX_DEPTH {
+            return Err(DecodeError("exceeded max depth".into()));
+        }
+        Ok(())
+    }
+
+    fn object(&mut self, schema: SchemaRef<'_>) -> Result2<Value> {
+        if !matches!(schema.ty, Type::Struct(_) | Type::Map(_) | Type::Any) {
+            return Err(self.mismatch("object", wanted(schema.ty)));
+        }
+        self.enter()?;
+        self.at += 1;
+        let mut entries: Vec<(CompactString, Value)> = Vec::new();
+        self.skip_space();
+        if self.peek() == Some(b'}') {
+            self.at += 1;
+            self.depth -= 1;
+            return Ok(Value::Object(Object::new()));
+        }
+        loop {
+            self.skip_space();
+            if self.peek() != Some(b'"') {
+                return Err(self.unexpected("looking for beginning of object key string"));
+            }
+            let key = self.string()?;
+            self.skip_space();
+            if self.peek() != Some(b':') {
+                return Err(self.unexpected("after object key"));
+            }
+            self.at += 1;
+            self.path.push(Step::Field(key.clone()));
+            let repeated = entries.iter().any(|(k, _)| *k == key);
+            if repeated && self.out.duplicate.len() < MAX_REPORTED {
+                let path = self.path_text();
+                self.out.duplicate.push(path);
+            }
+            match schema.member(&key) {
+                Some(member) => {
+                    let value = self.value(member)?;
+                    let keep = match schema.field_def(&key) {
+                        Some(field) => !is_absent(&value, field),
+                        None => true,
+                    };
+                    if keep {
+                        entries.push((key, value));
+                    } else if repeated {
+                        entries.retain(|(k, _)| *k != key);
+                    }
+                }
+                None => {
+                    if self.out.unknown.len() < MAX_REPORTED {
+                        let path = self.path_text();
+                        self.out.unknown.push(path);
+                    }
+                    self.skip_value()?;
+                }
+            }
+            self.path.pop();
+            self.skip_space();
+            match self.peek() {
+                Some(b',') => self.at += 1,
+                Some(b'}') => break,
+                _ => return Err(self.unexpected("after object key:value pair")),
+            }
+        }
+        self.at += 1;
+        self.depth -= 1;
+        Ok(Value::Object(Object::from_unsorted(entries).0))
+    }
+
+    fn skip_value(&mut self) -> Result2<()> {
+        static ANY: Type = Type::Any;
+        let table = crate::schema::TypeTable::default();
+        self.value(SchemaRef { table: &table, ty: &ANY }).map(drop)
+    }
+
+    fn array(&mut self, schema: SchemaRef<'_>) -> Result2<Value> {
+        let Some(item) = schema.item() else { return Err(self.mismatch("array", wanted(schema.ty))) };
+        self.enter()?;
+        self.at += 1;
+        let mut items = Vec::new();
+        self.skip_space();
+        if self.peek() == Some(b']') {
+            self.at += 1;
+            self.depth -= 1;
+            return Ok(Value::Array(items));
+        }
+        loop {
+            self.path.push(Step::Index(items.len()));
+            items.push(self.value(item)?);
+            self.path.pop();
+            self.skip_space();
+            match self.peek() {
+                Some(b',') => self.at += 1,
+                Some(b']') => break,
+                _ => return Err(self.unexpected("after array element")),
+            }
+        }
+        self.at += 1;
+        self.depth -= 1;
+        Ok(Value::Array(items))
+    }
+
+    fn string(&mut self) -> Result2<CompactString> {
+        let start = self.at + 1;
+        let bytes = self.text.as_bytes();
+        let mut at = start;
+        while at < bytes.len() && bytes[at] != b'"' && bytes[at] != b'\\' && bytes[at] >= 0x20 {
+            at += 1;
+        }
+        if bytes.get(at) == Some(&b'"') {
+            self.at = at + 1;
+            return Ok(CompactString::from(&self.text[start..at]));
+        }
+        let end = string_end(bytes, start).ok_or_else(|| DecodeError("unexpected end of JSON input".into()))?;
+        let text = serde_json::from_str::<String>(&self.text[start - 1..=end])
+            .map_err(|error| DecodeError(format!("invalid string: {error}")))?;
+        self.at = end + 1;
+        Ok(text.into())
+    }
+
+    fn scalar_string(&mut self, text: CompactString, ty: &Type) -> Result2<Value> {
+        match ty {
+            Type::Any
+            | Type::Scalar(Scalar::String | Scalar::IntOrString | Scalar::Duration | Scalar::Bytes) => {}
+            Type::Scalar(Scalar::Quantity) => {
+                let quantity = Quantity::parse(&text).map_err(|error| DecodeError(error.to_string()))?;
+                return Ok(Value::from(quantity.to_string()));
+            }
+            Type::Scalar(scalar @ (Scalar::Time | Scalar::MicroTime)) => {
+                if text.is_empty() {
+                    return Ok(Value::Null);
+                }
+                let time = crate::time::parse(&text).ok_or_else(|| {
+                    DecodeError(format!("parsing time {text:?} as \"2006-01-02T15:04:05Z07:00\": cannot parse it"))
+                })?;
+                let micro = *scalar == Scalar::MicroTime;
+                let canonical = if micro { crate::time::format_micro(time) } else { crate::time::format(time) };
+                return Ok(Value::from(canonical));
+            }
+            other => return Err(self.mismatch("string", wanted(other))),
+        }
+        Ok(Value::String(text))
+    }
+
+    fn number(&mut self, ty: &Type) -> Result2<Value> {
+        let rest = &self.text[self.at..];
+        let end = rest.find(|c: char| !matches!(c, '0'..='9' | '-' | '+' | '.' | 'e' | 'E')).unwrap_or(rest.len());
+        let text = &rest[..end];
+        // The JSON grammar is checked by a parser that knows it.
+        let number = serde_json::from_str::<serde_json::Number>(text)
+            .map_err(|_| DecodeError(format!("invalid number {text}")))?;
+        self.at += end;
+        let integer = number.as_i64();
+        match ty {
+            Type::Any => Ok(match integer {
+                Some(n) => Value::Int(n),
+                None => Value::Float(number.as_f64().unwrap_or(0.0)),
+            }),
+            Type::Scalar(Scalar::Int32 | Scalar::IntOrString) => match integer.and_then(|n| i32::try_from(n).ok()) {
+                Some(n) => Ok(Value::from(n)),
+                None => Err(self.mismatch(&format!("number {text}"), "int32")),
+            },
+            Type::Scalar(Scalar::Int64) => match integer {
+                Some(n) => Ok(Value::Int(n)),
+                None => Err(self.mismatch(&format!("number {text}"), "int64")),
+            },
+            Type::Scalar(Scalar::Double) => Ok(match integer {
+                Some(n) => Value::Int(n),
+                None => Value::Float(number.as_f64().unwrap_or(0.0)),
+            }),
+            Type::Scalar(Scalar::Quantity) => {
+                let quantity = Quantity::parse(text).map_err(|error| DecodeError(error.to_string()))?;
+                Ok(Value::from(quantity.to_string()))
+            }
+            other => Err(self.mismatch("number", wanted(other))),
+        }
+    }
+}
+
+fn string_end(bytes: &[u8], start: usize) -> Option<usize> {
+    let mut at = start;
+    while at < bytes.len() {
+        match bytes[at] {
+            b'"' => return Some(at),
+            b'\\' => at += 2,
+            _ => at += 1,
+        }
+    }
+    None
+}
+
+/// Null is absence, and so is the zero value where Go cannot tell them apart.
+fn is_absent(value: &Value, field: &FieldDef) -> bool {
+    match value {
+        Value::Null => true,
+        _ if field.wire.pointer || field.wire.keep_empty => false,
+        Value::Bool(b) => !b,
+        Value::Int(n) => *n == 0,
+        Value::String(text) => text.is_empty(),
+        Value::Array(items) => items.is_empty(),
+        Value::Object(object) => object.is_empty() && matches!(field.ty, Type::Map(_)),
+        Value::Float(_) | Value::Raw(_) => false,
+    }
+}
+
+fn wanted(ty: &Type) -> &'static str {
+    match ty {
+        Type::Struct(_) | Type::Map(_) => "struct",
+        Type::List(_) => "list",
+        Type::Any => "any",
+        Type::Scalar(scalar) => match scalar {
+            Scalar::Bool => "bool",
+            Scalar::Int32 => "int32",
+            Scalar::Int64 => "int64",
+            Scalar::Double => "float64",
+            Scalar::Quantity => "resource.Quantity",
+            Scalar::IntOrString => "intstr.IntOrString",
+            Scalar::Time | Scalar::MicroTime => "v1.Time",
+            _ => "string",
+        },
+    }
+}

@@ -1,0 +1,204 @@
+//! `resource.Quantity`: amounts such as `100m`, `1.5Gi` or `2e3`.
+//!
+//! Follows `k8s.io/apimachinery/pkg/api/resource`: exact to a billionth, printed in canonical form.
+
+use std::cmp::Ordering;
+use std::fmt;
+
+const NANO: i128 = 1_000_000_000;
+
+/// How a quantity is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    /// `k`, `M`, ..., `m`, `u`, `n`.
+    DecimalSi,
+    /// `Ki`, `Mi`, ...
+    BinarySi,
+    /// `e3`.
+    DecimalExponent,
+}
+
+/// An amount.
+#[derive(Clone, Copy, Debug)]
+pub struct Quantity {
+    /// Billionths.
+    nanos: i128,
+    format: Format,
+}
+
+const DECIMAL: [(&str, i32); 10] =
+    [("n", -9), ("u", -6), ("m", -3), ("", 0), ("k", 3), ("M", 6), ("G", 9), ("T", 12), ("P", 15), ("E", 18)];
+const BINARY: [(&str, u32); 6] = [("Ki", 10), ("Mi", 20), ("Gi", 30), ("Ti", 40), ("Pi", 50), ("Ei", 60)];
+
+/// Not a quantity.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("quantities must match the regular expression '^([+-]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)$'")]
+pub struct ParseError;
+
+impl Quantity {
+    /// Parses; rounds up what is finer than a billionth.
+    pub fn parse(text: &str) -> Result<Self, ParseError> {
+        let (negative, rest) = match text.as_bytes().first() {
+            Some(b'-') => (true, &text[1..]),
+            Some(b'+') => (false, &text[1..]),
+            _ => (false, text),
+        };
+        let end = rest.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(rest.len());
+        let (number, suffix) = rest.split_at(end);
+        let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
+        if (whole.is_empty() && fraction.is_empty()) || fraction.contains('.') {
+            return Err(ParseError);
+        }
+        let digits = format!("{whole}{fraction}");
+        // Enough for anything that is not capped anyway.
+        if digits.len() > 30 {
+            return Err(ParseError);
+        }
+        let mantissa = digits.parse::<i128>().map_err(|_| ParseError)?;
+        let scale = -i32::try_from(fraction.len()).map_err(|_| ParseError)?;
+        let (nanos, format) = if let Some((_, shift)) = BINARY.iter().find(|(s, _)| *s == suffix) {
+            let shifted = mantissa.checked_shl(*shift).filter(|v| v >> shift == mantissa).ok_or(ParseError)?;
+            (scaled(shifted, scale + 9)?, Format::BinarySi)
+        } else if let Some((_, power)) = DECIMAL.iter().find(|(s, _)| *s == suffix) {
+            (scaled(mantissa, scale + power + 9)?, Format::DecimalSi)
+        } else {
+            let exponent = suffix.strip_prefix(['e', 'E']).ok_or(ParseError)?.parse::<i32>().map_err(|_| ParseError)?;
+            (scaled(mantissa, scale.checked_add(exponent).ok_or(ParseError)? + 9)?, Format::DecimalExponent)
+        };
+        Ok(Self { nanos: if negative { -nanos } else { nanos }, format })
+    }
+
+    /// An amount of thousandths.
+    pub fn from_milli(milli: i64) -> Self {
+        Self { nanos: i128::from(milli) * (NANO / 1000), format: Format::DecimalSi }
+    }
+
+    /// The value in whole units, rounded up.
+    pub fn value(&self) -> i64 {
+        clamp(div_up(self.nanos, NANO))
+    }
+
+    /// The value in thousandths, rounded up.
+    pub fn milli_value(&self) -> i64 {
+        clamp(div_up(self.nanos, NANO / 1000))
+    }
+
+    /// Whether it is zero.
+    pub fn is_zero(&self) -> bool {
+        self.nanos == 0
+    }
+
+    /// The sum, in the format of `self` unless that is zero.
+    #[must_use]
+    pub fn plus(self, other: Self) -> Self {
+        let format = if self.nanos == 0 { other.format } else { self.format };
+        Self { nanos: self.nanos.saturating_add(other.nanos), format }
+    }
+}
+
+fn clamp(value: i128) -> i64 {
+    i64::try_from(value).unwrap_or(if value > 0 { i64::MAX } else { i64::MIN })
+}
+
+/// Division that rounds away from zero.
+fn div_up(value: i128, by: i128) -> i128 {
+    let quotient = value / by;
+    if value % by == 0 { quotient } else { quotient + value.signum() }
+}
+
+fn scaled(mantissa: i128, power: i32) -> Result<i128, ParseError> {
+    if power >= 0 {
+        let factor = u32::try_from(power).ok().and_then(|p| 10i128.checked_pow(p)).ok_or(ParseError)?;
+        mantissa.checked_mul(factor).ok_or(ParseError)
+    } else {
+        Ok(match 10i128.checked_pow(power.unsigned_abs()) {
+            Some(divisor) => div_up(mantissa, divisor),
+            None => i128::from(mantissa > 0),
+        })
+    }
+}
+
+impl PartialEq for Quantity {
+    fn eq(&self, other: &Self) -> bool {
+        self.nanos == other.nanos
+    }
+}
+
+impl Eq for Quantity {}
+
+impl PartialOrd for Quantity {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Quantity {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.nanos.cmp(&other.nanos)
+    }
+}
+
+impl fmt::Display for Quantity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.nanos == 0 {
+            return f.write_str("0");
+        }
+        let whole = self.nanos % NANO == 0;
+        let units = self.nanos / NANO;
+        if self.format == Format::BinarySi && whole && units.abs() >= 1024 {
+            let best = BINARY.iter().rev().find(|(_, shift)| units % (1i128 << shift) == 0);
+            return match best {
+                Some((suffix, shift)) => write!(f, "{}{suffix}", units >> shift),
+                None => write!(f, "{units}"),
+            };
+        }
+        let best = DECIMAL.iter().rev().find(|(_, power)| {
+            u32::try_from(power + 9).ok().and_then(|p| 10i128.checked_pow(p)).is_some_and(|unit| self.nanos % unit == 0)
+        });
+        let (suffix, power) = best.copied().unwrap_or(("n", -9));
+        let unit = 10i128.pow(u32::try_from(power + 9).unwrap_or(0));
+        let mantissa = self.nanos / unit;
+        match (self.format, power) {
+            (Format::DecimalExponent, 0) => write!(f, "{mantissa}"),
+            (Format::DecimalExponent, power) => write!(f, "{mantissa}e{power}"),
+            _ => write!(f, "{mantissa}{suffix}"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn canonical_forms() {
+        for (text, want) in [
+            ("0.5", "500m"),
+            ("1024Mi", "1Gi"),
+            ("1000m", "1"),
+            ("1500m", "1500m"),
+            ("1.5Gi", "1536Mi"),
+            ("100Ki", "100Ki"),
+            ("2000", "2k"),
+            ("0", "0"),
+            ("0Mi", "0"),
+            ("-1.5", "-1500m"),
+            ("1e3", "1e3"),
+            ("512Ki", "512Ki"),
+            ("0.5Gi", "512Mi"),
+            ("12345", "12345"),
+        ] {
+            assert_eq!(Quantity::parse(text).expect(text).to_string(), want, "{text}");
+        }
+        for text in ["", "x", "1.2.3", "1Xi", "--1", "1 "] {
+            assert!(Quantity::parse(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn values_round_up() {
+        assert_eq!(Quantity::parse("1500m").expect("q").value(), 2);
+        assert_eq!(Quantity::parse("1500u").expect("q").milli_value(), 2);
+        assert!(Quantity::parse("1Gi").expect("q") > Quantity::parse("1G").expect("q"));
+    }
+}
