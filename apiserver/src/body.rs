@@ -1,0 +1,169 @@
+//! Request bodies: read with a limit, decoded under the kind's schema, unknown and duplicate fields reported.
+
+use axum::body::Body;
+use bytes::Bytes;
+use http_body_util::{BodyExt, Limited};
+use skiff_api::KindInfo;
+use skiff_apimachinery::json::Decoded;
+use skiff_apimachinery::schema::SchemaRef;
+use skiff_apimachinery::status::{self, Status};
+use skiff_apimachinery::value::Value;
+use skiff_apimachinery::{json, protobuf, yaml};
+
+use crate::context::RequestContext;
+use crate::endpoints::params::FieldValidation;
+use crate::negotiation::Encoding;
+
+/// Largest request body in bytes (upstream's `MaxRequestBodyBytes`).
+pub const MAX_BODY: usize = 3 * 1024 * 1024;
+
+/// Bytes of a body that an error message quotes.
+const MAX_QUOTED: usize = 30;
+
+/// Reads a whole body; 413 above [`MAX_BODY`].
+pub async fn read(body: Body) -> Result<Bytes, Status> {
+    match Limited::new(body, MAX_BODY).collect().await {
+        Ok(collected) => Ok(collected.to_bytes()),
+        Err(error) if error.is::<http_body_util::LengthLimitError>() => {
+            Err(status::request_entity_too_large(format!("limit is {MAX_BODY}")))
+        }
+        Err(error) => Err(status::bad_request(format!("unable to read the request body: {error}"))),
+    }
+}
+
+/// What kind of object a body must hold.
+#[derive(Clone, Copy, Debug)]
+pub struct Expected<'a> {
+    /// API group.
+    pub group: &'a str,
+    /// API version.
+    pub version: &'a str,
+    /// Kind.
+    pub kind: &'a str,
+    /// Type.
+    pub schema: SchemaRef<'a>,
+}
+
+impl<'a> Expected<'a> {
+    /// Objects of a resource.
+    pub fn of(info: &'a KindInfo, schema: SchemaRef<'a>) -> Self {
+        Self { group: &info.group, version: &info.version, kind: &info.kind, schema }
+    }
+
+    /// `group/version`, or the version alone for core.
+    pub fn api_version(&self) -> String {
+        if self.group.is_empty() { self.version.to_owned() } else { format!("{}/{}", self.group, self.version) }
+    }
+}
+
+/// Decodes an object. `apiVersion` and `kind` that are absent are filled in; others than expected are a 400.
+pub fn decode(
+    cx: &RequestContext,
+    expected: Expected<'_>,
+    encoding: Encoding,
+    bytes: &[u8],
+    validation: FieldValidation,
+) -> Result<Value, Status> {
+    let decoded = match encoding {
+        Encoding::Json => json::decode(bytes, expected.schema),
+        Encoding::Yaml => yaml::decode(bytes, expected.schema),
+        Encoding::Protobuf => return decode_protobuf(expected, bytes),
+    };
+    let decoded = decoded.map_err(|error| undecodable(expected, encoding, bytes, &error.to_string()))?;
+    let Decoded { value, unknown, duplicate } = decoded;
+    let mut value = value;
+    check_type(expected, &mut value)?;
+    report_strictness(cx, expected, &value, strict_errors(&unknown, &duplicate), validation)?;
+    Ok(value)
+}
+
+fn decode_protobuf(expected: Expected<'_>, bytes: &[u8]) -> Result<Value, Status> {
+    let mut value = protobuf::decode(bytes, expected.schema)
+        .map_err(|error| undecodable(expected, Encoding::Protobuf, bytes, &error.to_string()))?;
+    check_type(expected, &mut value)?;
+    Ok(value)
+}
+
+/// The messages for unknown and duplicate fields.
+pub fn strict_errors(unknown: &[String], duplicate: &[String]) -> Vec<String> {
+    let unknown = unknown.iter().map(|path| format!("unknown field {path:?}"));
+    let duplicate = duplicate.iter().map(|path| format!("duplicate field {path:?}"));
+    unknown.chain(duplicate).collect()
+}
+
+fn report_strictness(
+    cx: &RequestContext,
+    expected: Expected<'_>,
+    value: &Value,
+    errors: Vec<String>,
+    validation: FieldValidation,
+) -> Result<(), Status> {
+    if errors.is_empty() {
+        return Ok(());
+    }
+    match validation {
+        FieldValidation::Ignore => Ok(()),
+        FieldValidation::Warn => {
+            cx.warnings.extend(errors);
+            Ok(())
+        }
+        FieldValidation::Strict => {
+            let kind = value.str_at(&["kind"]).unwrap_or(expected.kind);
+            Err(status::bad_request(format!(
+                "{kind} in version {:?} cannot be handled as a {}: strict decoding error: {}",
+                expected.version,
+                expected.kind,
+                errors.join(", ")
+            )))
+        }
+    }
+}
+
+/// Fills in `apiVersion` and `kind`; 400 when they are others than expected.
+pub fn check_type(expected: Expected<'_>, value: &mut Value) -> Result<(), Status> {
+    let want = expected.api_version();
+    let api_version = value.str_at(&["apiVersion"]).unwrap_or("").to_owned();
+    let kind = value.str_at(&["kind"]).unwrap_or("").to_owned();
+    if !api_version.is_empty() && api_version != want {
+        return Err(status::bad_request(format!(
+            "the API version in the data ({api_version}) does not match the expected API version ({want})"
+        )));
+    }
+    if !kind.is_empty() && kind != expected.kind {
+        return Err(status::bad_request(format!(
+            "{kind} in version {:?} cannot be handled as a {}: the kind in the data does not match the expected kind",
+            expected.version, expected.kind
+        )));
+    }
+    value.set_at(&["apiVersion"], want);
+    value.set_at(&["kind"], expected.kind);
+    Ok(())
+}
+
+/// 400 for a body that cannot be decoded; names what it claims to be when that much can be read.
+fn undecodable(expected: Expected<'_>, encoding: Encoding, bytes: &[u8], error: &str) -> Status {
+    let claimed = match encoding {
+        Encoding::Json => json::parse(bytes).ok(),
+        Encoding::Yaml => yaml::parse(bytes).ok(),
+        Encoding::Protobuf => None,
+    };
+    let kind = claimed.as_ref().and_then(|v| v.str_at(&["kind"])).unwrap_or(expected.kind);
+    let version = claimed
+        .as_ref()
+        .and_then(|v| v.str_at(&["apiVersion"]))
+        .map_or(expected.version, |v| v.rsplit('/').next().unwrap_or(v));
+    if claimed.is_some() {
+        return status::bad_request(format!(
+            "{kind} in version {version:?} cannot be handled as a {}: {error}",
+            expected.kind
+        ));
+    }
+    let quoted = match bytes.get(..MAX_QUOTED) {
+        Some(start) => format!("{:?} ...", String::from_utf8_lossy(start)),
+        None => format!("{:?}", String::from_utf8_lossy(bytes)),
+    };
+    status::bad_request(format!(
+        "the object provided is unrecognized (must be of type {}): {error} ({quoted})",
+        expected.kind
+    ))
+}

@@ -1,0 +1,47 @@
+//! How an API server is set up.
+
+use std::net::IpAddr;
+use std::ops::RangeInclusive;
+use std::sync::Arc;
+
+use ipnet::Ipv4Net;
+use skiff_storage::HistoryLimits;
+use tokio_util::sync::CancellationToken;
+
+use crate::admission::Plugin;
+use crate::authentication::Authenticator;
+use crate::authorization::Authorizer;
+use crate::cacher::SharedReader;
+
+/// Settings of an API server.
+pub struct Config {
+    /// Address that the `kubernetes` Service leads to.
+    pub advertise_address: IpAddr,
+    /// Port that the `kubernetes` Service leads to.
+    pub advertise_port: u16,
+    /// Range of cluster IPs.
+    pub service_cidr: Ipv4Net,
+    /// Range of node ports.
+    pub node_ports: RangeInclusive<u16>,
+    /// Group versions beside those without alpha or beta in their name, e.g. `resource.k8s.io/v1beta1`.
+    pub runtime_config: Vec<String>,
+    /// How much history the watch caches keep.
+    pub history: HistoryLimits,
+    /// Who may do what: made from the caches, which it reads.
+    pub security: SecurityBuilder,
+    /// Ends the server.
+    pub shutdown: CancellationToken,
+}
+
+/// Makes [`Security`] once there are caches to read.
+pub type SecurityBuilder = Box<dyn FnOnce(SharedReader) -> Security + Send>;
+
+/// Who is asking, what they may, and what is changed or refused on the way in.
+pub struct Security {
+    /// Who is asking.
+    pub authenticator: Arc<dyn Authenticator>,
+    /// Whether they may.
+    pub authorizer: Arc<dyn Authorizer>,
+    /// Admission plugins in order.
+    pub admission: Vec<Arc<dyn Plugin>>,
+}

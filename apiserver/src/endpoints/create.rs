@@ -1,0 +1,105 @@
+//! POST of an object.
+
+use axum::body::Body;
+use http::{Request, StatusCode};
+use skiff_apimachinery::status::{self, Status};
+use skiff_apimachinery::value::Value;
+use skiff_apimachinery::{managedfields, meta, time};
+
+use super::Call;
+use super::params::WriteOptions;
+use crate::body::{self, Expected};
+use crate::negotiation;
+use crate::response::Response;
+
+/// Creates the object in the body.
+pub async fn create(call: &Call<'_>, request: Request<Body>) -> Result<Response, Status> {
+    let output = call.output(false)?;
+    let encoding = negotiation::body_encoding(&call.cx.content_type, true)?;
+    let bytes = body::read(request.into_body()).await?;
+    let options = WriteOptions::from_query(call.cx, "CreateOptions", false)?;
+    let expected = Expected::of(call.resource.info, call.schema());
+    let mut object = body::decode(call.cx, expected, encoding, &bytes, options.validation)?;
+    if !object.get("metadata").is_some_and(|m| m.as_object().is_some()) {
+        object.object_at_mut(&["metadata"]);
+    }
+    match_namespace(call, &mut object)?;
+    if !meta::resource_version(&object).is_empty() {
+        return Err(status::bad_request("resourceVersion should not be set on objects to be created"));
+    }
+    let store = call.store()?;
+    let mut object = call.to_stored(object);
+    store.set_defaults(&mut object);
+    let mut object = call.served_from(object);
+    dedup_owner_references(call, &mut object);
+    managedfields::on_create(&mut object, call.schema(), &Manager::of(call, &options).info());
+    let name = meta::name(&object).to_owned();
+    let written = store.create(&call.write(&name, options.dry_run), call.to_stored(object)).await?;
+    call.respond(output, StatusCode::CREATED, written.json)
+}
+
+/// Who a write of this request counts for in managedFields.
+pub struct Manager {
+    name: String,
+    api_version: String,
+    subresource: String,
+    time: String,
+}
+
+impl Manager {
+    /// The manager of this request.
+    pub fn of(call: &Call<'_>, options: &WriteOptions) -> Self {
+        Self {
+            name: options.manager.clone(),
+            api_version: call.resource.info.api_version().to_string(),
+            subresource: call.cx.info.subresource.clone(),
+            time: time::format(jiff::Timestamp::now()),
+        }
+    }
+
+    /// As managedfields wants it.
+    pub fn info(&self) -> managedfields::ManagerInfo<'_> {
+        managedfields::ManagerInfo::new(&self.name, &self.api_version, &self.subresource, &self.time)
+    }
+}
+
+/// The object lives where the URL says (`EnsureObjectNamespaceMatchesRequestNamespace` upstream).
+pub fn match_namespace(call: &Call<'_>, object: &mut Value) -> Result<(), Status> {
+    let wanted = if call.resource.info.namespaced { call.cx.info.namespace.as_str() } else { "" };
+    let given = meta::namespace(object);
+    if given == wanted {
+        return Ok(());
+    }
+    if wanted.is_empty() {
+        object.remove_at(&["metadata", "namespace"]);
+    } else if given.is_empty() {
+        object.set_at(&["metadata", "namespace"], wanted);
+    } else {
+        return Err(status::bad_request(
+            "the namespace of the provided object does not match the namespace sent on the request",
+        ));
+    }
+    Ok(())
+}
+
+/// Owners named twice are kept once, with a warning.
+pub fn dedup_owner_references(call: &Call<'_>, object: &mut Value) {
+    let owners = object.array_at(&["metadata", "ownerReferences"]);
+    let mut unique: Vec<Value> = Vec::with_capacity(owners.len());
+    let mut repeated: Vec<String> = Vec::new();
+    for owner in owners {
+        if unique.contains(owner) {
+            repeated.push(owner.str_at(&["uid"]).unwrap_or("").to_owned());
+        } else {
+            unique.push(owner.clone());
+        }
+    }
+    if repeated.is_empty() {
+        return;
+    }
+    call.cx.warnings.add(format!(
+        ".metadata.ownerReferences contains duplicate entries; API server dedups owner references in 1.20+, and may reject such requests as early as 1.24; please fix your requests; duplicate UID(s) observed: {}",
+        repeated.join(", ")
+    ));
+    object.set_at(&["metadata", "ownerReferences"], unique);
+}

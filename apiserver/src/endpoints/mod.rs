@@ -1,0 +1,174 @@
+//! What the server does for each verb and subresource.
+//!
+//! [`dispatch`] is the routing table. Everything is generic over the kind; what differs is in `registry`.
+
+pub mod create;
+pub mod delete;
+pub mod get;
+pub mod list;
+pub mod params;
+pub mod patch;
+pub mod table;
+pub mod update;
+pub mod watch;
+pub mod websocket;
+
+use std::sync::Arc;
+
+use axum::body::Body;
+use http::Request;
+use skiff_api::Subresource;
+use skiff_apimachinery::schema::SchemaRef;
+use skiff_apimachinery::status::{self, Status};
+use skiff_apimachinery::value::Value;
+
+use crate::ApiServer;
+use crate::cacher::WatchCache;
+use crate::context::RequestContext;
+use crate::negotiation::{self, Offer, Output};
+use crate::printers::partial;
+use crate::registry::Resource;
+use crate::registry::store::{Store, Write};
+use crate::response::{self, ObjectType, Response};
+
+/// One request for a resource.
+pub struct Call<'a> {
+    /// The server.
+    pub server: &'a Arc<ApiServer>,
+    /// The request.
+    pub cx: &'a RequestContext,
+    /// The resource.
+    pub resource: &'a Arc<Resource>,
+    /// The subresource, if the request names one.
+    pub subresource: Option<&'static Subresource>,
+}
+
+impl<'a> Call<'a> {
+    /// The store; kinds without one never get here.
+    pub fn store(&self) -> Result<&'a Arc<Store>, Status> {
+        self.resource.store.as_ref().ok_or_else(|| {
+            status::method_not_supported(&self.resource.info.group, &self.resource.info.plural, &self.cx.info.verb)
+        })
+    }
+
+    /// The watch cache.
+    pub fn cache(&self) -> Result<&'a Arc<WatchCache>, Status> {
+        Ok(&self.store()?.cache)
+    }
+
+    /// The output form, for one object or a collection of the resource's kind.
+    pub fn output(&self, collection: bool) -> Result<Output, Status> {
+        let offer = Offer { protobuf: true, transforms: self.resource.store.is_some(), collection, yaml: true };
+        negotiation::negotiate(&self.cx.accept, offer, self.cx.pretty)
+    }
+
+    /// Who writes what, for the store.
+    pub fn write<'w>(&'w self, name: &'w str, dry_run: bool) -> Write<'w> {
+        let info = &self.cx.info;
+        Write {
+            admission: &self.server.admission,
+            user: &self.cx.user,
+            warnings: &self.cx.warnings,
+            version: &info.version,
+            subresource: &info.subresource,
+            namespace: if self.resource.info.namespaced { &info.namespace } else { "" },
+            name,
+            dry_run,
+            force_create: false,
+        }
+    }
+
+    /// Schema of the objects that go in and out.
+    pub fn schema(&self) -> SchemaRef<'static> {
+        self.resource.schema()
+    }
+
+    /// From the served to the stored form.
+    pub fn to_stored(&self, object: Value) -> Value {
+        match self.resource.conversion {
+            Some(conversion) => conversion.to_stored(object),
+            None => object,
+        }
+    }
+
+    /// From the stored to the served form.
+    pub fn served_from(&self, object: Value) -> Value {
+        match self.resource.conversion {
+            Some(conversion) => conversion.from_stored(object),
+            None => object,
+        }
+    }
+
+    /// Answers with one stored object.
+    pub fn respond(&self, output: Output, code: http::StatusCode, json: bytes::Bytes) -> Result<Response, Status> {
+        let api_version = self.resource.info.api_version();
+        let ty = ObjectType { api_version: &api_version, kind: &self.resource.info.kind, schema: self.schema() };
+        match output.shape {
+            negotiation::Shape::Full if self.resource.conversion.is_none() => {
+                response::object(self.cx, output, ty, code, json)
+            }
+            negotiation::Shape::Full => {
+                let object = self.served_from(response::parse(&json)?);
+                response::value(self.cx, output, ty, code, object)
+            }
+            negotiation::Shape::PartialMetadata(version) => {
+                let object = partial::object(&response::parse(&json)?, version);
+                let ty = partial_type(version, "PartialObjectMetadata")?;
+                response::value(self.cx, output, ty, code, object)
+            }
+            negotiation::Shape::Table(version) => {
+                let object = self.served_from(response::parse(&json)?);
+                let table = table::of_object(self, &object, version)?;
+                response::value(self.cx, output, partial_type(version, "Table")?, code, table)
+            }
+        }
+    }
+}
+
+/// The type of a `meta.k8s.io` kind.
+pub fn partial_type(version: negotiation::MetaVersion, kind: &'static str) -> Result<ObjectType<'static>, Status> {
+    let api_version = version.api_version();
+    let (group, name) = api_version.split_once('/').unwrap_or(("", api_version));
+    let schema = skiff_api::builtin()
+        .schema_of(group, name, kind)
+        .ok_or_else(|| status::internal_error(format!("no schema for {api_version} {kind}")))?;
+    Ok(ObjectType { api_version, kind, schema })
+}
+
+/// Routes a resource request to its verb.
+pub async fn dispatch(server: &Arc<ApiServer>, cx: &RequestContext, request: Request<Body>) -> Result<Response, Status> {
+    let info = &cx.info;
+    let Some(resource) = server.registry.resource(&info.group, &info.version, &info.resource) else {
+        return Ok(response::not_found_path());
+    };
+    // "/api/v1/namespaces/x/nodes" and an object without its namespace are no paths of the API.
+    let wants_namespace = resource.info.namespaced && !info.name_from_selector && !info.name.is_empty();
+    if (!resource.info.namespaced && !info.namespace.is_empty() && info.resource != "namespaces")
+        || (wants_namespace && info.namespace.is_empty())
+    {
+        return Ok(response::not_found_path());
+    }
+    let subresource = match info.subresource.as_str() {
+        "" => None,
+        name => match resource.info.subresource(name) {
+            Some(subresource) => Some(subresource),
+            None => return Ok(response::not_found_path()),
+        },
+    };
+    let verbs = subresource.map_or(&resource.info.verbs, |s| &s.verbs);
+    if !verbs.iter().any(|v| *v == info.verb) {
+        return Err(status::method_not_supported(&info.group, &info.resource, &info.verb));
+    }
+    let call = Call { server, cx, resource, subresource };
+    match (info.subresource.as_str(), info.verb.as_str()) {
+        ("", "create") => create::create(&call, request).await,
+        ("", "list") => list::list(&call).await,
+        ("", "watch") => watch::watch(&call, request).await,
+        ("", "deletecollection") => delete::delete_collection(&call, request).await,
+        ("", "delete") => delete::delete(&call, request).await,
+        (_, "get") => get::get(&call).await,
+        (_, "update") => update::update(&call, request).await,
+        (_, "patch") => patch::patch(&call, request).await,
+        _ => Err(status::method_not_supported(&info.group, &info.resource, &info.verb)),
+    }
+}

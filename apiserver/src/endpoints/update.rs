@@ -1,0 +1,66 @@
+//! PUT of an object or one of its subresources that has the object's own form.
+
+use axum::body::Body;
+use http::{Request, StatusCode};
+use skiff_apimachinery::status::{self, Status};
+use skiff_apimachinery::value::Value;
+use skiff_apimachinery::{managedfields, meta};
+
+use super::Call;
+use super::create::{Manager, dedup_owner_references, match_namespace};
+use super::params::WriteOptions;
+use crate::body::{self, Expected};
+use crate::negotiation;
+use crate::response::Response;
+
+/// Replaces the object with the one in the body.
+pub async fn update(call: &Call<'_>, request: Request<Body>) -> Result<Response, Status> {
+    let output = call.output(false)?;
+    let encoding = negotiation::body_encoding(&call.cx.content_type, true)?;
+    let bytes = body::read(request.into_body()).await?;
+    let options = WriteOptions::from_query(call.cx, "UpdateOptions", false)?;
+    let expected = Expected::of(call.resource.info, call.schema());
+    let mut object = body::decode(call.cx, expected, encoding, &bytes, options.validation)?;
+    check_name(call, &object)?;
+    match_namespace(call, &mut object)?;
+    dedup_owner_references(call, &mut object);
+    let store = call.store()?;
+    let mut object = call.to_stored(object);
+    store.set_defaults(&mut object);
+    let object = call.served_from(object);
+    let manager = Manager::of(call, &options);
+    let transform = |current: Option<&Value>| {
+        let mut new = object.clone();
+        let live = current.map(|current| call.served_from(current.clone()));
+        match &live {
+            Some(live) => managedfields::update(Some(live), &mut new, call.schema(), &manager.info()),
+            None => managedfields::on_create(&mut new, call.schema(), &manager.info()),
+        }
+        Ok(call.to_stored(new))
+    };
+    let written = store.update(&call.write(&call.cx.info.name, options.dry_run), &transform).await?;
+    let code = if written.created { StatusCode::CREATED } else { StatusCode::OK };
+    call.respond(output, code, written.json)
+}
+
+/// The object is the one the URL names (`checkName` upstream).
+pub fn check_name(call: &Call<'_>, object: &Value) -> Result<(), Status> {
+    let (name, wanted) = (meta::name(object), call.cx.info.name.as_str());
+    if name.is_empty() {
+        return Err(status::bad_request(format!(
+            "the name of the object ({wanted} based on URL) was undeterminable: name must be provided"
+        )));
+    }
+    if name != wanted {
+        return Err(status::bad_request(format!(
+            "the name of the object ({name}) does not match the name on the URL ({wanted})"
+        )));
+    }
+    let (namespace, wanted) = (meta::namespace(object), call.cx.info.namespace.as_str());
+    if call.resource.info.namespaced && !namespace.is_empty() && namespace != wanted {
+        return Err(status::bad_request(format!(
+            "the namespace of the object ({namespace}) does not match the namespace on the request ({wanted})"
+        )));
+    }
+    Ok(())
+}

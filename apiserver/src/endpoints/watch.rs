@@ -1,0 +1,263 @@
+//! Watches: events as they happen, as JSON lines, protobuf frames or websocket messages.
+//!
+//! Follows `k8s.io/apiserver/pkg/endpoints/handlers/watch.go`. Headers leave at once; what is queued leaves in one frame.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::Body;
+use bytes::{Bytes, BytesMut};
+use http::{Request, StatusCode};
+use rand::RngExt;
+use skiff_apimachinery::status::Status;
+use skiff_apimachinery::value::{Object, Value};
+use skiff_apimachinery::{json, protobuf, value};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use super::params::{ListOptions, revision};
+use super::{Call, list, partial_type, table};
+use crate::cacher::{Format, Freshness, Watch, WatchItem, WatchRequest, WatchStart};
+use crate::metrics::WatchGuard;
+use crate::negotiation::{self, Encoding, Offer, Output, Shape};
+use crate::printers::partial;
+use crate::registry::Resource;
+use crate::response::{self, ObjectType, Response};
+
+/// Bytes of events that leave in one frame at most; a larger event leaves alone.
+const MAX_FRAME: usize = 12 * 1024;
+/// How long a watch lasts when the client does not say; up to twice as long, so that watches do not end in step.
+const DEFAULT_TIMEOUT: Duration = Duration::from_secs(1800);
+
+const PROTOBUF_STREAM: &str = "application/vnd.kubernetes.protobuf;stream=watch";
+
+/// Watches what the request selects.
+pub async fn watch(call: &Call<'_>, request: Request<Body>) -> Result<Response, Status> {
+    let offer = Offer { protobuf: true, transforms: true, collection: false, yaml: false };
+    let output = negotiation::negotiate(&call.cx.accept, offer, false)?;
+    let options = ListOptions::from_query(&call.cx.query, true)?;
+    let watch_request = WatchRequest {
+        start: start(&options)?,
+        predicate: list::predicate(call, &options)?,
+        bookmarks: options.allow_bookmarks,
+    };
+    let watch = call.cache()?.watch(&watch_request).await?;
+    let events = Events {
+        watch,
+        encoder: Encoder::new(call, output)?,
+        deadline: Instant::now() + lifetime(&options),
+        bookmarks: options.allow_bookmarks,
+        shutdown: call.server.shutdown.clone(),
+        ended: false,
+        _guard: call.server.metrics.watch(&call.cx.info),
+    };
+    if super::websocket::is_upgrade(&request) {
+        return super::websocket::serve_watch(request, events);
+    }
+    let content_type = match output.encoding {
+        Encoding::Protobuf => PROTOBUF_STREAM,
+        _ => negotiation::JSON,
+    };
+    let frames = futures::stream::unfold(events, |mut events| async move {
+        let frame = events.next_frame().await?;
+        Some((Ok::<_, std::convert::Infallible>(frame), events))
+    });
+    Ok(response::plain(StatusCode::OK, content_type, Body::from_stream(frames)))
+}
+
+fn start(options: &ListOptions) -> Result<WatchStart, Status> {
+    let asked = revision(&options.resource_version)?;
+    let freshness = match options.resource_version.as_str() {
+        "" => Freshness::Latest,
+        "0" => Freshness::Any,
+        _ => Freshness::NotOlderThan(asked),
+    };
+    Ok(match (options.send_initial_events, asked) {
+        (Some(true), _) => WatchStart::State { freshness, mark_end: options.allow_bookmarks },
+        (Some(false), 0) => WatchStart::Now,
+        (None, 0) => WatchStart::State { freshness, mark_end: false },
+        _ => WatchStart::After(asked),
+    })
+}
+
+fn lifetime(options: &ListOptions) -> Duration {
+    match options.timeout_seconds {
+        Some(seconds) => Duration::from_secs(seconds),
+        None => DEFAULT_TIMEOUT.mul_f64(rand::rng().random_range(1.0..2.0)),
+    }
+}
+
+/// A running watch, one frame at a time.
+pub struct Events {
+    watch: Watch,
+    encoder: Encoder,
+    deadline: Instant,
+    bookmarks: bool,
+    shutdown: CancellationToken,
+    ended: bool,
+    _guard: WatchGuard,
+}
+
+impl Events {
+    /// The next frame of one or more events; `None` at the end.
+    pub async fn next_frame(&mut self) -> Option<Bytes> {
+        let first = self.next_event().await?;
+        let Some(second) = self.next_ready(first.len()) else { return Some(first) };
+        let mut frame = BytesMut::with_capacity(MAX_FRAME);
+        frame.extend_from_slice(&first);
+        frame.extend_from_slice(&second);
+        while let Some(event) = self.next_ready(frame.len()) {
+            frame.extend_from_slice(&event);
+        }
+        Some(frame.freeze())
+    }
+
+    /// The next event alone.
+    pub async fn next_event(&mut self) -> Option<Bytes> {
+        if self.ended {
+            return None;
+        }
+        let item = tokio::select! {
+            biased;
+            item = self.watch.next() => item,
+            () = tokio::time::sleep_until(self.deadline) => return self.last_bookmark(),
+            () = self.shutdown.cancelled() => return self.last_bookmark(),
+        };
+        // Cut off for being slow, or the cache started over: the stream ends and the client resumes.
+        let encoded = item.and_then(|item| self.encoder.encode(&item));
+        self.ended = encoded.is_none();
+        encoded
+    }
+
+    /// One more event if it is there and the frame has room.
+    fn next_ready(&mut self, used: usize) -> Option<Bytes> {
+        if used >= MAX_FRAME {
+            return None;
+        }
+        let item = self.watch.try_next()?;
+        let encoded = self.encoder.encode(&item);
+        self.ended = encoded.is_none();
+        encoded
+    }
+
+    /// Where the client may resume, told just before the end.
+    fn last_bookmark(&mut self) -> Option<Bytes> {
+        self.ended = true;
+        let revision = self.watch.bookmark().filter(|_| self.bookmarks)?;
+        self.encoder.encode(&WatchItem::Bookmark { revision, initial_events_end: false })
+    }
+}
+
+/// Writes events in the form that one watcher asked for.
+struct Encoder {
+    output: Output,
+    resource: Arc<Resource>,
+    table: Option<table::WatchTable>,
+}
+
+/// Forms of an event that are made once for all watchers, per served version.
+#[derive(Clone, Copy)]
+enum Shared {
+    ConvertedJson = 1,
+    Protobuf = 2,
+    MetadataJson = 3,
+    MetadataProtobuf = 4,
+}
+
+/// Numbers that each served version has for its shared forms.
+pub const FORMATS_PER_RESOURCE: Format = 8;
+
+impl Encoder {
+    fn new(call: &Call<'_>, output: Output) -> Result<Self, Status> {
+        let table = match output.shape {
+            Shape::Table(version) => Some(table::WatchTable::new(call, version)?),
+            _ => None,
+        };
+        Ok(Self { output, resource: call.resource.clone(), table })
+    }
+
+    /// The event as bytes; `None` when it cannot be encoded, which ends the watch.
+    fn encode(&mut self, item: &WatchItem) -> Option<Bytes> {
+        if let WatchItem::Bookmark { revision, initial_events_end } = item {
+            return self.bookmark(*revision, *initial_events_end);
+        }
+        let json = self.output.encoding == Encoding::Json;
+        let form = match (self.output.shape, json) {
+            (Shape::Full, true) if self.resource.conversion.is_none() => return item.json_frame(),
+            (Shape::Full, true) => Shared::ConvertedJson,
+            (Shape::Full, false) => Shared::Protobuf,
+            (Shape::PartialMetadata(_), true) => Shared::MetadataJson,
+            (Shape::PartialMetadata(_), false) => Shared::MetadataProtobuf,
+            // Rows show ages and the first one the columns: nothing to share.
+            (Shape::Table(_), _) => return self.make(item),
+        };
+        match item {
+            WatchItem::Change { kind, change } => {
+                let format = self.resource.format_base + form as Format;
+                let encoded = change.encoded(format, *kind, || self.make(item).unwrap_or_default());
+                (!encoded.is_empty()).then_some(encoded)
+            }
+            _ => self.make(item),
+        }
+    }
+
+    fn make(&mut self, item: &WatchItem) -> Option<Bytes> {
+        let (kind, _) = item.event()?;
+        let object = response::parse(item.json()?).ok()?;
+        let object = match self.resource.conversion {
+            Some(conversion) => conversion.from_stored(object),
+            None => object,
+        };
+        self.shaped(kind.as_str(), object)
+    }
+
+    fn shaped(&mut self, kind: &str, object: Value) -> Option<Bytes> {
+        let info = self.resource.info;
+        match self.output.shape {
+            Shape::Full => {
+                let api_version = info.api_version();
+                let ty = ObjectType { api_version: &api_version, kind: &info.kind, schema: self.resource.schema() };
+                self.frame(kind, ty, &object)
+            }
+            Shape::PartialMetadata(version) => {
+                let ty = partial_type(version, "PartialObjectMetadata").ok()?;
+                self.frame(kind, ty, &partial::object(&object, version))
+            }
+            Shape::Table(version) => {
+                let ty = partial_type(version, "Table").ok()?;
+                let table = self.table.as_mut()?.row(&object);
+                self.frame(kind, ty, &table)
+            }
+        }
+    }
+
+    fn frame(&self, kind: &str, ty: ObjectType<'_>, object: &Value) -> Option<Bytes> {
+        match self.output.encoding {
+            Encoding::Protobuf => {
+                let object = response::encode(self.output, ty, object).ok()?;
+                Some(protobuf::watch_frame(kind, &object))
+            }
+            Encoding::Json | Encoding::Yaml => {
+                let mut out = format!(r#"{{"type":"{kind}","object":"#).into_bytes();
+                json::write(object, &mut out);
+                out.extend_from_slice(b"}\n");
+                Some(out.into())
+            }
+        }
+    }
+
+    fn bookmark(&mut self, revision: u64, initial_events_end: bool) -> Option<Bytes> {
+        let info = self.resource.info;
+        let mut metadata = Object::new();
+        metadata.insert("resourceVersion", revision.to_string());
+        if initial_events_end {
+            metadata.insert("annotations", value!({"k8s.io/initial-events-end": "true"}));
+        }
+        let object = value!({
+            "kind": (info.kind.as_str()),
+            "apiVersion": (info.api_version()),
+            "metadata": metadata
+        });
+        self.shaped("BOOKMARK", object)
+    }
+}

@@ -1,0 +1,266 @@
+//! What happens to every request, in order.
+//!
+//! [`ApiServer::handle`] is the outermost step and the whole pipeline on one screen; each step below it says why it
+//! stands where it does. Follows `DefaultBuildHandlerChain` in `k8s.io/apiserver/pkg/server/config.go`.
+
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use axum::body::Body;
+use futures::FutureExt;
+use http::{HeaderName, HeaderValue, Request, header};
+use skiff_apimachinery::status::{self, Status};
+
+use crate::ApiServer;
+use crate::authentication::{InProcessIdentity, UserInfo};
+use crate::authorization::{Attributes, Decision};
+use crate::context::{RequestContext, Warnings};
+use crate::query::Query;
+use crate::request_info::RequestInfo;
+use crate::response::{self, Response};
+use crate::{endpoints, impersonation, routes};
+
+/// How long a request that is not long-running may take (upstream's `--request-timeout`).
+pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
+
+const AUDIT_ID: HeaderName = HeaderName::from_static("audit-id");
+/// Longest Audit-Id that is taken over from a client.
+const MAX_AUDIT_ID: usize = 64;
+
+impl ApiServer {
+    /// Answers one request, wherever it came from.
+    pub async fn handle(self: &Arc<Self>, request: Request<Body>) -> Response {
+        let started = Instant::now();
+        let audit_id = audit_id(&request);
+        // A panic is answered with 500 and costs nobody else anything.
+        let (mut response, summary) = match AssertUnwindSafe(self.answer(request)).catch_unwind().await {
+            Ok(answered) => answered,
+            Err(_) => {
+                let error = "This request caused apiserver to panic. Look in the logs for details.";
+                (response::error(None, &status::internal_error(error)), None)
+            }
+        };
+        let headers = response.headers_mut();
+        headers.insert(AUDIT_ID, audit_id);
+        // Answers depend on who asks and when; a handler that knows better has said so.
+        headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-cache, private"));
+        if let Some((info, dry_run)) = &summary {
+            self.metrics.observe(info, *dry_run, response.status(), started.elapsed());
+        }
+        response
+    }
+
+    async fn answer(self: &Arc<Self>, request: Request<Body>) -> (Response, Option<(RequestInfo, bool)>) {
+        // What is asked, from method, path and query.
+        let mut cx = match request_context(&request) {
+            Ok(cx) => cx,
+            Err(error) => return (response::error(None, &error), None),
+        };
+        let response = if cx.info.is_long_running() {
+            self.authenticated(&mut cx, request).await
+        } else {
+            // A slow client or a stuck store must not hold a request for ever.
+            let limit = timeout(&cx.query);
+            match tokio::time::timeout(limit, self.authenticated(&mut cx, request)).await {
+                Ok(result) => result,
+                Err(_) => Err(timed_out(limit)),
+            }
+        };
+        let mut response = response.unwrap_or_else(|error| response::error(Some(&cx), &error));
+        for warning in cx.warnings.headers() {
+            if let Ok(value) = HeaderValue::from_str(&warning) {
+                response.headers_mut().append(header::WARNING, value);
+            }
+        }
+        let dry_run = !cx.query.text("dryRun").is_empty();
+        (response, Some((cx.info, dry_run)))
+    }
+
+    async fn authenticated(self: &Arc<Self>, cx: &mut RequestContext, request: Request<Body>) -> Result<Response, Status> {
+        let (parts, body) = request.into_parts();
+        // Who asks.
+        cx.user = match parts.extensions.get::<InProcessIdentity>() {
+            Some(identity) => identity.0.clone(),
+            None => match self.authenticator.authenticate(&parts).await? {
+                Some(user) => Arc::new(user),
+                None => return Err(status::unauthorized()),
+            },
+        };
+        // As whom.
+        if let Some(user) = impersonation::impersonated(&parts.headers, &cx.user, self.authorizer.as_ref())? {
+            cx.user = Arc::new(user);
+        }
+        // Whether there is room: not for requests that last, they would keep it for ever.
+        let _seat = if cx.info.is_long_running() {
+            None
+        } else {
+            self.flow_control.seat(&cx.user, cx.info.is_mutating()).await?
+        };
+        // Whether they may.
+        let attributes = self.attributes(cx);
+        match self.authorizer.authorize(&attributes) {
+            Decision::Allow(_) => {}
+            Decision::Deny(reason) | Decision::NoOpinion(reason) => return Err(forbidden(&attributes, &reason)),
+        }
+        // Do it.
+        let request = Request::from_parts(parts, body);
+        if cx.info.is_resource_request {
+            endpoints::dispatch(self, cx, request).await
+        } else {
+            routes::dispatch(self, cx, request).await
+        }
+    }
+
+    /// What the authorizer is asked for a request.
+    pub fn attributes(&self, cx: &RequestContext) -> Attributes {
+        let info = &cx.info;
+        let field_selector = if info.is_resource_request {
+            endpoints::list::authorization_requirements(cx.query.text("fieldSelector"))
+        } else {
+            Vec::new()
+        };
+        Attributes {
+            user: cx.user.clone(),
+            verb: info.verb.clone(),
+            is_resource_request: info.is_resource_request,
+            api_group: info.group.clone(),
+            api_version: info.version.clone(),
+            resource: info.resource.clone(),
+            subresource: info.subresource.clone(),
+            namespace: info.namespace.clone(),
+            name: info.name.clone(),
+            path: info.path.clone(),
+            field_selector,
+        }
+    }
+}
+
+fn request_context(request: &Request<Body>) -> Result<RequestContext, Status> {
+    let query = Query::parse(request.uri().query().unwrap_or(""));
+    let info = RequestInfo::parse(request.method(), request.uri().path(), &query)
+        .map_err(|error| status::bad_request(error.0))?;
+    let header = |name: HeaderName| {
+        request.headers().get(name).and_then(|value| value.to_str().ok()).unwrap_or("").to_owned()
+    };
+    let user_agent = header(header::USER_AGENT);
+    let pretty = match query.get("pretty") {
+        Some(value) => !matches!(value.to_ascii_lowercase().as_str(), "" | "false" | "0"),
+        // People, rather than programs.
+        None => ["curl", "Wget", "Mozilla/5.0"].iter().any(|browser| user_agent.starts_with(browser)),
+    };
+    // Accept may be repeated; the fields are one list.
+    let accept = request.headers().get_all(header::ACCEPT).iter().filter_map(|v| v.to_str().ok()).collect::<Vec<_>>();
+    Ok(RequestContext {
+        info,
+        query,
+        user: Arc::new(UserInfo::default()),
+        user_agent,
+        accept: accept.join(","),
+        content_type: header(header::CONTENT_TYPE),
+        accepts_gzip: header(header::ACCEPT_ENCODING).split(',').any(|e| e.trim().starts_with("gzip")),
+        pretty,
+        warnings: Warnings::default(),
+    })
+}
+
+fn audit_id(request: &Request<Body>) -> HeaderValue {
+    let given = request.headers().get(AUDIT_ID).filter(|id| !id.is_empty() && id.len() <= MAX_AUDIT_ID);
+    given.cloned().unwrap_or_else(|| {
+        HeaderValue::from_str(&uuid::Uuid::new_v4().to_string()).unwrap_or(HeaderValue::from_static(""))
+    })
+}
+
+/// The client's `timeout` where it is shorter than ours. Watches have their own `timeoutSeconds`.
+fn timeout(query: &Query) -> Duration {
+    let asked = query.get("timeout").and_then(parse_go_duration).filter(|d| !d.is_zero());
+    asked.map_or(REQUEST_TIMEOUT, |asked| asked.min(REQUEST_TIMEOUT))
+}
+
+/// Reads a Go duration such as `30s`, `1m30s` or `500ms`.
+fn parse_go_duration(text: &str) -> Option<Duration> {
+    let mut rest = text;
+    let mut total = 0f64;
+    while !rest.is_empty() {
+        let digits = rest.find(|c: char| !c.is_ascii_digit() && c != '.')?;
+        let number = rest[..digits].parse::<f64>().ok()?;
+        let unit_end = rest[digits..].find(|c: char| c.is_ascii_digit()).map_or(rest.len(), |n| digits + n);
+        let seconds = match &rest[digits..unit_end] {
+            "h" => 3600.0,
+            "m" => 60.0,
+            "s" => 1.0,
+            "ms" => 1e-3,
+            "us" | "µs" => 1e-6,
+            "ns" => 1e-9,
+            _ => return None,
+        };
+        total += number * seconds;
+        rest = &rest[unit_end..];
+    }
+    Duration::try_from_secs_f64(total).ok()
+}
+
+fn timed_out(limit: Duration) -> Status {
+    let mut error = status::timeout(format!("request did not complete within the allotted timeout of {limit:?}"));
+    error.details.retry_after_seconds = 0;
+    error
+}
+
+/// 403 with upstream's text.
+pub fn forbidden(attributes: &Attributes, reason: &str) -> Status {
+    let user = &attributes.user.name;
+    let verb = &attributes.verb;
+    if !attributes.is_resource_request {
+        let message = with_reason(format!("User {user:?} cannot {verb} path {:?}", attributes.path), reason);
+        return status::forbidden("", "", "", message);
+    }
+    let mut resource = attributes.resource.clone();
+    if !attributes.subresource.is_empty() {
+        resource = format!("{resource}/{}", attributes.subresource);
+    }
+    let group = &attributes.api_group;
+    let place = if attributes.namespace.is_empty() {
+        "at the cluster scope".to_owned()
+    } else {
+        format!("in the namespace {:?}", attributes.namespace)
+    };
+    let message = format!("User {user:?} cannot {verb} resource {resource:?} in API group {group:?} {place}");
+    status::forbidden(group, &attributes.resource, &attributes.name, with_reason(message, reason))
+}
+
+fn with_reason(message: String, reason: &str) -> String {
+    if reason.is_empty() { message } else { format!("{message}: {reason}") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn go_durations() {
+        assert_eq!(parse_go_duration("1m30s"), Some(Duration::from_secs(90)));
+        assert_eq!(parse_go_duration("500ms"), Some(Duration::from_millis(500)));
+        assert_eq!(parse_go_duration("34"), None);
+        assert_eq!(parse_go_duration("x"), None);
+    }
+
+    #[test]
+    fn forbidden_texts() {
+        let mut attributes = Attributes {
+            user: Arc::new(UserInfo { name: "jane".into(), ..Default::default() }),
+            verb: "list".into(),
+            is_resource_request: true,
+            resource: "pods".into(),
+            namespace: "demo".into(),
+            ..Default::default()
+        };
+        assert_eq!(
+            forbidden(&attributes, "").message,
+            r#"pods is forbidden: User "jane" cannot list resource "pods" in API group "" in the namespace "demo""#
+        );
+        attributes.is_resource_request = false;
+        attributes.path = "/metrics".into();
+        attributes.verb = "get".into();
+        assert_eq!(forbidden(&attributes, "").message, r#"forbidden: User "jane" cannot get path "/metrics""#);
+    }
+}

@@ -1,0 +1,178 @@
+//! What Prometheus sees of the API server, under upstream's names.
+//!
+//! Names follow `k8s.io/apiserver/pkg/endpoints/metrics`.
+
+use std::time::Duration;
+
+use http::StatusCode;
+use prometheus_client::encoding::{EncodeLabelSet, text};
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::registry::Registry;
+
+use crate::request_info::RequestInfo;
+
+/// Upper bounds in seconds, as upstream's `apiserver_request_duration_seconds`.
+const DURATION_BUCKETS: [f64; 23] = [
+    0.005, 0.025, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 1.0, 1.25, 1.5, 2.0, 3.0, 4.0, 5.0, 6.0, 8.0, 10.0, 15.0, 20.0, 30.0,
+    45.0, 60.0,
+];
+
+/// Labels of `apiserver_request_total`.
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct RequestLabels {
+    code: u16,
+    component: &'static str,
+    dry_run: &'static str,
+    group: String,
+    resource: String,
+    scope: &'static str,
+    subresource: String,
+    verb: String,
+    version: String,
+}
+
+/// Labels of `apiserver_request_duration_seconds`.
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct DurationLabels {
+    component: &'static str,
+    group: String,
+    resource: String,
+    scope: &'static str,
+    subresource: String,
+    verb: String,
+    version: String,
+}
+
+/// Labels of `apiserver_longrunning_requests`.
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct WatchLabels {
+    component: &'static str,
+    group: String,
+    resource: String,
+    version: String,
+    verb: &'static str,
+}
+
+/// The server's metrics.
+pub struct Metrics {
+    registry: Registry,
+    requests: Family<RequestLabels, Counter>,
+    durations: Family<DurationLabels, Histogram>,
+    watches: Family<WatchLabels, Gauge>,
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        let mut registry = Registry::default();
+        let requests = Family::default();
+        let durations = Family::new_with_constructor(
+            (|| Histogram::new(DURATION_BUCKETS)) as fn() -> Histogram,
+        );
+        let watches = Family::default();
+        registry.register(
+            "apiserver_request",
+            "Counter of apiserver requests broken out for each verb, dry run value, group, version, resource, scope, component, and HTTP response code",
+            Family::clone(&requests),
+        );
+        registry.register(
+            "apiserver_request_duration_seconds",
+            "Response latency distribution in seconds for each verb, group, version, resource, subresource, scope and component",
+            Family::clone(&durations),
+        );
+        registry.register(
+            "apiserver_longrunning_requests",
+            "Gauge of all active long-running apiserver requests broken out by verb, group, version, resource and component",
+            Family::clone(&watches),
+        );
+        Self { registry, requests, durations, watches }
+    }
+}
+
+impl Metrics {
+    /// Counts an answered request.
+    pub fn observe(&self, info: &RequestInfo, dry_run: bool, code: StatusCode, took: Duration) {
+        let verb = verb(info);
+        let scope = scope(info);
+        self.requests
+            .get_or_create(&RequestLabels {
+                code: code.as_u16(),
+                component: "apiserver",
+                dry_run: if dry_run { "All" } else { "" },
+                group: info.group.clone(),
+                resource: info.resource.clone(),
+                scope,
+                subresource: info.subresource.clone(),
+                verb: verb.clone(),
+                version: info.version.clone(),
+            })
+            .inc();
+        if info.is_long_running() || !info.is_resource_request {
+            return;
+        }
+        self.durations
+            .get_or_create(&DurationLabels {
+                component: "apiserver",
+                group: info.group.clone(),
+                resource: info.resource.clone(),
+                scope,
+                subresource: info.subresource.clone(),
+                verb,
+                version: info.version.clone(),
+            })
+            .observe(took.as_secs_f64());
+    }
+
+    /// Counts a watch for as long as the returned guard lives.
+    pub fn watch(&self, info: &RequestInfo) -> WatchGuard {
+        let gauge = self.watches.get_or_create_owned(&WatchLabels {
+            component: "apiserver",
+            group: info.group.clone(),
+            resource: info.resource.clone(),
+            version: info.version.clone(),
+            verb: "WATCH",
+        });
+        gauge.inc();
+        WatchGuard(gauge)
+    }
+
+    /// All metrics as Prometheus text.
+    pub fn render(&self) -> Result<String, std::fmt::Error> {
+        let mut out = String::new();
+        text::encode(&mut out, &self.registry)?;
+        Ok(out)
+    }
+}
+
+/// One active watch.
+pub struct WatchGuard(Gauge);
+
+impl Drop for WatchGuard {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
+}
+
+/// Upstream's names for verbs in metrics.
+fn verb(info: &RequestInfo) -> String {
+    match info.verb.as_str() {
+        "create" => "POST".to_owned(),
+        "update" => "PUT".to_owned(),
+        "" => "other".to_owned(),
+        verb => verb.to_ascii_uppercase(),
+    }
+}
+
+fn scope(info: &RequestInfo) -> &'static str {
+    if !info.is_resource_request {
+        ""
+    } else if !info.name.is_empty() || info.verb == "create" {
+        "resource"
+    } else if !info.namespace.is_empty() {
+        "namespace"
+    } else {
+        "cluster"
+    }
+}

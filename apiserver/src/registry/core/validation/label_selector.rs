@@ -1,0 +1,88 @@
+//! `metav1.LabelSelector` as a field of an object.
+//!
+//! Follows `k8s.io/apimachinery/pkg/apis/meta/v1/validation`.
+
+use skiff_apimachinery::field::{Error, ErrorList};
+use skiff_apimachinery::names;
+use skiff_apimachinery::value::Value;
+
+use crate::registry::at::At;
+use crate::registry::object_meta;
+
+/// Validates a selector.
+pub fn validate(at: &At<'_>, errors: &mut ErrorList) {
+    let labels = at.child("matchLabels");
+    if let Some(value) = labels.value() {
+        errors.extend(object_meta::validate_labels(value, &labels.path()));
+    }
+    let expressions = at.child("matchExpressions");
+    for expression in expressions.items() {
+        requirement(&expression, errors);
+    }
+}
+
+fn requirement(at: &At<'_>, errors: &mut ErrorList) {
+    let (key, operator, values) = (at.child("key"), at.child("operator"), at.child("values"));
+    match operator.text() {
+        "In" | "NotIn" if values.len() == 0 => {
+            values.required(errors, "must be specified when `operator` is 'In' or 'NotIn'");
+        }
+        "Exists" | "DoesNotExist" if values.len() > 0 => {
+            values.forbidden(errors, "may not be specified when `operator` is 'Exists' or 'DoesNotExist'");
+        }
+        "In" | "NotIn" | "Exists" | "DoesNotExist" => {}
+        _ => operator.invalid(errors, "not a valid selector operator"),
+    }
+    label_name(&key, errors);
+    for value in values.items() {
+        value.messages(errors, names::label_value(value.text()));
+    }
+}
+
+/// Validates a label's key.
+pub fn label_name(at: &At<'_>, errors: &mut ErrorList) {
+    at.messages(errors, names::qualified_name(at.text()));
+}
+
+/// Whether a selector, which must be valid, matches these labels; an absent selector matches nothing.
+pub fn matches(selector: Option<&Value>, labels: &Value) -> bool {
+    let Some(selector) = selector else { return false };
+    let label = |key: &str| labels.get(key).and_then(Value::as_str);
+    let pairs = selector.get("matchLabels").and_then(Value::as_object);
+    let pairs_match = pairs.into_iter().flat_map(|o| o.iter()).all(|(key, value)| label(key) == value.as_str());
+    pairs_match
+        && selector.array_at(&["matchExpressions"]).iter().all(|expression| {
+            let found = label(expression.str_at(&["key"]).unwrap_or(""));
+            let listed = |value: &str| expression.array_at(&["values"]).iter().any(|v| v.as_str() == Some(value));
+            match expression.str_at(&["operator"]).unwrap_or("") {
+                "In" => found.is_some_and(listed),
+                "NotIn" => !found.is_some_and(listed),
+                "Exists" => found.is_some(),
+                "DoesNotExist" => found.is_none(),
+                _ => false,
+            }
+        })
+}
+
+/// Whether a selector selects everything.
+pub fn is_empty(at: &At<'_>) -> bool {
+    at.child("matchLabels").is_empty() && at.child("matchExpressions").is_empty()
+}
+
+/// Validates that a workload's selector is not empty and selects what its template makes.
+pub fn of_workload(spec: &At<'_>, template_labels: Option<&Value>, errors: &mut ErrorList) {
+    let selector = spec.child("selector");
+    if !selector.is_set() {
+        return selector.required(errors, "");
+    }
+    validate(&selector, errors);
+    if is_empty(&selector) {
+        selector.invalid(errors, "empty selector is invalid for deployment");
+    } else if !matches(selector.value(), template_labels.unwrap_or(&Value::Null)) {
+        let (template, metadata) = (spec.child("template"), "metadata");
+        let metadata = template.child(metadata);
+        let labels = metadata.child("labels");
+        let shown = labels.value().cloned().unwrap_or_default();
+        errors.push(Error::invalid(&labels.path(), shown, "`selector` does not match template `labels`"));
+    }
+}

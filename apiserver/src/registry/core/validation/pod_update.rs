@@ -1,0 +1,285 @@
+//! What may change in a pod that exists.
+
+use skiff_apimachinery::field::{Error, ErrorList, Path};
+use skiff_apimachinery::names;
+use skiff_apimachinery::value::Value;
+
+use super::pod_spec;
+use crate::registry::at::At;
+
+const UPDATABLE: &str = "`spec.containers[*].image`,`spec.initContainers[*].image`,`spec.activeDeadlineSeconds`,`spec.tolerations` (only additions to existing tolerations),`spec.terminationGracePeriodSeconds` (allow it to be set to 1 if it was previously negative)";
+const MIRROR_POD: &str = "kubernetes.io/config.mirror";
+
+/// Validates a change of a pod by its own endpoint.
+pub fn validate(new: &Value, old: &Value, errors: &mut ErrorList) {
+    let (new_at, old_at) = (At::root(new), At::root(old));
+    pod_spec::validate(&new_at, true, errors);
+    annotations(&new_at, &old_at, errors);
+    let (new_spec, old_spec) = (new_at.child("spec"), old_at.child("spec"));
+    for list in ["containers", "initContainers"] {
+        let (new_list, old_list) = (new_spec.child(list), old_spec.child(list));
+        if new_list.len() != old_list.len() {
+            return new_list.forbidden(errors, "pod updates may not add or remove containers");
+        }
+        for container in new_list.items() {
+            let image = container.child("image");
+            if image.text() != image.text().trim() {
+                image.invalid(errors, "must not have leading or trailing whitespace");
+            }
+        }
+    }
+    deadline(&new_spec, &old_spec, errors);
+    only_added_tolerations(&new_spec, &old_spec, errors);
+    only_removed_gates(&new_spec, &old_spec, errors);
+    if new_spec.value() == old_spec.value() {
+        return;
+    }
+    let (mut munged, old_value) = (new.get("spec").cloned().unwrap_or_default(), old.get("spec"));
+    put_back_mutable(&mut munged, old_value.unwrap_or(&Value::Null));
+    if !old_spec.child("schedulingGates").is_empty() {
+        put_back_gated(&mut munged, &new_spec, &old_spec, errors);
+    }
+    if Some(&munged) != old_value {
+        let difference = difference(old_value.unwrap_or(&Value::Null), &munged);
+        let message = format!("pod updates may not change fields other than {UPDATABLE}\n{difference}");
+        errors.push(Error::forbidden(&Path::new("spec"), message));
+    }
+}
+
+fn deadline(new: &At<'_>, old: &At<'_>, errors: &mut ErrorList) {
+    let at = new.child("activeDeadlineSeconds");
+    match (at.int(), old.child("activeDeadlineSeconds").int()) {
+        (Some(now), _) if !(0..=i64::from(i32::MAX)).contains(&now) => {
+            at.invalid(errors, format!("must be between 0 and {}, inclusive", i32::MAX));
+        }
+        (Some(now), Some(before)) if before < now => {
+            at.invalid(errors, "must be less than or equal to previous value");
+        }
+        (None, Some(_)) => at.invalid(errors, "must not update from a positive integer to nil value"),
+        _ => {}
+    }
+}
+
+fn only_added_tolerations(new: &At<'_>, old: &At<'_>, errors: &mut ErrorList) {
+    let (new, old) = (new.child("tolerations"), old.child("tolerations"));
+    // The seconds of a toleration may change; the rest identifies it.
+    let identity = |toleration: &At<'_>| {
+        let mut value = toleration.value().cloned().unwrap_or_default();
+        value.remove_at(&["tolerationSeconds"]);
+        value
+    };
+    let kept = new.items().map(|t| identity(&t)).collect::<Vec<_>>();
+    if old.items().any(|toleration| !kept.contains(&identity(&toleration))) {
+        new.forbidden(errors, "existing toleration can not be modified except its tolerationSeconds");
+    }
+}
+
+fn only_removed_gates(new: &At<'_>, old: &At<'_>, errors: &mut ErrorList) {
+    let (new, old) = (new.child("schedulingGates"), old.child("schedulingGates"));
+    for gate in new.items() {
+        let name = gate.child("name").text();
+        if !old.items().any(|before| before.child("name").text() == name) {
+            gate.forbidden(errors, "only deletion is allowed, but found new scheduling gate '".to_owned() + name + "'");
+        }
+    }
+}
+
+fn put_back_mutable(spec: &mut Value, old: &Value) {
+    for list in ["containers", "initContainers"] {
+        let images = old.array_at(&[list]).iter().map(|c| c.get("image").cloned()).collect::<Vec<_>>();
+        let containers = spec.get_mut(list).and_then(Value::as_array_mut);
+        for (container, image) in containers.into_iter().flatten().zip(images) {
+            put(container, "image", image);
+        }
+    }
+    for field in ["activeDeadlineSeconds", "tolerations", "schedulingGates"] {
+        put(spec, field, old.get(field).cloned());
+    }
+    let grace = |spec: &Value| spec.i64_at(&["terminationGracePeriodSeconds"]);
+    if grace(old).is_some_and(|n| n < 0) && grace(spec) == Some(1) {
+        put(spec, "terminationGracePeriodSeconds", old.get("terminationGracePeriodSeconds").cloned());
+    }
+}
+
+/// A pod that waits behind gates may still be narrowed in where it runs.
+fn put_back_gated(munged: &mut Value, new: &At<'_>, old: &At<'_>, errors: &mut ErrorList) {
+    let (selector, old_selector) = (new.child("nodeSelector"), old.child("nodeSelector"));
+    if old_selector.entries().any(|(key, at)| selector.key(key).text() != at.text() || !selector.key(key).is_set()) {
+        selector.invalid(errors, "only additions are allowed (no mutations or deletions)");
+    }
+    put(munged, "nodeSelector", old_selector.value().cloned());
+    let old_affinity = old.child("affinity");
+    let old_node = old_affinity.child("nodeAffinity").value().cloned();
+    if munged.at(&["affinity", "nodeAffinity"]) == old_node.as_ref() {
+        return;
+    }
+    let required = ["requiredDuringSchedulingIgnoredDuringExecution", "nodeSelectorTerms"];
+    let terms = |node: Option<&Value>| node.map_or(0, |node| node.array_at(&required).len());
+    let before = terms(old_node.as_ref());
+    if before > 0 && terms(munged.at(&["affinity", "nodeAffinity"])) != before {
+        let affinity = new.child("affinity");
+        let node = affinity.child("nodeAffinity");
+        let at = node.child(required[0]);
+        let at = at.child(required[1]);
+        at.invalid(errors, "no additions/deletions to non-empty NodeSelectorTerms list are allowed");
+    }
+    match old_node {
+        Some(node) => munged.set_at(&["affinity", "nodeAffinity"], node),
+        None => drop(munged.remove_at(&["affinity", "nodeAffinity"])),
+    }
+    if !old_affinity.is_set() && munged.get("affinity").and_then(Value::as_object).is_some_and(|a| a.is_empty()) {
+        munged.remove_at(&["affinity"]);
+    }
+}
+
+fn put(object: &mut Value, field: &str, value: Option<Value>) {
+    match value {
+        Some(value) => object.set_at(&[field], value),
+        None => drop(object.remove_at(&[field])),
+    }
+}
+
+/// The fields in which two trees differ, one line each.
+fn difference(old: &Value, new: &Value) -> String {
+    let mut lines = Vec::new();
+    collect_difference(String::new(), Some(old), Some(new), &mut lines);
+    lines.join("\n")
+}
+
+fn collect_difference(path: String, old: Option<&Value>, new: Option<&Value>, lines: &mut Vec<String>) {
+    if old == new {
+        return;
+    }
+    match (old, new) {
+        (Some(Value::Object(a)), Some(Value::Object(b))) => {
+            let mut keys = a.keys().chain(b.keys()).collect::<Vec<_>>();
+            keys.sort_unstable();
+            keys.dedup();
+            for key in keys {
+                collect_difference(format!("{path}.{key}"), a.get(key), b.get(key), lines);
+            }
+        }
+        (Some(Value::Array(a)), Some(Value::Array(b))) if a.len() == b.len() => {
+            for (index, (a, b)) in a.iter().zip(b).enumerate() {
+                collect_difference(format!("{path}[{index}]"), Some(a), Some(b), lines);
+            }
+        }
+        _ => {
+            let show = |value: Option<&Value>| {
+                let mut out = Vec::new();
+                skiff_apimachinery::json::write(value.unwrap_or(&Value::Null), &mut out);
+                String::from_utf8_lossy(&out).into_owned()
+            };
+            lines.push(format!("  spec{path}:\n-   {}\n+   {}", show(old), show(new)));
+        }
+    }
+}
+
+/// Annotations that bind a pod to its file or its profiles may not change.
+pub fn annotations(new: &At<'_>, old: &At<'_>, errors: &mut ErrorList) {
+    let (new, old) = (new.child("metadata"), old.child("metadata"));
+    let (new, old) = (new.child("annotations"), old.child("annotations"));
+    let (now, before) = (new.key(MIRROR_POD), old.key(MIRROR_POD));
+    if before.is_set() && now.value() != before.value() {
+        now.forbidden(errors, "may not remove or update mirror pod annotation");
+    } else if !before.is_set() && now.is_set() {
+        now.forbidden(errors, "may not add mirror pod annotation");
+    }
+}
+
+/// Validates a change of `ephemeralContainers`: they can only be added.
+pub fn ephemeral(new: &Value, old: &Value, errors: &mut ErrorList) {
+    let (new_at, old_at) = (At::root(new), At::root(old));
+    pod_spec::validate(&new_at, true, errors);
+    if old.at(&["metadata", "annotations"]).is_some_and(|a| a.get(MIRROR_POD).is_some()) {
+        let error = Error::forbidden(&Path::new(""), "static pods do not support ephemeral containers");
+        return errors.push(error);
+    }
+    let (new_spec, old_spec) = (new_at.child("spec"), old_at.child("spec"));
+    let (new_list, old_list) = (new_spec.child("ephemeralContainers"), old_spec.child("ephemeralContainers"));
+    for before in old_list.items() {
+        let name = before.child("name").text();
+        match new_list.items().find(|now| now.child("name").text() == name) {
+            None => {
+                let message = format!("existing ephemeral containers {name:?} may not be removed\n");
+                new_list.forbidden(errors, message);
+            }
+            Some(now) if now.value() != before.value() => {
+                let message = format!("existing ephemeral containers {name:?} may not be changed\n");
+                new_list.forbidden(errors, message);
+            }
+            Some(_) => {}
+        }
+    }
+}
+
+/// Validates a write to a pod's status.
+pub fn status(new: &Value, old: &Value, errors: &mut ErrorList) {
+    let (new_at, old_at) = (At::root(new), At::root(old));
+    annotations(&new_at, &old_at, errors);
+    let (status, before) = (new_at.child("status"), old_at.child("status"));
+    let conditions = status.child("conditions");
+    for condition in conditions.items() {
+        let kind = condition.child("type");
+        if !matches!(kind.text(), "PodScheduled" | "Ready" | "Initialized") {
+            for message in names::qualified_name(kind.text()) {
+                errors.push(Error::invalid(&condition.path().child("Type"), kind.text(), message));
+            }
+        }
+    }
+    let nominated = status.child("nominatedNodeName");
+    if !nominated.is_empty() && nominated.text() != before.child("nominatedNodeName").text() {
+        nominated.messages(errors, names::dns1123_subdomain(nominated.text()));
+    }
+    let qos = status.child("qosClass");
+    qos.immutable(errors, &before.child("qosClass"));
+    for list in ["podIPs", "hostIPs"] {
+        let list = status.child(list);
+        for address in list.items() {
+            let ip = address.child("ip");
+            if ip.text().parse::<std::net::IpAddr>().is_err() {
+                let message = "must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)";
+                errors.push(Error::invalid(&address.path(), ip.text(), message));
+            }
+        }
+    }
+    let spec = old_at.child("spec");
+    for (list, restarts) in [("containerStatuses", &spec), ("initContainerStatuses", &spec)] {
+        no_revival(&status.child(list), &before.child(list), restarts, list == "initContainerStatuses", errors);
+    }
+}
+
+/// A container that ended and may not be started again stays ended.
+fn no_revival(new: &At<'_>, old: &At<'_>, spec: &At<'_>, init: bool, errors: &mut ErrorList) {
+    let policy = spec.child("restartPolicy").text();
+    if policy == "Always" {
+        return;
+    }
+    let containers = spec.child(if init { "initContainers" } else { "containers" });
+    for (index, before) in old.items().enumerate() {
+        let (name, state) = (before.child("name").text(), before.child("state"));
+        let terminated = state.child("terminated");
+        if !terminated.is_set() {
+            continue;
+        }
+        let own_policy = containers.items().find(|c| c.child("name").text() == name).map(|c| {
+            let own = c.child("restartPolicy");
+            (own.text().to_owned(), c.child("restartPolicyRules").len() > 0)
+        });
+        let failed = terminated.child("exitCode").int().unwrap_or(0) != 0;
+        let may_restart = match own_policy {
+            Some((_, true)) => true,
+            Some((own, _)) if own == "Always" => true,
+            Some((own, _)) if !own.is_empty() => own == "OnFailure" && failed,
+            _ => policy == "OnFailure" && failed,
+        };
+        let revived = new.items().any(|now| {
+            let state = now.child("state");
+            now.child("name").text() == name && !state.child("terminated").is_set()
+        });
+        if revived && !may_restart {
+            let path = new.path().index(index).child("state");
+            errors.push(Error::forbidden(&path, "may not be transitioned to non-terminated state"));
+        }
+    }
+}

@@ -1,0 +1,150 @@
+//! Resource requests and limits.
+
+use skiff_apimachinery::field::{Error, ErrorList};
+use skiff_apimachinery::names;
+use skiff_apimachinery::quantity::Quantity;
+
+use crate::registry::at::At;
+
+/// Resources that a container may ask for by their short name.
+const CONTAINER_RESOURCES: &[&str] = &["cpu", "memory", "ephemeral-storage"];
+/// Prefix of resource names that only quotas may use.
+const QUOTA_PREFIX: &str = "requests.";
+
+/// Validates a container's `resources`.
+pub fn of_container(at: &At<'_>, spec: &At<'_>, errors: &mut ErrorList) {
+    lists(at, errors);
+    claims(&at.child("claims"), &spec.child("resourceClaims"), errors);
+}
+
+/// Validates `requests` against `limits` (`validateResourceRequirements` upstream).
+pub fn lists(at: &At<'_>, errors: &mut ErrorList) {
+    let (limits, requests) = (at.child("limits"), at.child("requests"));
+    let mut huge = false;
+    let mut cpu_or_memory = false;
+    for (name, value) in limits.entries() {
+        entry(name, &value, errors);
+        huge |= is_huge_pages(name);
+        cpu_or_memory |= matches!(name, "cpu" | "memory");
+    }
+    for (name, value) in requests.entries() {
+        entry(name, &value, errors);
+        huge |= is_huge_pages(name);
+        cpu_or_memory |= matches!(name, "cpu" | "memory");
+        let limit = limits.key(name);
+        let (Some(asked), limit) = (quantity(&value), quantity(&limit)) else { continue };
+        match limit {
+            Some(limit) if asked != limit && !overcommit_allowed(name) => {
+                let message = format!("must be equal to {name} limit of {limit}");
+                errors.push(Error::invalid(&requests.path(), asked.to_string(), message));
+            }
+            Some(limit) if asked > limit => {
+                let message = format!("must be less than or equal to {name} limit of {limit}");
+                errors.push(Error::invalid(&requests.path(), asked.to_string(), message));
+            }
+            None if !overcommit_allowed(name) => {
+                limits.required(errors, "Limit must be set for non overcommitable resources");
+            }
+            _ => {}
+        }
+    }
+    if huge && !cpu_or_memory {
+        at.forbidden(errors, "HugePages require cpu or memory");
+    }
+}
+
+fn entry(name: &str, value: &At<'_>, errors: &mut ErrorList) {
+    resource_name(name, value, errors);
+    quantity_value(name, value, errors);
+    if is_huge_pages(name)
+        && let Some(page) = name.strip_prefix("hugepages-").and_then(|size| Quantity::parse(size).ok())
+        && let Some(amount) = quantity(value)
+        && page.value() > 0
+        && amount.value() % page.value() != 0
+    {
+        let message = format!("{amount} is not positive integer multiple of {name}");
+        value.invalid(errors, message);
+    }
+}
+
+fn resource_name(name: &str, at: &At<'_>, errors: &mut ErrorList) {
+    let mut invalid = |message: String| errors.push(Error::invalid(&at.path(), name, message));
+    let messages = names::qualified_name(name);
+    if !messages.is_empty() {
+        return messages.into_iter().for_each(invalid);
+    }
+    if !name.contains('/') {
+        if !CONTAINER_RESOURCES.contains(&name) && !is_huge_pages(name) {
+            let standard = matches!(name, "pods" | "services" | "storage" | "secrets" | "configmaps");
+            if !standard {
+                invalid("must be a standard resource type or fully qualified".to_owned());
+            }
+            invalid("must be a standard resource for containers".to_owned());
+        }
+    } else if !is_native(name) && !is_extended(name) {
+        invalid("doesn't follow extended resource name standard".to_owned());
+    }
+}
+
+/// Validates a quantity: not negative, whole where only whole units exist.
+pub fn quantity_value(name: &str, at: &At<'_>, errors: &mut ErrorList) {
+    let Some(amount) = quantity(at) else { return };
+    if amount.milli_value() < 0 {
+        at.invalid(errors, "must be greater than or equal to 0");
+    }
+    if is_integer(name) && amount.milli_value() % 1000 != 0 {
+        at.invalid(errors, "must be an integer");
+    }
+}
+
+/// Validates that a quantity is not negative.
+pub fn not_negative(at: &At<'_>, errors: &mut ErrorList) {
+    if quantity(at).is_some_and(|amount| amount.milli_value() < 0) {
+        at.invalid(errors, "must be greater than or equal to 0");
+    }
+}
+
+/// The quantity at a place; decoding has made sure that it is one.
+pub fn quantity(at: &At<'_>) -> Option<Quantity> {
+    Quantity::parse(at.text()).ok()
+}
+
+fn is_huge_pages(name: &str) -> bool {
+    name.starts_with("hugepages-")
+}
+
+fn is_native(name: &str) -> bool {
+    !name.contains('/') || name.contains("kubernetes.io/")
+}
+
+/// Resources that nodes advertise and Kubernetes knows nothing else of.
+pub fn is_extended(name: &str) -> bool {
+    !is_native(name)
+        && !name.starts_with(QUOTA_PREFIX)
+        && names::qualified_name(&format!("{QUOTA_PREFIX}{name}")).is_empty()
+}
+
+fn overcommit_allowed(name: &str) -> bool {
+    is_native(name) && !is_huge_pages(name)
+}
+
+fn is_integer(name: &str) -> bool {
+    const COUNTS: &[&str] = &["pods", "persistentvolumeclaims", "services", "replicationcontrollers", "resourcequotas"];
+    COUNTS.contains(&name) || is_extended(name)
+}
+
+fn claims(list: &At<'_>, of_pod: &At<'_>, errors: &mut ErrorList) {
+    let mut seen = std::collections::HashSet::new();
+    for claim in list.items() {
+        let name = claim.child("name");
+        if !name.require(errors) {
+            continue;
+        }
+        let key = format!("{}/{}", name.text(), claim.child("request").text());
+        if !seen.insert(key) {
+            claim.duplicate(errors);
+        } else if !of_pod.items().any(|pod_claim| pod_claim.child("name").text() == name.text()) {
+            name.not_found(errors);
+        }
+    }
+}

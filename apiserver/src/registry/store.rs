@@ -1,0 +1,637 @@
+//! Create, update and delete of every kind, over the storage trait.
+//!
+//! One path for all kinds: admission, what the strategy prepares and validates, system metadata, compare-and-swap.
+//! Follows `k8s.io/apiserver/pkg/registry/generic/registry/store.go` in order and in error texts. Lists and
+//! watches go to the watch cache; writes read the object they change from the store itself.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use compact_str::CompactString;
+use rand::RngExt;
+use skiff_apimachinery::schema::SchemaRef;
+use skiff_apimachinery::status::{self, Status};
+use skiff_apimachinery::value::Value;
+use skiff_apimachinery::{json, managedfields, meta, time};
+use skiff_storage::{Entry, Storage, StorageError};
+
+use super::deletion::{self, DeleteOptions, Deletion};
+use super::draft::draft;
+use super::hook::{Hook, Reservation};
+use super::object_meta;
+use super::strategy::{Strategy, WriteScope};
+use crate::admission::{self, Operation, Plugin};
+use crate::authentication::UserInfo;
+use crate::cacher::{Freshness, WatchCache};
+use crate::context::Warnings;
+
+/// Tries to find a free name for `generateName`.
+const MAX_NAME_ATTEMPTS: usize = 8;
+/// Times a write starts over because somebody else wrote in between.
+const MAX_CONFLICT_RETRIES: usize = 256;
+/// Longest base of a generated name; five characters follow.
+const MAX_GENERATED_BASE: usize = 58;
+/// Characters of generated names: no vowels, so no words.
+const NAME_ALPHABET: &[u8] = b"bcdfghjklmnpqrstvwxz2456789";
+
+const OPTIMISTIC_LOCK: &str = "the object has been modified; please apply your changes to the latest version and try again";
+
+/// The objects of one resource.
+pub struct Store {
+    /// API group, empty for core.
+    pub group: CompactString,
+    /// Resource (plural).
+    pub resource: CompactString,
+    /// Kind.
+    pub kind: CompactString,
+    /// Whether objects live in namespaces.
+    pub namespaced: bool,
+    /// Whether `status` is written through a subresource of its own.
+    pub has_status: bool,
+    /// Type of the objects as they are stored.
+    pub schema: SchemaRef<'static>,
+    /// Behaviour of the kind.
+    pub strategy: &'static dyn Strategy,
+    /// Where the bytes are.
+    pub storage: Arc<dyn Storage>,
+    /// What reads come from.
+    pub cache: Arc<WatchCache>,
+    /// Allocation around writes, if the kind has any.
+    pub hook: Option<Arc<dyn Hook>>,
+}
+
+/// Who writes what, and how.
+pub struct Write<'a> {
+    /// The admission chain.
+    pub admission: &'a [Arc<dyn Plugin>],
+    /// Who writes.
+    pub user: &'a Arc<UserInfo>,
+    /// Where warnings for the client go.
+    pub warnings: &'a Warnings,
+    /// API version of the request.
+    pub version: &'a str,
+    /// Subresource, empty for none.
+    pub subresource: &'a str,
+    /// Namespace, empty for cluster scope.
+    pub namespace: &'a str,
+    /// Name; empty for create.
+    pub name: &'a str,
+    /// Nothing is stored.
+    pub dry_run: bool,
+    /// A missing object is created whatever the kind (server-side apply).
+    pub force_create: bool,
+}
+
+/// A finished write.
+#[derive(Debug)]
+pub struct Written {
+    /// The object as clients see it.
+    pub json: Bytes,
+    /// Whether it did not exist before.
+    pub created: bool,
+}
+
+/// A finished delete.
+#[derive(Debug)]
+pub struct Deleted {
+    /// The object, with what the delete changed.
+    pub json: Bytes,
+    /// Its uid.
+    pub uid: String,
+    /// Whether it is gone; otherwise it waits for finalizers or its grace period.
+    pub gone: bool,
+}
+
+/// Makes the new object from the one stored (`None` when there is none). Runs again after a conflict.
+pub type Transform<'a> = &'a (dyn Fn(Option<&Value>) -> Result<Value, Status> + Send + Sync);
+
+impl Store {
+    /// The prefix of all keys of this resource, ending in a slash.
+    pub fn prefix(&self) -> String {
+        if self.group.is_empty() {
+            format!("/registry/{}/", self.resource)
+        } else {
+            format!("/registry/{}/{}/", self.group, self.resource)
+        }
+    }
+
+    /// The key of one object.
+    pub fn key(&self, namespace: &str, name: &str) -> String {
+        let prefix = self.prefix();
+        if self.namespaced { format!("{prefix}{namespace}/{name}") } else { format!("{prefix}{name}") }
+    }
+
+    /// 404 for an object of this resource.
+    pub fn not_found(&self, name: &str) -> Status {
+        status::not_found(&self.group, &self.resource, name)
+    }
+
+    /// 409 for a write based on an old version.
+    pub fn modified(&self, name: &str) -> Status {
+        status::conflict(&self.group, &self.resource, name, OPTIMISTIC_LOCK)
+    }
+
+    /// One object: the latest (`resourceVersion` unset), whatever the cache has (`0`), or not older than a version.
+    pub async fn get(&self, namespace: &str, name: &str, resource_version: &str) -> Result<Bytes, Status> {
+        let found = match resource_version {
+            "" => {
+                let read = self.storage.get(&self.key(namespace, name)).await;
+                read.map_err(|e| self.storage_error(e, name))?.0.map(|entry| entry.object.json)
+            }
+            asked => {
+                let freshness = match crate::endpoints::params::revision(asked)? {
+                    0 => Freshness::Any,
+                    revision => Freshness::NotOlderThan(revision),
+                };
+                self.cache.get_fresh(namespace, name, freshness).await?.map(|object| object.json().clone())
+            }
+        };
+        found.ok_or_else(|| self.not_found(name))
+    }
+
+    /// Whether there is such an object now.
+    pub async fn exists(&self, namespace: &str, name: &str) -> Result<bool, Status> {
+        let read = self.storage.get(&self.key(namespace, name)).await;
+        Ok(read.map_err(|e| self.storage_error(e, name))?.0.is_some())
+    }
+
+    /// Fills in defaults of the schema and of the kind.
+    pub fn set_defaults(&self, object: &mut Value) {
+        self.strategy.set_defaults(object);
+    }
+
+    /// Creates an object.
+    pub async fn create(&self, write: &Write<'_>, mut object: Value) -> Result<Written, Status> {
+        self.admit(write, Operation::Create, write.name, &mut object, None).await?;
+        let generate_name = object.str_at(&["metadata", "generateName"]).unwrap_or("").to_owned();
+        if !meta::name(&object).is_empty() || generate_name.is_empty() {
+            return self.create_admitted(write, object).await;
+        }
+        let mut last = String::new();
+        for _ in 0..MAX_NAME_ATTEMPTS {
+            let mut named = object.clone();
+            last = generated_name(&generate_name);
+            named.set_at(&["metadata", "name"], last.as_str());
+            match self.create_admitted(write, named).await {
+                Err(error) if error.reason == "AlreadyExists" => {}
+                done => return done,
+            }
+        }
+        Err(status::generate_name_conflict(&self.group, &self.resource, &last))
+    }
+
+    async fn create_admitted(&self, write: &Write<'_>, mut object: Value) -> Result<Written, Status> {
+        object_meta::fill_system_fields(&mut object, &time::format(jiff::Timestamp::now()));
+        let reservation = self.reserve(&mut object, None, write.dry_run).await?;
+        self.before_create(write, &mut object)?;
+        let name = meta::name(&object).to_owned();
+        self.validate_admission(write, Operation::Create, &name, &mut object, None).await?;
+        let key = self.key(write.namespace, &name);
+        if write.dry_run {
+            if self.storage.get(&key).await.map_err(|e| self.storage_error(e, &name))?.0.is_some() {
+                return Err(status::already_exists(&self.group, &self.resource, &name));
+            }
+            return Ok(Written { json: to_json(&object), created: true });
+        }
+        let entry = match self.storage.create(&key, draft(&object), self.strategy.time_to_live()).await {
+            Ok(entry) => entry,
+            Err(error @ StorageError::Exists { .. }) => return Err(self.exists_error(&key, &name, error).await),
+            Err(error) => return Err(self.storage_error(error, &name)),
+        };
+        reservation.commit();
+        Ok(Written { json: entry.object.json, created: true })
+    }
+
+    /// Says so when the object in the way is being deleted.
+    async fn exists_error(&self, key: &str, name: &str, error: StorageError) -> Status {
+        let mut status = self.storage_error(error, name);
+        if let Ok((Some(entry), _)) = self.storage.get(key).await
+            && json::parse(&entry.object.json).is_ok_and(|object| meta::deletion_timestamp(&object).is_some())
+        {
+            status.message = format!("object is being deleted: {}", status.message);
+        }
+        status
+    }
+
+    fn before_create(&self, write: &Write<'_>, object: &mut Value) -> Result<(), Status> {
+        if self.has_status && !self.strategy.keeps_status_on_create() {
+            object.remove_at(&["status"]);
+        }
+        if self.strategy.counts_generation() {
+            object.set_at(&["metadata", "generation"], 1);
+        }
+        self.strategy.prepare_for_create(self.scope(write), object);
+        let mut errors = object_meta::validate(object, self.namespaced, self.strategy.name_rule());
+        errors.extend(self.strategy.validate(object));
+        if !errors.is_empty() {
+            return Err(status::invalid(&self.group, &self.kind, meta::name(object), errors));
+        }
+        for warning in self.strategy.warnings(object, None) {
+            write.warnings.add(warning);
+        }
+        Ok(())
+    }
+
+    /// Changes an object, or creates it where the kind or the write allows that.
+    pub async fn update(&self, write: &Write<'_>, transform: Transform<'_>) -> Result<Written, Status> {
+        let key = self.key(write.namespace, write.name);
+        let mut current = self.storage.get(&key).await.map_err(|e| self.storage_error(e, write.name))?.0;
+        for _ in 0..MAX_CONFLICT_RETRIES {
+            let Some(entry) = &current else {
+                if !self.strategy.allow_create_on_update() && !write.force_create {
+                    return Err(self.not_found(write.name));
+                }
+                match self.create_by_update(write, transform).await {
+                    Err(error) if error.reason == "AlreadyExists" => {}
+                    done => return done,
+                }
+                current = self.storage.get(&key).await.map_err(|e| self.storage_error(e, write.name))?.0;
+                continue;
+            };
+            match self.update_once(write, entry, transform).await? {
+                Attempt::Done(written) => return Ok(written),
+                Attempt::Changed(now) => current = now,
+            }
+        }
+        Err(status::server_timeout(&self.group, &self.resource, "update"))
+    }
+
+    async fn create_by_update(&self, write: &Write<'_>, transform: Transform<'_>) -> Result<Written, Status> {
+        let mut object = transform(None)?;
+        if !object.str_at(&["metadata", "uid"]).unwrap_or("").is_empty() {
+            // A uid asks for an object that exists.
+            let uid = object.str_at(&["metadata", "uid"]).unwrap_or("");
+            let message = format!("Precondition failed: UID in precondition: {uid}, UID in object meta: ");
+            return Err(status::conflict(&self.group, &self.resource, write.name, &message));
+        }
+        self.admit(write, Operation::Create, write.name, &mut object, None).await?;
+        self.create_admitted(write, object).await
+    }
+
+    async fn update_once(&self, write: &Write<'_>, entry: &Entry, transform: Transform<'_>) -> Result<Attempt, Status> {
+        let old = self.parse_stored(&entry.object.json)?;
+        let mut new = transform(Some(&old))?;
+        self.check_uid(write.name, new.str_at(&["metadata", "uid"]), &old)?;
+        self.admit(write, Operation::Update, write.name, &mut new, Some(&old)).await?;
+        let conditional = self.check_version(write.name, &mut new, entry)?;
+        let reservation = self.reserve(&mut new, Some(&old), write.dry_run).await?;
+        self.before_update(write, &mut new, &old)?;
+        managedfields::keep_times(&old, &mut new);
+        self.validate_admission(write, Operation::Update, write.name, &mut new, Some(&old)).await?;
+        if deletion::completes(self.strategy, &new, &old) {
+            return self.delete_by_update(write, entry, &old, &new).await;
+        }
+        if new == old {
+            return Ok(Attempt::Done(Written { json: entry.object.json.clone(), created: false }));
+        }
+        if write.dry_run {
+            return Ok(Attempt::Done(Written { json: to_json(&new), created: false }));
+        }
+        match self.storage.update(&entry.key, entry.revision, draft(&new), self.strategy.time_to_live()).await {
+            Ok(entry) => {
+                reservation.commit();
+                Ok(Attempt::Done(Written { json: entry.object.json, created: false }))
+            }
+            Err(StorageError::Conflict { .. } | StorageError::NotFound { .. }) if conditional => {
+                Err(self.modified(write.name))
+            }
+            Err(StorageError::Conflict { current }) => Ok(Attempt::Changed(Some(*current))),
+            Err(StorageError::NotFound { .. }) => Ok(Attempt::Changed(None)),
+            Err(error) => Err(self.storage_error(error, write.name)),
+        }
+    }
+
+    /// The last finalizer went: the object goes, and the client gets what it wrote.
+    async fn delete_by_update(&self, write: &Write<'_>, entry: &Entry, old: &Value, new: &Value) -> Result<Attempt, Status> {
+        let written = Written { json: to_json(new), created: false };
+        if write.dry_run {
+            return Ok(Attempt::Done(written));
+        }
+        match self.storage.delete(&entry.key, entry.revision).await {
+            Ok(_) => {
+                self.after_delete(old).await;
+                Ok(Attempt::Done(written))
+            }
+            Err(StorageError::NotFound { .. }) => Ok(Attempt::Done(written)),
+            Err(StorageError::Conflict { current }) => Ok(Attempt::Changed(Some(*current))),
+            Err(error) => Err(self.storage_error(error, write.name)),
+        }
+    }
+
+    fn before_update(&self, write: &Write<'_>, new: &mut Value, old: &Value) -> Result<(), Status> {
+        object_meta::carry_over(new, old);
+        let errors = if write.subresource == "status" {
+            restore_all_but_status(new, old);
+            self.strategy.prepare_for_status_update(new, old);
+            self.validate_metadata_change(new, old, |s| s.strategy.validate_status_update(new, old))
+        } else {
+            if self.has_status {
+                restore(new, old, "status");
+            }
+            let scope = self.scope(write);
+            self.strategy.prepare_for_update(scope, new, old);
+            if self.strategy.counts_generation() && self.strategy.generation_changed(new, old) {
+                let generation = old.i64_at(&["metadata", "generation"]).unwrap_or(0);
+                new.set_at(&["metadata", "generation"], generation + 1);
+            }
+            self.validate_metadata_change(new, old, |s| s.strategy.validate_update(scope, new, old))
+        };
+        if !errors.is_empty() {
+            return Err(status::invalid(&self.group, &self.kind, meta::name(new), errors));
+        }
+        for warning in self.strategy.warnings(new, Some(old)) {
+            write.warnings.add(warning);
+        }
+        Ok(())
+    }
+
+    fn validate_metadata_change(
+        &self,
+        new: &Value,
+        old: &Value,
+        then: impl FnOnce(&Self) -> skiff_apimachinery::field::ErrorList,
+    ) -> skiff_apimachinery::field::ErrorList {
+        let mut errors = object_meta::validate(new, self.namespaced, self.strategy.name_rule());
+        errors.extend(object_meta::validate_update(new, old));
+        errors.extend(then(self));
+        errors
+    }
+
+    /// Deletes an object, or marks it as being deleted.
+    pub async fn delete(&self, write: &Write<'_>, options: &DeleteOptions) -> Result<Deleted, Status> {
+        let key = self.key(write.namespace, write.name);
+        for _ in 0..MAX_CONFLICT_RETRIES {
+            let (entry, _) = self.storage.get(&key).await.map_err(|e| self.storage_error(e, write.name))?;
+            let Some(entry) = entry else { return Err(self.not_found(write.name)) };
+            let old = self.parse_stored(&entry.object.json)?;
+            self.check_preconditions(write.name, options, &old)?;
+            self.admit_delete(write, &old).await?;
+            let deleted = |json: Bytes, gone| Deleted { json, uid: meta::uid(&old).to_owned(), gone };
+            let decision = deletion::decide(self.strategy, &old, options, jiff::Timestamp::now());
+            if options.dry_run {
+                return Ok(match decision {
+                    Deletion::Now => deleted(entry.object.json, true),
+                    Deletion::Pending => deleted(entry.object.json, false),
+                    Deletion::Mark(new) => deleted(to_json(&new), false),
+                    Deletion::MarkThenNow(new) => deleted(to_json(&new), true),
+                });
+            }
+            let done = match decision {
+                Deletion::Pending => return Ok(deleted(entry.object.json, false)),
+                Deletion::Now => self.remove(&entry, &old).await,
+                Deletion::Mark(new) if new == old => return Ok(deleted(entry.object.json, false)),
+                Deletion::Mark(new) => self.mark(&entry, &new).await.map(|entry| (entry.object.json, false)),
+                Deletion::MarkThenNow(new) => match self.mark(&entry, &new).await {
+                    Ok(entry) => self.remove(&entry, &old).await,
+                    Err(error) => Err(error),
+                },
+            };
+            match done {
+                Ok((json, gone)) => return Ok(deleted(json, gone)),
+                Err(StorageError::Conflict { .. }) => {}
+                Err(error) => return Err(self.storage_error(error, write.name)),
+            }
+        }
+        Err(status::server_timeout(&self.group, &self.resource, "delete"))
+    }
+
+    async fn mark(&self, entry: &Entry, new: &Value) -> Result<Entry, StorageError> {
+        self.storage.update(&entry.key, entry.revision, draft(new), self.strategy.time_to_live()).await
+    }
+
+    async fn remove(&self, entry: &Entry, old: &Value) -> Result<(Bytes, bool), StorageError> {
+        let (removed, revision) = self.storage.delete(&entry.key, entry.revision).await?;
+        self.after_delete(old).await;
+        Ok((removed.object.with_revision(revision).json, true))
+    }
+
+    fn check_preconditions(&self, name: &str, options: &DeleteOptions, old: &Value) -> Result<(), Status> {
+        let conflict = |message: String| Err(status::conflict(&self.group, &self.resource, name, &message));
+        let uid = meta::uid(old);
+        if let Some(wanted) = options.uid.as_deref().filter(|wanted| *wanted != uid) {
+            return conflict(format!("the UID in the precondition ({wanted}) does not match the UID in record ({uid}). The object might have been deleted and then recreated"));
+        }
+        let version = meta::resource_version(old);
+        if let Some(wanted) = options.resource_version.as_deref().filter(|wanted| *wanted != version) {
+            return conflict(format!("the ResourceVersion in the precondition ({wanted}) does not match the ResourceVersion in record ({version}). The object might have been modified"));
+        }
+        Ok(())
+    }
+
+    fn check_uid(&self, name: &str, wanted: Option<&str>, old: &Value) -> Result<(), Status> {
+        match wanted.filter(|wanted| !wanted.is_empty() && *wanted != meta::uid(old)) {
+            Some(wanted) => {
+                let message =
+                    format!("Precondition failed: UID in precondition: {wanted}, UID in object meta: {}", meta::uid(old));
+                Err(status::conflict(&self.group, &self.resource, name, &message))
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// Whether the client insists on the version it read; fills it in when it does not.
+    fn check_version(&self, name: &str, new: &mut Value, entry: &Entry) -> Result<bool, Status> {
+        let wanted = meta::resource_version(new).to_owned();
+        let current = entry.revision.to_string();
+        if wanted.is_empty() || wanted == "0" {
+            if !self.strategy.allow_unconditional_update() {
+                use skiff_apimachinery::field::{Error, Path};
+                let path = Path::new("metadata").child("resourceVersion");
+                let errors = vec![Error::invalid(&path, 0, "must be specified for an update")].into();
+                return Err(status::invalid(&self.group, &self.resource, name, errors));
+            }
+            new.set_at(&["metadata", "resourceVersion"], current);
+            return Ok(false);
+        }
+        if wanted != current {
+            return Err(self.modified(name));
+        }
+        Ok(true)
+    }
+
+    async fn reserve(&self, new: &mut Value, old: Option<&Value>, dry_run: bool) -> Result<Reservation, Status> {
+        match &self.hook {
+            Some(hook) => hook.begin(new, old, dry_run).await,
+            None => Ok(Reservation::default()),
+        }
+    }
+
+    async fn after_delete(&self, old: &Value) {
+        if let Some(hook) = &self.hook {
+            hook.after_delete(old).await;
+        }
+    }
+
+    fn scope<'a>(&self, write: &'a Write<'_>) -> WriteScope<'a> {
+        WriteScope { subresource: write.subresource, namespace: write.namespace, user: &write.user.name }
+    }
+
+    async fn admit(
+        &self,
+        write: &Write<'_>,
+        operation: Operation,
+        name: &str,
+        object: &mut Value,
+        old: Option<&Value>,
+    ) -> Result<(), Status> {
+        let mut warnings = Vec::new();
+        let mut request = self.admission_request(write, operation, name, Some(object), old, &mut warnings);
+        for plugin in write.admission.iter().filter(|p| self.wants(p, operation, write.subresource)) {
+            plugin.admit(&mut request).await?;
+        }
+        write.warnings.extend(warnings);
+        Ok(())
+    }
+
+    async fn validate_admission(
+        &self,
+        write: &Write<'_>,
+        operation: Operation,
+        name: &str,
+        object: &mut Value,
+        old: Option<&Value>,
+    ) -> Result<(), Status> {
+        let mut warnings = Vec::new();
+        let mut request = self.admission_request(write, operation, name, Some(object), old, &mut warnings);
+        for plugin in write.admission.iter().filter(|p| self.wants(p, operation, write.subresource)) {
+            plugin.validate(&mut request).await?;
+        }
+        write.warnings.extend(warnings);
+        Ok(())
+    }
+
+    async fn admit_delete(&self, write: &Write<'_>, old: &Value) -> Result<(), Status> {
+        let mut warnings = Vec::new();
+        let mut request =
+            self.admission_request(write, Operation::Delete, write.name, None, Some(old), &mut warnings);
+        for plugin in write.admission.iter().filter(|p| self.wants(p, Operation::Delete, write.subresource)) {
+            plugin.admit(&mut request).await?;
+            plugin.validate(&mut request).await?;
+        }
+        write.warnings.extend(warnings);
+        Ok(())
+    }
+
+    fn wants(&self, plugin: &Arc<dyn Plugin>, operation: Operation, subresource: &str) -> bool {
+        plugin.handles(operation, &self.group, &self.resource, subresource)
+    }
+
+    fn admission_request<'a>(
+        &'a self,
+        write: &'a Write<'_>,
+        operation: Operation,
+        name: &'a str,
+        object: Option<&'a mut Value>,
+        old_object: Option<&'a Value>,
+        warnings: &'a mut Vec<String>,
+    ) -> admission::Request<'a> {
+        admission::Request {
+            user: write.user,
+            operation,
+            group: &self.group,
+            version: write.version,
+            kind: &self.kind,
+            resource: &self.resource,
+            subresource: write.subresource,
+            namespace: write.namespace,
+            name,
+            dry_run: write.dry_run,
+            object,
+            old_object,
+            warnings,
+        }
+    }
+
+    /// The object behind stored bytes.
+    pub fn parse_stored(&self, json: &[u8]) -> Result<Value, Status> {
+        // Under the schema, so that fieldsV1 stays text as it is in objects that were just decoded.
+        match json::decode(json, self.schema) {
+            Ok(decoded) => Ok(decoded.value),
+            Err(error) => Err(status::internal_error(format!("stored {} cannot be read: {error}", self.resource))),
+        }
+    }
+
+    /// A storage error as clients see it.
+    pub fn storage_error(&self, error: StorageError, name: &str) -> Status {
+        storage_error(&self.group, &self.resource, name, error)
+    }
+}
+
+/// A storage error as clients see it (`storeerr.Interpret*Error` upstream).
+pub fn storage_error(group: &str, resource: &str, name: &str, error: StorageError) -> Status {
+    match error {
+        StorageError::Exists { .. } => status::already_exists(group, resource, name),
+        StorageError::NotFound { .. } => status::not_found(group, resource, name),
+        StorageError::Conflict { .. } => status::conflict(group, resource, name, OPTIMISTIC_LOCK),
+        StorageError::Compacted { oldest } => {
+            status::expired(format!("too old resource version: the oldest available is {oldest}"))
+        }
+        StorageError::Future { asked, current } => future_version(asked, current),
+        StorageError::TooLarge { .. } => status::request_entity_too_large(error.to_string()),
+        StorageError::Slow | StorageError::Unavailable(_) => status::service_unavailable(error.to_string()),
+        StorageError::Corrupt(message) => status::internal_error(message),
+    }
+}
+
+/// 504 for a version the store has not reached (`storage.NewTooLargeResourceVersionError` upstream).
+pub fn future_version(asked: u64, current: u64) -> Status {
+    let mut status = Status::new(504, "Timeout", format!("Too large resource version: {asked}, current: {current}"));
+    status.details.retry_after_seconds = 1;
+    status.details.causes.push(status::StatusCause {
+        reason: "ResourceVersionTooLarge".into(),
+        message: "Too large resource version".into(),
+        field: String::new(),
+    });
+    status
+}
+
+enum Attempt {
+    Done(Written),
+    /// Somebody else wrote in between; this is what is there now.
+    Changed(Option<Entry>),
+}
+
+fn to_json(object: &Value) -> Bytes {
+    let mut out = Vec::with_capacity(4096);
+    json::write(object, &mut out);
+    out.into()
+}
+
+fn generated_name(base: &str) -> String {
+    let mut end = base.len().min(MAX_GENERATED_BASE);
+    while !base.is_char_boundary(end) {
+        end -= 1;
+    }
+    let mut name = base[..end].to_owned();
+    let mut rng = rand::rng();
+    for _ in 0..5 {
+        name.push(char::from(NAME_ALPHABET[rng.random_range(0..NAME_ALPHABET.len())]));
+    }
+    name
+}
+
+/// Puts one top-level field back as it was.
+fn restore(new: &mut Value, old: &Value, field: &str) {
+    match old.get(field) {
+        Some(value) => drop(new.object_at_mut(&[]).insert(field, value.clone())),
+        None => drop(new.remove_at(&[field])),
+    }
+}
+
+/// A write to `status` changes `status`, labels, annotations, finalizers and managed fields, and nothing else.
+fn restore_all_but_status(new: &mut Value, old: &Value) {
+    let written = std::mem::take(new);
+    let (metadata, status) = (written.get("metadata").cloned(), written.get("status").cloned());
+    *new = old.clone();
+    if let Some(metadata) = metadata {
+        new.set_at(&["metadata"], metadata);
+        match old.at(&["metadata", "ownerReferences"]) {
+            Some(owners) => new.set_at(&["metadata", "ownerReferences"], owners.clone()),
+            None => drop(new.remove_at(&["metadata", "ownerReferences"])),
+        }
+    }
+    match status {
+        Some(status) => new.set_at(&["status"], status),
+        None => drop(new.remove_at(&["status"])),
+    }
+}

@@ -1,0 +1,69 @@
+//! Everything that is no resource: health, version, metrics, discovery, OpenAPI.
+
+pub mod health;
+pub mod version;
+
+use std::sync::Arc;
+
+use axum::body::Body;
+use http::{Method, Request, StatusCode};
+use skiff_apimachinery::status::{self, Status};
+
+use crate::ApiServer;
+use crate::context::RequestContext;
+use crate::response::{self, Response};
+
+/// Routes a request that names no resource.
+pub async fn dispatch(server: &Arc<ApiServer>, cx: &RequestContext, request: Request<Body>) -> Result<Response, Status> {
+    if !matches!(*request.method(), Method::GET | Method::HEAD) {
+        return Err(status::method_not_supported("", "", &cx.info.verb));
+    }
+    let path = cx.info.path.as_str();
+    match path.trim_end_matches('/') {
+        "" => Ok(index(server, cx)),
+        "/version" => Ok(version::answer(cx)),
+        "/metrics" => metrics(server),
+        "/healthz" | "/livez" | "/readyz" => Ok(health::answer(server, cx, path)),
+        path if health::is_single_check(path) => Ok(health::answer_one(server, path)),
+        _ => Ok(response::not_found_path()),
+    }
+}
+
+fn metrics(server: &ApiServer) -> Result<Response, Status> {
+    let text = server.metrics.render().map_err(|error| status::internal_error(error.to_string()))?;
+    Ok(response::plain(StatusCode::OK, "text/plain; version=0.0.4; charset=utf-8", text))
+}
+
+/// `/`: the paths there are.
+fn index(server: &ApiServer, cx: &RequestContext) -> Response {
+    let mut paths = [
+        "/.well-known/openid-configuration",
+        "/api",
+        "/api/v1",
+        "/apis",
+        "/healthz",
+        "/livez",
+        "/metrics",
+        "/openapi/v2",
+        "/openapi/v3",
+        "/openid/v1/jwks",
+        "/readyz",
+        "/version",
+    ]
+    .map(str::to_owned)
+    .to_vec();
+    for resource in server.registry.resources() {
+        let info = resource.info;
+        if !info.group.is_empty() {
+            paths.push(format!("/apis/{}", info.group));
+            paths.push(format!("/apis/{}/{}", info.group, info.version));
+        }
+    }
+    for name in health::check_names() {
+        paths.extend(["/healthz/", "/livez/", "/readyz/"].map(|prefix| format!("{prefix}{name}")));
+    }
+    paths.sort();
+    paths.dedup();
+    let body = serde_json::json!({ "paths": paths });
+    response::finish(cx, StatusCode::OK, "application/json", crate::pretty::indent(body.to_string().as_bytes()).into())
+}

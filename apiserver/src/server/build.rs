@@ -1,0 +1,45 @@
+//! Puts the server together.
+
+use std::sync::Arc;
+
+use skiff_storage::Storage;
+
+use super::{ApiServer, Settings};
+use crate::cacher::Cacher;
+use crate::config::Config;
+use crate::flow_control::FlowControl;
+use crate::metrics::Metrics;
+use crate::registry::{Hooks, Registry};
+use crate::routes::health::Health;
+
+impl ApiServer {
+    /// A server over this store. Reads work once [`ApiServer::ready`] has returned.
+    pub async fn build(config: Config, storage: Arc<dyn Storage>) -> anyhow::Result<Arc<Self>> {
+        storage.healthy().await?;
+        let cacher = Cacher::new(storage, config.history, config.shutdown.clone());
+        let enabled = config.runtime_config;
+        let registry = Registry::new(&cacher, &Hooks::new(), |info| {
+            info.served_by_default || enabled.iter().any(|version| *version == info.api_version())
+        });
+        let security = (config.security)(cacher.clone());
+        let health = Health::default();
+        health.store_ok.store(true, std::sync::atomic::Ordering::Relaxed);
+        Ok(Arc::new(Self {
+            settings: Settings {
+                advertise_address: config.advertise_address,
+                advertise_port: config.advertise_port,
+                service_cidr: config.service_cidr,
+                node_ports: config.node_ports,
+            },
+            registry,
+            cacher,
+            authenticator: security.authenticator,
+            authorizer: security.authorizer,
+            admission: security.admission,
+            flow_control: FlowControl::default(),
+            metrics: Metrics::default(),
+            health,
+            shutdown: config.shutdown,
+        }))
+    }
+}

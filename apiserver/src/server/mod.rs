@@ -1,0 +1,99 @@
+//! The server: what it is made of, and how it runs.
+
+mod build;
+mod listen;
+
+use std::convert::Infallible;
+use std::net::IpAddr;
+use std::ops::RangeInclusive;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::task::{Context, Poll};
+
+use axum::body::Body;
+use http::Request;
+use ipnet::Ipv4Net;
+use tokio_util::sync::CancellationToken;
+
+pub use listen::Listener;
+
+use crate::admission::Plugin;
+use crate::authentication::Authenticator;
+use crate::authorization::Authorizer;
+use crate::cacher::Cacher;
+use crate::flow_control::FlowControl;
+use crate::metrics::Metrics;
+use crate::registry::Registry;
+use crate::response::Response;
+use crate::routes::health::Health;
+
+/// The API server. Made by [`ApiServer::build`], shared by every connection and in-process client.
+pub struct ApiServer {
+    /// How it was asked to be.
+    pub settings: Settings,
+    /// The resources.
+    pub registry: Registry,
+    /// Reads for authorizers and admission.
+    pub cacher: Arc<Cacher>,
+    /// Who is asking.
+    pub authenticator: Arc<dyn Authenticator>,
+    /// Whether they may.
+    pub authorizer: Arc<dyn Authorizer>,
+    /// What is changed or refused on the way in, in order.
+    pub admission: Vec<Arc<dyn Plugin>>,
+    /// How many requests at once.
+    pub flow_control: FlowControl,
+    /// What Prometheus sees.
+    pub metrics: Metrics,
+    /// What the health endpoints look at.
+    pub health: Health,
+    /// Ends watches and listeners.
+    pub shutdown: CancellationToken,
+}
+
+/// What is left of the configuration once the server is made.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Address that the `kubernetes` Service leads to.
+    pub advertise_address: IpAddr,
+    /// Port that the `kubernetes` Service leads to.
+    pub advertise_port: u16,
+    /// Range of cluster IPs.
+    pub service_cidr: Ipv4Net,
+    /// Range of node ports.
+    pub node_ports: RangeInclusive<u16>,
+}
+
+impl ApiServer {
+    /// The chain as a service in memory: for clients of the same process, which carry
+    /// [`InProcessIdentity`](crate::authentication::InProcessIdentity) as a request extension.
+    pub fn service(self: &Arc<Self>) -> Service {
+        Service(self.clone())
+    }
+
+    /// Returns once reads work: every watch cache has its first list.
+    pub async fn ready(&self) {
+        self.cacher.ready().await;
+        self.health.caches_ready.store(true, Ordering::Relaxed);
+    }
+}
+
+/// The server as a tower service.
+#[derive(Clone)]
+pub struct Service(Arc<ApiServer>);
+
+impl tower::Service<Request<Body>> for Service {
+    type Response = Response;
+    type Error = Infallible;
+    type Future = Pin<Box<dyn Future<Output = Result<Response, Infallible>> + Send>>;
+
+    fn poll_ready(&mut self, _context: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<Body>) -> Self::Future {
+        let server = self.0.clone();
+        Box::pin(async move { Ok(server.handle(request).await) })
+    }
+}
