@@ -156,9 +156,9 @@ pub fn predicate(call: &Call<'_>, options: &ListOptions) -> Result<Predicate, St
     for term in fields::Selector::parse(&options.field_selector).map_err(status::bad_request)?.requirements() {
         let field = match call.resource.conversion {
             Some(conversion) => conversion.field_label(&term.field),
-            None => &term.field,
+            None => term.field.as_str().into(),
         };
-        requirements.push(FieldRequirement { field: field.to_owned(), equal: term.equal, value: term.value.clone() });
+        requirements.push(FieldRequirement { field: field.into_owned(), equal: term.equal, value: term.value.clone() });
     }
     Ok(Predicate {
         namespace: if call.resource.info.namespaced { info.namespace.clone() } else { String::new() },

@@ -11,7 +11,7 @@ pub trait Conversion: Send + Sync + 'static {
     fn from_stored(&self, object: Value) -> Value;
 
     /// The stored form's name of a field in selectors.
-    fn field_label<'a>(&self, label: &'a str) -> &'a str {
-        label
+    fn field_label<'a>(&self, label: &'a str) -> std::borrow::Cow<'a, str> {
+        label.into()
     }
 }

@@ -51,6 +51,7 @@ pub fn decide(strategy: &dyn Strategy, object: &Value, options: &DeleteOptions, 
     match grace {
         None if finalizers_left => {
             mark_as_deleting(&mut object, now);
+            strategy.mark_deleting(&mut object);
             Deletion::Mark(object)
         }
         None => Deletion::Now,

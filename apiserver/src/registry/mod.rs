@@ -11,9 +11,11 @@ pub mod deletion;
 pub mod draft;
 pub mod hook;
 pub mod object_meta;
+pub mod others;
 pub mod store;
 pub mod strategies;
 pub mod strategy;
+pub mod workloads;
 
 use std::collections::HashMap;
 use std::sync::Arc;

@@ -3,18 +3,93 @@
 use skiff_api::KindInfo;
 
 use super::conversion::Conversion;
+use super::core::{configmap, endpoints, event, limits, namespace, node, pod, service, storage, workload};
+use super::others::{access, autoscaling, networking, policy, volumes};
 use super::strategy::{Generic, Strategy};
+use super::workloads::{daemonset, deployment, job, statefulset};
 
 /// The strategy of a stored resource.
 pub fn strategy(group: &str, plural: &str) -> &'static dyn Strategy {
+    match group {
+        "" => core(plural),
+        "apps" => match plural {
+            "controllerrevisions" => &daemonset::ControllerRevisionStrategy,
+            "daemonsets" => &daemonset::DaemonSetStrategy,
+            "deployments" => &deployment::DeploymentStrategy,
+            "replicasets" => &deployment::ReplicaSetStrategy,
+            "statefulsets" => &statefulset::StatefulSetStrategy,
+            _ => &Generic,
+        },
+        "batch" => match plural {
+            "cronjobs" => &job::CronJobStrategy,
+            "jobs" => &job::JobStrategy,
+            _ => &Generic,
+        },
+        "rbac.authorization.k8s.io" => match plural {
+            "clusterrolebindings" => &access::RoleBindingStrategy { namespaced: false },
+            "clusterroles" => &access::RoleStrategy { namespaced: false },
+            "rolebindings" => &access::RoleBindingStrategy { namespaced: true },
+            "roles" => &access::RoleStrategy { namespaced: true },
+            _ => &Generic,
+        },
+        _ => other(group, plural),
+    }
+}
+
+fn core(plural: &str) -> &'static dyn Strategy {
+    match plural {
+        "configmaps" => &configmap::ConfigMapStrategy,
+        "endpoints" => &endpoints::EndpointsStrategy,
+        "events" => &event::EventStrategy,
+        "limitranges" => &limits::LimitRangeStrategy,
+        "namespaces" => &namespace::NamespaceStrategy,
+        "nodes" => &node::NodeStrategy,
+        "persistentvolumeclaims" => &storage::ClaimStrategy,
+        "persistentvolumes" => &storage::VolumeStrategy,
+        "pods" => &pod::PodStrategy,
+        "podtemplates" => &pod::PodTemplateStrategy,
+        "replicationcontrollers" => &workload::ReplicationControllerStrategy,
+        "resourcequotas" => &limits::ResourceQuotaStrategy,
+        "secrets" => &configmap::SecretStrategy,
+        "serviceaccounts" => &limits::ServiceAccountStrategy,
+        "services" => &service::ServiceStrategy,
+        _ => &Generic,
+    }
+}
+
+fn other(group: &str, plural: &str) -> &'static dyn Strategy {
     match (group, plural) {
+        ("admissionregistration.k8s.io", "mutatingwebhookconfigurations" | "validatingwebhookconfigurations") => {
+            &volumes::WebhookConfiguration
+        }
+        ("autoscaling", "horizontalpodautoscalers") => &autoscaling::AutoscalerStrategy,
+        ("certificates.k8s.io", "certificatesigningrequests") => &access::SigningRequestStrategy,
+        ("coordination.k8s.io", "leases") => &policy::LeaseStrategy,
+        ("discovery.k8s.io", "endpointslices") => &networking::EndpointSliceStrategy,
+        ("flowcontrol.apiserver.k8s.io", _) => &volumes::Counted,
+        ("networking.k8s.io", "ingressclasses") => &networking::IngressClassStrategy,
+        ("networking.k8s.io", "ingresses") => &networking::IngressStrategy,
+        ("networking.k8s.io", "networkpolicies") => &networking::NetworkPolicyStrategy,
+        ("node.k8s.io", "runtimeclasses") => &volumes::RuntimeClassStrategy,
+        ("policy", "poddisruptionbudgets") => &policy::DisruptionBudgetStrategy,
+        ("resource.k8s.io", _) => &volumes::Counted,
+        ("scheduling.k8s.io", "priorityclasses") => &policy::PriorityClassStrategy,
+        ("storage.k8s.io", "csidrivers") => &volumes::CsiDriverStrategy,
+        ("storage.k8s.io", "csinodes") => &volumes::CsiNodeStrategy,
+        ("storage.k8s.io", "csistoragecapacities") => &volumes::Conditional,
+        ("storage.k8s.io", "storageclasses") => &volumes::StorageClassStrategy,
+        ("storage.k8s.io", "volumeattachments") => &volumes::VolumeAttachmentStrategy,
         _ => &Generic,
     }
 }
 
 /// How a served version becomes the stored form, where they differ.
-pub fn conversion(_group: &str, _version: &str, _plural: &str) -> Option<&'static dyn Conversion> {
-    None
+pub fn conversion(group: &str, version: &str, plural: &str) -> Option<&'static dyn Conversion> {
+    match (group, version, plural) {
+        ("autoscaling", "v1", "horizontalpodautoscalers") => Some(&autoscaling::AutoscalingV1),
+        ("events.k8s.io", "v1", "events") => Some(&event::EventsV1),
+        _ => None,
+    }
 }
 
 /// Whether objects of the resource are kept: everything that can be listed, but for ComponentStatus, which reports.

@@ -127,6 +127,9 @@ pub trait Strategy: Send + Sync + 'static {
         false
     }
 
+    /// Shows in the object that its deletion began, beside `metadata` (Namespace: its phase).
+    fn mark_deleting(&self, _object: &mut Value) {}
+
     /// How long objects live (Event); `None` for ever.
     fn time_to_live(&self) -> Option<Duration> {
         None

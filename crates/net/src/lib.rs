@@ -1,1 +1,4 @@
-//! Skeleton.
+//! Which addresses and ports are free: pure, without I/O.
+
+pub mod allocator;
+pub mod bitmap;

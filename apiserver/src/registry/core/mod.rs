@@ -1,5 +1,16 @@
 //! Kinds of the core group.
 
+pub mod configmap;
+pub mod endpoints;
+pub mod event;
+pub mod limits;
+pub mod namespace;
+pub mod node;
+pub mod pod;
 pub mod pod_defaults;
 pub mod pod_resources;
+pub mod service;
+pub mod service_allocation;
+pub mod storage;
 pub mod validation;
+pub mod workload;

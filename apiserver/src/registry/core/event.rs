@@ -1,0 +1,133 @@
+//! Event, as the core group and events.k8s.io show it.
+//!
+//! Follows `pkg/registry/core/event` and the conversion in `pkg/apis/events/v1`. Stored is the core form; the newer form
+//! has other names for the same facts.
+
+use std::time::Duration;
+
+use skiff_apimachinery::field::{Error, ErrorList, Path};
+use skiff_apimachinery::value::{Object, Value};
+
+use crate::cacher::FieldSpec;
+use crate::registry::conversion::Conversion;
+use crate::registry::strategy::{GarbageCollection, Strategy};
+
+/// How long events are kept (upstream's `--event-ttl`).
+const TIME_TO_LIVE: Duration = Duration::from_secs(3600);
+
+/// See the module.
+pub struct EventStrategy;
+
+impl Strategy for EventStrategy {
+    fn validate(&self, object: &Value) -> ErrorList {
+        let mut errors = ErrorList::default();
+        let involved = object.str_at(&["involvedObject", "namespace"]).unwrap_or("");
+        let namespace = object.str_at(&["metadata", "namespace"]).unwrap_or("");
+        // Events about objects without a namespace live in "default".
+        let wanted = if involved.is_empty() { "default" } else { involved };
+        let fits = namespace == wanted || (involved.is_empty() && matches!(namespace, "default" | "kube-system"));
+        if !fits && (involved.is_empty() || namespace != involved) {
+            let path = Path::new("involvedObject").child("namespace");
+            errors.push(Error::invalid(&path, involved, "does not match event.namespace"));
+        }
+        errors
+    }
+
+    fn validate_update(&self, _scope: crate::registry::strategy::WriteScope<'_>, new: &Value, _old: &Value) -> ErrorList {
+        self.validate(new)
+    }
+
+    fn selectable_fields(&self) -> Vec<FieldSpec> {
+        let mut fields = ["kind", "namespace", "name", "uid", "apiVersion", "resourceVersion", "fieldPath"]
+            .map(|field| FieldSpec::new(&format!("involvedObject.{field}")))
+            .to_vec();
+        fields.push(FieldSpec::new("reason"));
+        fields.push(FieldSpec::at("reportingComponent", &["reportingComponent"], ""));
+        fields.push(FieldSpec::at("source", &["source.component", "reportingComponent"], ""));
+        fields.push(FieldSpec::new("type"));
+        fields
+    }
+
+    fn allow_create_on_update(&self) -> bool {
+        true
+    }
+
+    fn garbage_collection(&self) -> GarbageCollection {
+        GarbageCollection::Unsupported
+    }
+
+    fn time_to_live(&self) -> Option<Duration> {
+        Some(TIME_TO_LIVE)
+    }
+}
+
+/// Fields with another name in events.k8s.io: theirs, ours.
+const RENAMED: &[(&str, &str)] = &[
+    ("regarding", "involvedObject"),
+    ("note", "message"),
+    ("reportingController", "reportingComponent"),
+    ("deprecatedSource", "source"),
+    ("deprecatedFirstTimestamp", "firstTimestamp"),
+    ("deprecatedLastTimestamp", "lastTimestamp"),
+    ("deprecatedCount", "count"),
+];
+
+/// events.k8s.io/v1.
+pub struct EventsV1;
+
+impl Conversion for EventsV1 {
+    fn to_stored(&self, object: Value) -> Value {
+        renamed(object, "v1", |name| RENAMED.iter().find(|(theirs, _)| *theirs == name).map(|(_, ours)| *ours))
+    }
+
+    fn from_stored(&self, object: Value) -> Value {
+        let theirs = |name: &str| RENAMED.iter().find(|(_, ours)| *ours == name).map(|(theirs, _)| *theirs);
+        renamed(object, "events.k8s.io/v1", theirs)
+    }
+
+    fn field_label<'a>(&self, label: &'a str) -> std::borrow::Cow<'a, str> {
+        match label.strip_prefix("regarding.") {
+            Some(rest) => format!("involvedObject.{rest}").into(),
+            None if label == "reportingController" => "reportingComponent".into(),
+            None => label.into(),
+        }
+    }
+}
+
+fn renamed(object: Value, api_version: &str, rename: impl Fn(&str) -> Option<&'static str>) -> Value {
+    let Value::Object(object) = object else { return object };
+    let mut out = object
+        .into_iter()
+        .map(|(key, value)| match rename(&key) {
+            Some(new) => (new.into(), value),
+            None => (key, value),
+        })
+        .collect::<Object>();
+    out.insert("apiVersion", api_version);
+    Value::Object(out)
+}
+
+#[cfg(test)]
+mod tests {
+    use skiff_apimachinery::value;
+
+    use super::*;
+
+    #[test]
+    fn both_forms_say_the_same() {
+        let newer = value!({
+            "apiVersion": "events.k8s.io/v1", "kind": "Event", "note": "n", "regarding": {"name": "x"},
+            "reportingController": "c", "reportingInstance": "i", "action": "a", "deprecatedCount": 2
+        });
+        let stored = EventsV1.to_stored(newer.clone());
+        assert_eq!(
+            stored,
+            value!({
+                "apiVersion": "v1", "kind": "Event", "message": "n", "involvedObject": {"name": "x"},
+                "reportingComponent": "c", "reportingInstance": "i", "action": "a", "count": 2
+            })
+        );
+        assert_eq!(EventsV1.from_stored(stored), newer);
+        assert_eq!(EventsV1.field_label("regarding.name"), "involvedObject.name");
+    }
+}

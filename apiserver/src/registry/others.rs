@@ -1,0 +1,10 @@
+//! Kinds of the smaller groups: rbac, coordination, policy, scheduling, discovery, autoscaling, networking, storage,
+//! certificates, node.
+//!
+//! Follows the strategies and validations in `pkg/registry` and `pkg/apis` of the same names.
+
+pub mod access;
+pub mod autoscaling;
+pub mod networking;
+pub mod policy;
+pub mod volumes;
