@@ -9,9 +9,11 @@ use skiff_storage::HistoryLimits;
 use tokio_util::sync::CancellationToken;
 
 use crate::admission::Plugin;
-use crate::authentication::Authenticator;
+use crate::authentication::service_account::{OidcDocuments, TokenIssuer};
+use crate::authentication::{Authentication, Authenticator};
 use crate::authorization::Authorizer;
 use crate::cacher::SharedReader;
+use crate::proxy::ProxyTls;
 
 /// Settings of an API server.
 pub struct Config {
@@ -34,7 +36,7 @@ pub struct Config {
 }
 
 /// Makes [`Security`] once there are caches to read.
-pub type SecurityBuilder = Box<dyn FnOnce(SharedReader) -> Security + Send>;
+pub type SecurityBuilder = Box<dyn FnOnce(SharedReader) -> anyhow::Result<Security> + Send>;
 
 /// Who is asking, what they may, and what is changed or refused on the way in.
 pub struct Security {
@@ -44,4 +46,12 @@ pub struct Security {
     pub authorizer: Arc<dyn Authorizer>,
     /// Admission plugins in order.
     pub admission: Vec<Arc<dyn Plugin>>,
+    /// Whose token is this; TokenReviews are refused without.
+    pub token_review: Option<Arc<Authentication>>,
+    /// Tokens of ServiceAccounts; TokenRequests are refused without.
+    pub token_issuer: Option<Arc<TokenIssuer>>,
+    /// What verifiers of those tokens elsewhere need.
+    pub oidc: Option<OidcDocuments>,
+    /// How kubelets and pods are called; log, exec and proxies are refused without.
+    pub proxy_tls: Option<ProxyTls>,
 }

@@ -5,6 +5,8 @@
 //! a file per kind. `Config → ApiServer::build → run`.
 
 pub mod config;
+pub mod options;
+pub mod standalone;
 pub mod context;
 pub mod server;
 
@@ -25,6 +27,7 @@ pub mod body;
 pub mod response;
 pub mod pretty;
 pub mod printers;
+pub mod proxy;
 pub mod routes;
 
 pub mod registry;

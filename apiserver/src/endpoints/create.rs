@@ -8,7 +8,7 @@ use skiff_apimachinery::{managedfields, meta, time};
 
 use super::Call;
 use super::params::WriteOptions;
-use crate::body::{self, Expected};
+use crate::body;
 use crate::negotiation;
 use crate::response::Response;
 
@@ -18,8 +18,7 @@ pub async fn create(call: &Call<'_>, request: Request<Body>) -> Result<Response,
     let encoding = negotiation::body_encoding(&call.cx.content_type, true)?;
     let bytes = body::read(request.into_body()).await?;
     let options = WriteOptions::from_query(call.cx, "CreateOptions", false)?;
-    let expected = Expected::of(call.resource.info, call.schema());
-    let mut object = body::decode(call.cx, expected, encoding, &bytes, options.validation)?;
+    let mut object = body::decode(call.cx, call.expected(), encoding, &bytes, options.validation)?;
     if !object.get("metadata").is_some_and(|m| m.as_object().is_some()) {
         object.object_at_mut(&["metadata"]);
     }
@@ -28,9 +27,7 @@ pub async fn create(call: &Call<'_>, request: Request<Body>) -> Result<Response,
         return Err(status::bad_request("resourceVersion should not be set on objects to be created"));
     }
     let store = call.store()?;
-    let mut object = call.to_stored(object);
-    store.set_defaults(&mut object);
-    let mut object = call.served_from(object);
+    let mut object = call.completed(object)?;
     dedup_owner_references(call, &mut object);
     managedfields::on_create(&mut object, call.schema(), &Manager::of(call, &options).info());
     let name = meta::name(&object).to_owned();

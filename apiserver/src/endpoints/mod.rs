@@ -2,12 +2,17 @@
 //!
 //! [`dispatch`] is the routing table. Everything is generic over the kind; what differs is in `registry`.
 
+pub mod bind;
+pub mod connect;
 pub mod create;
 pub mod delete;
+pub mod evict;
+pub mod form;
 pub mod get;
 pub mod list;
 pub mod params;
 pub mod patch;
+pub mod review;
 pub mod table;
 pub mod update;
 pub mod watch;
@@ -18,7 +23,6 @@ use std::sync::Arc;
 use axum::body::Body;
 use http::Request;
 use skiff_api::Subresource;
-use skiff_apimachinery::schema::SchemaRef;
 use skiff_apimachinery::status::{self, Status};
 use skiff_apimachinery::value::Value;
 
@@ -78,11 +82,6 @@ impl<'a> Call<'a> {
         }
     }
 
-    /// Schema of the objects that go in and out.
-    pub fn schema(&self) -> SchemaRef<'static> {
-        self.resource.schema()
-    }
-
     /// From the served to the stored form.
     pub fn to_stored(&self, object: Value) -> Value {
         match self.resource.conversion {
@@ -101,15 +100,14 @@ impl<'a> Call<'a> {
 
     /// Answers with one stored object.
     pub fn respond(&self, output: Output, code: http::StatusCode, json: bytes::Bytes) -> Result<Response, Status> {
-        let api_version = self.resource.info.api_version();
-        let ty = ObjectType { api_version: &api_version, kind: &self.resource.info.kind, schema: self.schema() };
+        let expected = self.expected();
+        let api_version = expected.api_version();
+        let ty = ObjectType { api_version: &api_version, kind: expected.kind, schema: expected.schema };
+        let as_stored = self.resource.conversion.is_none() && self.cx.info.subresource != "scale";
         match output.shape {
-            negotiation::Shape::Full if self.resource.conversion.is_none() => {
-                response::object(self.cx, output, ty, code, json)
-            }
+            negotiation::Shape::Full if as_stored => response::object(self.cx, output, ty, code, json),
             negotiation::Shape::Full => {
-                let object = self.served_from(response::parse(&json)?);
-                response::value(self.cx, output, ty, code, object)
+                response::value(self.cx, output, ty, code, self.view(&response::parse(&json)?))
             }
             negotiation::Shape::PartialMetadata(version) => {
                 let object = partial::object(&response::parse(&json)?, version);
@@ -117,7 +115,7 @@ impl<'a> Call<'a> {
                 response::value(self.cx, output, ty, code, object)
             }
             negotiation::Shape::Table(version) => {
-                let object = self.served_from(response::parse(&json)?);
+                let object = self.view(&response::parse(&json)?);
                 let table = table::of_object(self, &object, version)?;
                 response::value(self.cx, output, partial_type(version, "Table")?, code, table)
             }
@@ -161,11 +159,20 @@ pub async fn dispatch(server: &Arc<ApiServer>, cx: &RequestContext, request: Req
     }
     let call = Call { server, cx, resource, subresource };
     match (info.subresource.as_str(), info.verb.as_str()) {
+        ("", "create") if resource.info.plural == "bindings" => bind::bind(&call, request).await,
+        ("", "create") if resource.store.is_none() => review::review(&call, request).await,
         ("", "create") => create::create(&call, request).await,
+        ("binding", "create") => bind::bind(&call, request).await,
+        ("eviction", "create") => evict::evict(&call, request).await,
+        ("token", "create") => review::token(&call, request).await,
         ("", "list") => list::list(&call).await,
         ("", "watch") => watch::watch(&call, request).await,
         ("", "deletecollection") => delete::delete_collection(&call, request).await,
         ("", "delete") => delete::delete(&call, request).await,
+        ("log", "get") => connect::log(&call, request).await,
+        ("exec" | "attach", _) => connect::exec_or_attach(&call, request).await,
+        ("portforward", _) => connect::port_forward(&call, request).await,
+        ("proxy", _) => connect::proxy(&call, request).await,
         (_, "get") => get::get(&call).await,
         (_, "update") => update::update(&call, request).await,
         (_, "patch") => patch::patch(&call, request).await,

@@ -47,7 +47,7 @@ pub async fn patch(call: &Call<'_>, request: Request<Body>) -> Result<Response, 
     let store = call.store()?;
     let manager = Manager::of(call, &options);
     let transform = |current: Option<&Value>| {
-        let live = current.map(|current| call.served_from(current.clone()));
+        let live = current.map(|current| call.view(current));
         let mut new = patched(call, &patch, live.as_ref(), &manager, &options)?;
         if live.is_none() && !meta::uid(&new).is_empty() {
             let message =
@@ -57,16 +57,11 @@ pub async fn patch(call: &Call<'_>, request: Request<Body>) -> Result<Response, 
         match_namespace(call, &mut new)?;
         check_name(call, &new)?;
         dedup_owner_references(call, &mut new);
-        let mut stored = call.to_stored(new);
         if !apply {
-            store.set_defaults(&mut stored);
-            let mut new = call.served_from(stored);
+            new = call.completed(new)?;
             managedfields::update(live.as_ref(), &mut new, call.schema(), &manager.info());
-            stored = call.to_stored(new);
-        } else {
-            store.set_defaults(&mut stored);
         }
-        Ok(stored)
+        call.merge(new, current)
     };
     let mut write = call.write(&call.cx.info.name, options.dry_run);
     write.force_create = apply && call.subresource.is_none();
@@ -97,7 +92,7 @@ fn parse(call: &Call<'_>, media: &str, bytes: Bytes, options: &WriteOptions) -> 
                 status::bad_request(format!("error strict decoding YAML: {errors}"))
             })?;
             let mut applied = decoded.value;
-            body::check_type(body::Expected::of(call.resource.info, call.schema()), &mut applied)?;
+            body::check_type(call.expected(), &mut applied)?;
             Patch::Apply(applied)
         }
     })
@@ -130,7 +125,7 @@ fn patched(
     };
     let mut new = conform(call, &result, options)?;
     // apiVersion and kind are not the client's to change.
-    body::check_type(body::Expected::of(call.resource.info, call.schema()), &mut new)?;
+    body::check_type(call.expected(), &mut new)?;
     Ok(new)
 }
 

@@ -9,7 +9,7 @@ use skiff_apimachinery::{managedfields, meta};
 use super::Call;
 use super::create::{Manager, dedup_owner_references, match_namespace};
 use super::params::WriteOptions;
-use crate::body::{self, Expected};
+use crate::body;
 use crate::negotiation;
 use crate::response::Response;
 
@@ -19,24 +19,21 @@ pub async fn update(call: &Call<'_>, request: Request<Body>) -> Result<Response,
     let encoding = negotiation::body_encoding(&call.cx.content_type, true)?;
     let bytes = body::read(request.into_body()).await?;
     let options = WriteOptions::from_query(call.cx, "UpdateOptions", false)?;
-    let expected = Expected::of(call.resource.info, call.schema());
-    let mut object = body::decode(call.cx, expected, encoding, &bytes, options.validation)?;
+    let mut object = body::decode(call.cx, call.expected(), encoding, &bytes, options.validation)?;
     check_name(call, &object)?;
     match_namespace(call, &mut object)?;
     dedup_owner_references(call, &mut object);
     let store = call.store()?;
-    let mut object = call.to_stored(object);
-    store.set_defaults(&mut object);
-    let object = call.served_from(object);
+    let object = call.completed(object)?;
     let manager = Manager::of(call, &options);
     let transform = |current: Option<&Value>| {
         let mut new = object.clone();
-        let live = current.map(|current| call.served_from(current.clone()));
+        let live = current.map(|current| call.view(current));
         match &live {
             Some(live) => managedfields::update(Some(live), &mut new, call.schema(), &manager.info()),
             None => managedfields::on_create(&mut new, call.schema(), &manager.info()),
         }
-        Ok(call.to_stored(new))
+        call.merge(new, current)
     };
     let written = store.update(&call.write(&call.cx.info.name, options.dry_run), &transform).await?;
     let code = if written.created { StatusCode::CREATED } else { StatusCode::OK };

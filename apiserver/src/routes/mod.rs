@@ -1,15 +1,18 @@
 //! Everything that is no resource: health, version, metrics, discovery, OpenAPI.
 
+pub mod discovery;
 pub mod health;
 pub mod version;
 
 use std::sync::Arc;
 
 use axum::body::Body;
-use http::{Method, Request, StatusCode};
+use bytes::Bytes;
+use http::{HeaderValue, Method, Request, StatusCode, header};
 use skiff_apimachinery::status::{self, Status};
 
 use crate::ApiServer;
+use crate::authentication::service_account::OidcDocuments;
 use crate::context::RequestContext;
 use crate::response::{self, Response};
 
@@ -25,6 +28,11 @@ pub async fn dispatch(server: &Arc<ApiServer>, cx: &RequestContext, request: Req
         "/metrics" => metrics(server),
         "/healthz" | "/livez" | "/readyz" => Ok(health::answer(server, cx, path)),
         path if health::is_single_check(path) => Ok(health::answer_one(server, path)),
+        path if path == "/api" || path == "/apis" || path.starts_with("/api/") || path.starts_with("/apis/") => {
+            discovery::answer(server, cx, path, request.headers())
+        }
+        OidcDocuments::CONFIGURATION_PATH => Ok(oidc(server, "application/json", |d| d.configuration.clone())),
+        OidcDocuments::JWKS_PATH => Ok(oidc(server, "application/jwk-set+json", |d| d.jwks.clone())),
         _ => Ok(response::not_found_path()),
     }
 }
@@ -32,6 +40,14 @@ pub async fn dispatch(server: &Arc<ApiServer>, cx: &RequestContext, request: Req
 fn metrics(server: &ApiServer) -> Result<Response, Status> {
     let text = server.metrics.render().map_err(|error| status::internal_error(error.to_string()))?;
     Ok(response::plain(StatusCode::OK, "text/plain; version=0.0.4; charset=utf-8", text))
+}
+
+/// What verifiers of ServiceAccount tokens elsewhere need.
+fn oidc(server: &ApiServer, content_type: &'static str, body: impl FnOnce(&OidcDocuments) -> Bytes) -> Response {
+    let Some(documents) = &server.oidc else { return response::not_found_path() };
+    let mut answer = response::plain(StatusCode::OK, content_type, body(documents));
+    answer.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static(OidcDocuments::CACHE_CONTROL));
+    answer
 }
 
 /// `/`: the paths there are.

@@ -9,19 +9,25 @@ use crate::cacher::Cacher;
 use crate::config::Config;
 use crate::flow_control::FlowControl;
 use crate::metrics::Metrics;
+use crate::registry::core::service_allocation::ServiceAllocation;
+use crate::registry::hook::Hook;
 use crate::registry::{Hooks, Registry};
+use crate::routes::discovery::Documents;
 use crate::routes::health::Health;
 
 impl ApiServer {
     /// A server over this store. Reads work once [`ApiServer::ready`] has returned.
     pub async fn build(config: Config, storage: Arc<dyn Storage>) -> anyhow::Result<Arc<Self>> {
         storage.healthy().await?;
+        let allocation =
+            ServiceAllocation::load(storage.clone(), config.service_cidr, config.node_ports.clone()).await?;
+        let hooks = Hooks::from([(("", "services"), allocation as Arc<dyn Hook>)]);
         let cacher = Cacher::new(storage, config.history, config.shutdown.clone());
         let enabled = config.runtime_config;
-        let registry = Registry::new(&cacher, &Hooks::new(), |info| {
+        let registry = Registry::new(&cacher, &hooks, |info| {
             info.served_by_default || enabled.iter().any(|version| *version == info.api_version())
         });
-        let security = (config.security)(cacher.clone());
+        let security = (config.security)(cacher.clone())?;
         let health = Health::default();
         health.store_ok.store(true, std::sync::atomic::Ordering::Relaxed);
         Ok(Arc::new(Self {
@@ -36,8 +42,13 @@ impl ApiServer {
             authenticator: security.authenticator,
             authorizer: security.authorizer,
             admission: security.admission,
+            token_review: security.token_review,
+            token_issuer: security.token_issuer,
+            oidc: security.oidc,
+            proxy_tls: security.proxy_tls,
             flow_control: FlowControl::default(),
             metrics: Metrics::default(),
+            discovery: Documents::default(),
             health,
             shutdown: config.shutdown,
         }))

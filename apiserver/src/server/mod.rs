@@ -1,7 +1,9 @@
 //! The server: what it is made of, and how it runs.
 
+mod bootstrap;
 mod build;
 mod listen;
+mod security;
 
 use std::convert::Infallible;
 use std::net::IpAddr;
@@ -19,13 +21,16 @@ use tokio_util::sync::CancellationToken;
 pub use listen::Listener;
 
 use crate::admission::Plugin;
-use crate::authentication::Authenticator;
+use crate::authentication::service_account::{OidcDocuments, TokenIssuer};
+use crate::authentication::{Authentication, Authenticator};
 use crate::authorization::Authorizer;
 use crate::cacher::Cacher;
 use crate::flow_control::FlowControl;
 use crate::metrics::Metrics;
+use crate::proxy::ProxyTls;
 use crate::registry::Registry;
 use crate::response::Response;
+use crate::routes::discovery::Documents;
 use crate::routes::health::Health;
 
 /// The API server. Made by [`ApiServer::build`], shared by every connection and in-process client.
@@ -42,10 +47,20 @@ pub struct ApiServer {
     pub authorizer: Arc<dyn Authorizer>,
     /// What is changed or refused on the way in, in order.
     pub admission: Vec<Arc<dyn Plugin>>,
+    /// Whose token is this.
+    pub token_review: Option<Arc<Authentication>>,
+    /// Tokens of ServiceAccounts.
+    pub token_issuer: Option<Arc<TokenIssuer>>,
+    /// What verifiers of those tokens elsewhere need.
+    pub oidc: Option<OidcDocuments>,
+    /// How kubelets and pods are called; those who ask for them are refused without.
+    pub proxy_tls: Option<ProxyTls>,
     /// How many requests at once.
     pub flow_control: FlowControl,
     /// What Prometheus sees.
     pub metrics: Metrics,
+    /// Discovery documents.
+    pub discovery: Documents,
     /// What the health endpoints look at.
     pub health: Health,
     /// Ends watches and listeners.

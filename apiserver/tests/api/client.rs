@@ -74,11 +74,15 @@ impl Api {
             node_ports: 30000..=32767,
             runtime_config: Vec::new(),
             history: HistoryLimits::default(),
-            security: Box::new(|_reader| Security {
+            security: Box::new(|_reader| Ok(Security {
                 authenticator: Arc::new(Nobody),
                 authorizer: Arc::new(Everything),
                 admission: Vec::new(),
-            }),
+                token_review: None,
+                token_issuer: None,
+                oidc: None,
+                proxy_tls: None,
+            })),
             shutdown: shutdown.clone(),
         };
         let storage = Arc::new(skiff_storage::memory::open(HistoryLimits::default()).expect("memory store"));

@@ -331,7 +331,9 @@ impl ServiceAllocation {
             return;
         }
         if !recorded {
-            ips.iter().for_each(|ip| drop(free.lock().ips.release(*ip)));
+            for ip in &ips {
+                free.lock().ips.release(*ip);
+            }
             return;
         }
         for ip in &ips {

@@ -86,3 +86,51 @@ pub fn of_workload(spec: &At<'_>, template_labels: Option<&Value>, errors: &mut 
         errors.push(Error::invalid(&labels.path(), shown, "`selector` does not match template `labels`"));
     }
 }
+
+/// A selector in its text form, terms in the order of their keys. A plain map of labels is one as well.
+pub fn to_text(selector: Option<&Value>) -> String {
+    let Some(selector) = selector else { return String::new() };
+    let is_plain = selector.get("matchLabels").is_none() && selector.get("matchExpressions").is_none();
+    let labels = if is_plain { Some(selector) } else { selector.get("matchLabels") };
+    let mut terms = labels
+        .and_then(Value::as_object)
+        .into_iter()
+        .flat_map(|labels| labels.iter())
+        .map(|(key, value)| (key.to_owned(), format!("{key}={}", value.as_str().unwrap_or(""))))
+        .collect::<Vec<_>>();
+    for expression in selector.array_at(&["matchExpressions"]) {
+        let key = expression.str_at(&["key"]).unwrap_or("");
+        let mut values = expression.array_at(&["values"]).iter().filter_map(Value::as_str).collect::<Vec<_>>();
+        values.sort_unstable();
+        let values = values.join(",");
+        let term = match expression.str_at(&["operator"]).unwrap_or("") {
+            "In" => format!("{key} in ({values})"),
+            "NotIn" => format!("{key} notin ({values})"),
+            "Exists" => key.to_owned(),
+            _ => format!("!{key}"),
+        };
+        terms.push((key.to_owned(), term));
+    }
+    terms.sort();
+    terms.into_iter().map(|(_, term)| term).collect::<Vec<_>>().join(",")
+}
+
+#[cfg(test)]
+mod tests {
+    use skiff_apimachinery::value;
+
+    use super::*;
+
+    #[test]
+    fn text_form() {
+        let selector = value!({
+            "matchLabels": {"b": "1"},
+            "matchExpressions": [
+                {"key": "a", "operator": "In", "values": ["y", "x"]},
+                {"key": "c", "operator": "DoesNotExist"}
+            ]
+        });
+        assert_eq!(to_text(Some(&selector)), "a in (x,y),b=1,!c");
+        assert_eq!(to_text(Some(&value!({"app": "web"}))), "app=web");
+    }
+}

@@ -1,0 +1,118 @@
+//! pods/binding and bindings: the scheduler's decision.
+//!
+//! Follows `BindingREST` in `pkg/registry/core/pod/storage/storage.go`.
+
+use axum::body::Body;
+use http::{Request, StatusCode};
+use skiff_apimachinery::field::{Error, ErrorList, Path};
+use skiff_apimachinery::status::{self, Status};
+use skiff_apimachinery::value;
+use skiff_apimachinery::value::Value;
+use skiff_apimachinery::{meta, time};
+
+use super::params::WriteOptions;
+use super::{Call, delete};
+use crate::body::{self, Expected};
+use crate::negotiation;
+use crate::response::Response;
+
+/// Assigns a pod to the node that the Binding names.
+pub async fn bind(call: &Call<'_>, request: Request<Body>) -> Result<Response, Status> {
+    let output = call.output(false)?;
+    let encoding = negotiation::body_encoding(&call.cx.content_type, true)?;
+    let bytes = body::read(request.into_body()).await?;
+    let options = WriteOptions::from_query(call.cx, "CreateOptions", false)?;
+    let schema = skiff_api::builtin()
+        .schema_of("", "v1", "Binding")
+        .ok_or_else(|| status::internal_error("no schema for Binding"))?;
+    let expected = Expected { group: "", version: "v1", kind: "Binding", schema };
+    let binding = body::decode(call.cx, expected, encoding, &bytes, options.validation)?;
+    let in_body = meta::name(&binding);
+    let name = if call.cx.info.name.is_empty() { in_body } else { call.cx.info.name.as_str() };
+    if !in_body.is_empty() && in_body != name {
+        return Err(status::bad_request("name in URL does not match name in Binding object"));
+    }
+    validate(&binding, name)?;
+    let pods = call
+        .server
+        .registry
+        .store("", "pods")
+        .ok_or_else(|| status::internal_error("pods are not stored here"))?;
+    let transform = |current: Option<&Value>| match current {
+        Some(pod) => assigned(pod, &binding),
+        None => Err(pods.not_found(name)),
+    };
+    let mut write = call.write(name, options.dry_run);
+    write.subresource = "binding";
+    pods.update(&write, &transform).await?;
+    delete::success(call, output, StatusCode::CREATED, None)
+}
+
+fn validate(binding: &Value, name: &str) -> Result<(), Status> {
+    let target = |field: &str| binding.str_at(&["target", field]).unwrap_or("");
+    let path = Path::new("target");
+    let mut errors = ErrorList::default();
+    if !matches!(target("kind"), "" | "Node") {
+        errors.push(Error::not_supported(&path.child("kind"), target("kind"), &["Node", ""]));
+    }
+    if target("name").is_empty() {
+        errors.push(Error::required(&path.child("name"), ""));
+    }
+    if errors.is_empty() { Ok(()) } else { Err(status::invalid("", "Binding", name, errors)) }
+}
+
+fn assigned(pod: &Value, binding: &Value) -> Result<Value, Status> {
+    let name = meta::name(pod);
+    let conflict = |why: String| Err(status::conflict("", "pods/binding", name, &why));
+    for (wanted, current) in [
+        (meta::uid(binding), meta::uid(pod)),
+        (meta::resource_version(binding), meta::resource_version(pod)),
+    ] {
+        if !wanted.is_empty() && wanted != current {
+            return conflict(format!("Precondition failed: {wanted} is wanted, the pod has {current}"));
+        }
+    }
+    if meta::deletion_timestamp(pod).is_some() {
+        return conflict(format!("pod {name} is being deleted, cannot be assigned to a host"));
+    }
+    let node = pod.str_at(&["spec", "nodeName"]).unwrap_or("");
+    if !node.is_empty() {
+        return conflict(format!("pod {name} is already assigned to node {node:?}"));
+    }
+    if !pod.array_at(&["spec", "schedulingGates"]).is_empty() {
+        return conflict(format!("pod {name} has non-empty .spec.schedulingGates"));
+    }
+    let mut pod = pod.clone();
+    pod.set_at(&["spec", "nodeName"], binding.str_at(&["target", "name"]).unwrap_or(""));
+    for map in ["annotations", "labels"] {
+        let added = binding.at(&["metadata", map]).and_then(Value::as_object);
+        for (key, value) in added.into_iter().flat_map(|added| added.iter()) {
+            pod.set_at(&["metadata", map, key], value.clone());
+        }
+    }
+    let condition = value!({
+        "type": "PodScheduled",
+        "status": "True",
+        "lastTransitionTime": (time::format(jiff::Timestamp::now()))
+    });
+    set_condition(&mut pod, condition);
+    Ok(pod)
+}
+
+/// Puts a condition in the place of the one of its type; its transition time stays when its status does.
+pub fn set_condition(pod: &mut Value, mut condition: Value) {
+    let mut conditions = pod.array_at(&["status", "conditions"]).to_vec();
+    let kind = condition.str_at(&["type"]).unwrap_or("").to_owned();
+    match conditions.iter_mut().find(|c| c.str_at(&["type"]) == Some(kind.as_str())) {
+        Some(existing) => {
+            if existing.get("status") == condition.get("status")
+                && let Some(since) = existing.get("lastTransitionTime")
+            {
+                condition.set_at(&["lastTransitionTime"], since.clone());
+            }
+            *existing = condition;
+        }
+        None => conditions.push(condition),
+    }
+    pod.set_at(&["status", "conditions"], conditions);
+}

@@ -1,0 +1,100 @@
+//! The security of a server that has its own PKI.
+
+use std::sync::Arc;
+
+use anyhow::Context;
+use jiff::Timestamp;
+use skiff_storage::Storage;
+
+use crate::admission::{Plugin, Request};
+use crate::authentication::service_account::{OidcDocuments, TokenIssuer, TokenIssuerConfig, TokenKeys};
+use crate::authentication::{Authentication, AuthenticationConfig, Clock, FrontProxyConfig};
+use crate::authorization::Authorization;
+use crate::authorization::rbac::RbacWrite;
+use crate::cacher::SharedReader;
+use crate::config::{Security, SecurityBuilder};
+use crate::objects::Objects;
+use crate::pki::{Identity, Pki};
+use crate::proxy::ProxyTls;
+
+/// Issuer of ServiceAccount tokens, and their default audience.
+pub const ISSUER: &str = "https://kubernetes.default.svc.cluster.local";
+
+const RBAC: &str = "rbac.authorization.k8s.io";
+
+impl Security {
+    /// Certificates, tokens and RBAC from this PKI, with the plugins that `admission` makes.
+    pub fn from_pki(
+        pki: &Pki,
+        storage: Arc<dyn Storage>,
+        external_url: &str,
+        admission: impl FnOnce(&Objects, &Arc<Authorization>) -> Vec<Arc<dyn Plugin>> + Send + 'static,
+    ) -> anyhow::Result<SecurityBuilder> {
+        let keys = Arc::new(TokenKeys::new(pki.service_account_key_pem(), &[]).context("cannot use the ServiceAccount key")?);
+        let kubelet_client = pki.client(&Identity::KubeletClient, Timestamp::now())?;
+        let proxy_tls =
+            ProxyTls::new(&kubelet_client.certificate_pem, &kubelet_client.key_pem, pki.ca().certificate_pem())?;
+        let authentication = AuthenticationConfig {
+            client_ca_pem: Some(pki.ca().certificate_pem().to_owned()),
+            front_proxy: Some(FrontProxyConfig::new(pki.front_proxy_ca().certificate_pem())),
+            service_account_keys: keys.clone(),
+            service_account_issuer: ISSUER.to_owned(),
+            api_audiences: vec![ISSUER.to_owned()],
+            bootstrap_tokens: true,
+            anonymous: true,
+        };
+        let oidc = OidcDocuments::new(ISSUER, &format!("{external_url}{}", OidcDocuments::JWKS_PATH), &keys);
+        Ok(Box::new(move |reader: SharedReader| {
+            let clock: Clock = Arc::new(Timestamp::now);
+            let objects = Objects::new(reader.clone(), storage);
+            let authentication = Arc::new(Authentication::build(authentication, objects.clone(), clock.clone())?);
+            let authorization = Arc::new(Authorization::build(reader));
+            let issuer = TokenIssuerConfig {
+                issuer: ISSUER.to_owned(),
+                api_audiences: vec![ISSUER.to_owned()],
+                max_expiration: None,
+                extend_expiration: true,
+            };
+            let mut plugins = admission(&objects, &authorization);
+            plugins.push(Arc::new(NoEscalation(authorization.clone())));
+            Ok(Security {
+                authenticator: authentication.clone(),
+                authorizer: authorization,
+                admission: plugins,
+                token_review: Some(authentication),
+                token_issuer: Some(Arc::new(TokenIssuer::new(keys, issuer, objects, clock))),
+                oidc: Some(oidc),
+                proxy_tls: Some(proxy_tls),
+            })
+        }))
+    }
+}
+
+/// Nobody gives away rights that they do not have. Upstream does this in the storage of the rbac kinds; the effect is
+/// that of a validating plugin.
+struct NoEscalation(Arc<Authorization>);
+
+#[async_trait::async_trait]
+impl Plugin for NoEscalation {
+    fn name(&self) -> &'static str {
+        "RBACEscalation"
+    }
+
+    fn handles(&self, operation: crate::admission::Operation, group: &str, _resource: &str, subresource: &str) -> bool {
+        use crate::admission::Operation;
+        matches!(operation, Operation::Create | Operation::Update) && group == RBAC && subresource.is_empty()
+    }
+
+    async fn validate(&self, request: &mut Request<'_>) -> Result<(), skiff_apimachinery::status::Status> {
+        let Some(object) = request.object.as_deref() else { return Ok(()) };
+        let write = RbacWrite {
+            resource: request.resource,
+            namespace: request.namespace,
+            request_name: if request.operation == crate::admission::Operation::Create { "" } else { request.name },
+            name: request.name,
+            object,
+            old: request.old_object,
+        };
+        self.0.check_escalation(request.user, &write)
+    }
+}
