@@ -47,7 +47,7 @@ pub async fn run(options: Options, storage: Arc<dyn Storage>, shutdown: Cancella
         node_ports: first..=last,
         runtime_config: options.enabled_versions(),
         history: HistoryLimits::default(),
-        security: Security::from_pki(&pki, storage.clone(), &url, |_objects, _authorization| Vec::new())?,
+        security: Security::from_pki(&pki, storage.clone(), &url)?,
         shutdown: shutdown.clone(),
     };
     let server = ApiServer::build(config, storage).await?;

@@ -12,6 +12,7 @@ use skiff_apimachinery::{meta, time};
 
 use super::params::WriteOptions;
 use super::{Call, delete};
+use crate::admission::Operation;
 use crate::body::{self, Expected};
 use crate::negotiation;
 use crate::response::Response;
@@ -26,13 +27,14 @@ pub async fn bind(call: &Call<'_>, request: Request<Body>) -> Result<Response, S
         .schema_of("", "v1", "Binding")
         .ok_or_else(|| status::internal_error("no schema for Binding"))?;
     let expected = Expected { group: "", version: "v1", kind: "Binding", schema };
-    let binding = body::decode(call.cx, expected, encoding, &bytes, options.validation)?;
-    let in_body = meta::name(&binding);
-    let name = if call.cx.info.name.is_empty() { in_body } else { call.cx.info.name.as_str() };
+    let mut binding = body::decode(call.cx, expected, encoding, &bytes, options.validation)?;
+    let in_body = meta::name(&binding).to_owned();
+    let name = if call.cx.info.name.is_empty() { in_body.as_str() } else { call.cx.info.name.as_str() };
     if !in_body.is_empty() && in_body != name {
         return Err(status::bad_request("name in URL does not match name in Binding object"));
     }
     validate(&binding, name)?;
+    call.admit(Operation::Create, name, Some(&mut binding)).await?;
     let pods = call
         .server
         .registry
@@ -44,6 +46,7 @@ pub async fn bind(call: &Call<'_>, request: Request<Body>) -> Result<Response, S
     };
     let mut write = call.write(name, options.dry_run);
     write.subresource = "binding";
+    write.admission = &[];
     pods.update(&write, &transform).await?;
     delete::success(call, output, StatusCode::CREATED, None)
 }

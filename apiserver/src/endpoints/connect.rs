@@ -9,6 +9,7 @@ use skiff_apimachinery::status::{self, Status};
 use skiff_apimachinery::value::Value;
 
 use super::Call;
+use crate::admission::Operation;
 use crate::authorization::{Attributes, Decision};
 use crate::handler_chain::forbidden;
 use crate::proxy::ProxyTls;
@@ -67,6 +68,7 @@ fn validate_log_options(call: &Call<'_>) -> Result<(), Status> {
 pub async fn exec_or_attach(call: &Call<'_>, request: Request<Body>) -> Result<Response, Status> {
     authorize_upgrade(call, &request)?;
     let info = &call.cx.info;
+    call.admit(Operation::Connect, &info.name, None).await?;
     let pod = pod(call)?;
     let container = target::container(&pod, call.cx.query.text("container"))?;
     let node = assigned_node(&pod)?;
@@ -86,6 +88,7 @@ pub async fn exec_or_attach(call: &Call<'_>, request: Request<Body>) -> Result<R
 pub async fn port_forward(call: &Call<'_>, request: Request<Body>) -> Result<Response, Status> {
     authorize_upgrade(call, &request)?;
     let info = &call.cx.info;
+    call.admit(Operation::Connect, &info.name, None).await?;
     let pod = pod(call)?;
     let node = assigned_node(&pod)?;
     let ports = call.cx.query.all("ports").flat_map(|list| list.split(','));
@@ -103,6 +106,7 @@ pub async fn proxy(call: &Call<'_>, mut request: Request<Body>) -> Result<Respon
         return redirect(&format!("{}/{query}", info.path));
     };
     let name = ObjectName::parse(&info.name)?;
+    call.admit(Operation::Connect, name.name, None).await?;
     let (reader, tls) = (call.server.cacher.as_ref(), proxy_tls(call)?);
     let query = request.uri().query().unwrap_or("").to_owned();
     let path = with_query(&format!("/{rest}"), &query);

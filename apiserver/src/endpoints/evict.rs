@@ -12,6 +12,7 @@ use skiff_apimachinery::{json, meta, time};
 use super::bind::set_condition;
 use super::params::{WriteOptions, delete_options};
 use super::{Call, delete};
+use crate::admission::Operation;
 use crate::body::{self, Expected};
 use crate::negotiation;
 use crate::query::Query;
@@ -74,10 +75,11 @@ async fn read(call: &Call<'_>, request: Request<Body>) -> Result<(DeleteOptions,
     let is_beta = json::parse(&bytes).is_ok_and(|b| b.str_at(&["apiVersion"]) == Some("policy/v1beta1"));
     let version = if is_beta { "v1beta1" } else { "v1" };
     let expected = Expected { group: "policy", version, kind: "Eviction", schema };
-    let eviction = body::decode(call.cx, expected, encoding, &bytes, write_options.validation)?;
+    let mut eviction = body::decode(call.cx, expected, encoding, &bytes, write_options.validation)?;
     if meta::name(&eviction) != call.cx.info.name {
         return Err(status::bad_request("name in URL does not match name in Eviction object"));
     }
+    call.admit(Operation::Create, &call.cx.info.name, Some(&mut eviction)).await?;
     let empty = Value::Object(Default::default());
     let options = delete_options(Some(eviction.get("deleteOptions").unwrap_or(&empty)), &Query::default())?;
     Ok((options, write_options))

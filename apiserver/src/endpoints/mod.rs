@@ -27,6 +27,7 @@ use skiff_apimachinery::status::{self, Status};
 use skiff_apimachinery::value::Value;
 
 use crate::ApiServer;
+use crate::admission::{self, Operation, Plugin};
 use crate::cacher::WatchCache;
 use crate::context::RequestContext;
 use crate::negotiation::{self, Offer, Output};
@@ -80,6 +81,37 @@ impl<'a> Call<'a> {
             dry_run,
             force_create: false,
         }
+    }
+
+    /// Asks the admission plugins about something that is not stored: a token, a binding, an eviction, a connection.
+    pub async fn admit(&self, operation: Operation, name: &str, object: Option<&mut Value>) -> Result<(), Status> {
+        let info = &self.cx.info;
+        let mut warnings = Vec::new();
+        let mut request = admission::Request {
+            user: &self.cx.user,
+            operation,
+            group: &info.group,
+            version: &info.version,
+            kind: self.subresource.map_or(self.resource.info.kind.as_str(), |s| s.kind.as_str()),
+            resource: &info.resource,
+            subresource: &info.subresource,
+            namespace: &info.namespace,
+            name,
+            dry_run: !self.cx.query.text("dryRun").is_empty(),
+            object,
+            old_object: None,
+            warnings: &mut warnings,
+        };
+        let wants = |p: &&Arc<dyn Plugin>| p.handles(operation, &info.group, &info.resource, &info.subresource);
+        let plugins = self.server.admission.iter().filter(wants).collect::<Vec<_>>();
+        for plugin in &plugins {
+            plugin.admit(&mut request).await?;
+        }
+        for plugin in &plugins {
+            plugin.validate(&mut request).await?;
+        }
+        self.cx.warnings.extend(warnings);
+        Ok(())
     }
 
     /// From the served to the stored form.

@@ -14,6 +14,7 @@ use skiff_apimachinery::{meta, time};
 
 use super::Call;
 use super::params::WriteOptions;
+use crate::admission::Operation;
 use crate::authentication::UserInfo;
 use crate::authorization::{Attributes, Authorizer, Decision};
 use crate::body;
@@ -41,7 +42,8 @@ pub async fn review(call: &Call<'_>, request: Request<Body>) -> Result<Response,
 
 /// Issues a token for a ServiceAccount.
 pub async fn token(call: &Call<'_>, request: Request<Body>) -> Result<Response, Status> {
-    let asked = read(call, request).await?;
+    let mut asked = read(call, request).await?;
+    call.admit(Operation::Create, &call.cx.info.name, Some(&mut asked)).await?;
     let Some(issuer) = &call.server.token_issuer else {
         return Err(status::service_unavailable("tokens cannot be issued by this server"));
     };

@@ -325,7 +325,7 @@ impl Store {
             self.strategy.prepare_for_status_update(new, old);
             self.validate_metadata_change(new, old, |s| s.strategy.validate_status_update(new, old))
         } else {
-            if self.has_status {
+            if self.has_status && !self.strategy.writes_status(write.subresource) {
                 restore(new, old, "status");
             }
             let scope = self.scope(write);

@@ -96,6 +96,11 @@ pub trait Strategy: Send + Sync + 'static {
         false
     }
 
+    /// Whether a subresource other than `status` writes `status` too (a Pod's binding, the approval of a request).
+    fn writes_status(&self, _subresource: &str) -> bool {
+        false
+    }
+
     /// Whether PUT to a missing object creates it.
     fn allow_create_on_update(&self) -> bool {
         false

@@ -6,7 +6,7 @@ use anyhow::Context;
 use jiff::Timestamp;
 use skiff_storage::Storage;
 
-use crate::admission::{Plugin, Request};
+use crate::admission::{AdmissionChain, AdmissionConfig, Operation, Plugin, Request};
 use crate::authentication::service_account::{OidcDocuments, TokenIssuer, TokenIssuerConfig, TokenKeys};
 use crate::authentication::{Authentication, AuthenticationConfig, Clock, FrontProxyConfig};
 use crate::authorization::Authorization;
@@ -23,12 +23,11 @@ pub const ISSUER: &str = "https://kubernetes.default.svc.cluster.local";
 const RBAC: &str = "rbac.authorization.k8s.io";
 
 impl Security {
-    /// Certificates, tokens and RBAC from this PKI, with the plugins that `admission` makes.
+    /// Certificates, tokens, RBAC and the usual admission plugins, from this PKI.
     pub fn from_pki(
         pki: &Pki,
         storage: Arc<dyn Storage>,
         external_url: &str,
-        admission: impl FnOnce(&Objects, &Arc<Authorization>) -> Vec<Arc<dyn Plugin>> + Send + 'static,
     ) -> anyhow::Result<SecurityBuilder> {
         let keys = Arc::new(TokenKeys::new(pki.service_account_key_pem(), &[]).context("cannot use the ServiceAccount key")?);
         let kubelet_client = pki.client(&Identity::KubeletClient, Timestamp::now())?;
@@ -55,7 +54,8 @@ impl Security {
                 max_expiration: None,
                 extend_expiration: true,
             };
-            let mut plugins = admission(&objects, &authorization);
+            let admission = AdmissionConfig { objects: objects.clone(), authorizer: authorization.clone() };
+            let mut plugins = AdmissionChain::default_plugins(&admission).plugins().to_vec();
             plugins.push(Arc::new(NoEscalation(authorization.clone())));
             Ok(Security {
                 authenticator: authentication.clone(),
@@ -80,8 +80,7 @@ impl Plugin for NoEscalation {
         "RBACEscalation"
     }
 
-    fn handles(&self, operation: crate::admission::Operation, group: &str, _resource: &str, subresource: &str) -> bool {
-        use crate::admission::Operation;
+    fn handles(&self, operation: Operation, group: &str, _resource: &str, subresource: &str) -> bool {
         matches!(operation, Operation::Create | Operation::Update) && group == RBAC && subresource.is_empty()
     }
 
@@ -90,7 +89,7 @@ impl Plugin for NoEscalation {
         let write = RbacWrite {
             resource: request.resource,
             namespace: request.namespace,
-            request_name: if request.operation == crate::admission::Operation::Create { "" } else { request.name },
+            request_name: if request.operation == Operation::Create { "" } else { request.name },
             name: request.name,
             object,
             old: request.old_object,

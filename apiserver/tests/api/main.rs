@@ -2,3 +2,9 @@
 
 mod client;
 mod configmaps;
+mod discovery;
+mod namespaces;
+mod pods;
+mod reviews;
+mod services;
+mod workloads;

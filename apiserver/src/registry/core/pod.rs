@@ -126,6 +126,10 @@ impl Strategy for PodStrategy {
         true
     }
 
+    fn writes_status(&self, subresource: &str) -> bool {
+        subresource == "binding"
+    }
+
     fn returns_deleted_object(&self) -> bool {
         true
     }

@@ -200,6 +200,10 @@ impl Strategy for SigningRequestStrategy {
         conditions(new, old)
     }
 
+    fn writes_status(&self, subresource: &str) -> bool {
+        subresource == "approval"
+    }
+
     fn selectable_fields(&self) -> Vec<FieldSpec> {
         vec![FieldSpec::new("spec.signerName")]
     }
