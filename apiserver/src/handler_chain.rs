@@ -77,7 +77,11 @@ impl ApiServer {
         (response, Some((cx.info, dry_run)))
     }
 
-    async fn authenticated(self: &Arc<Self>, cx: &mut RequestContext, request: Request<Body>) -> Result<Response, Status> {
+    async fn authenticated(
+        self: &Arc<Self>,
+        cx: &mut RequestContext,
+        request: Request<Body>,
+    ) -> Result<Response, Status> {
         let (parts, body) = request.into_parts();
         // Who asks.
         cx.user = match parts.extensions.get::<InProcessIdentity>() {
@@ -101,7 +105,9 @@ impl ApiServer {
         let attributes = self.attributes(cx);
         match self.authorizer.authorize(&attributes) {
             Decision::Allow(_) => {}
-            Decision::Deny(reason) | Decision::NoOpinion(reason) => return Err(forbidden(&attributes, &reason)),
+            Decision::Deny(reason) | Decision::NoOpinion(reason) => {
+                return Err(forbidden(&attributes, &reason));
+            }
         }
         // Do it.
         let request = Request::from_parts(parts, body);
@@ -140,9 +146,8 @@ fn request_context(request: &Request<Body>) -> Result<RequestContext, Status> {
     let query = Query::parse(request.uri().query().unwrap_or(""));
     let info = RequestInfo::parse(request.method(), request.uri().path(), &query)
         .map_err(|error| status::bad_request(error.0))?;
-    let header = |name: HeaderName| {
-        request.headers().get(name).and_then(|value| value.to_str().ok()).unwrap_or("").to_owned()
-    };
+    let header =
+        |name: HeaderName| request.headers().get(name).and_then(|value| value.to_str().ok()).unwrap_or("").to_owned();
     let user_agent = header(header::USER_AGENT);
     let pretty = match query.get("pretty") {
         Some(value) => !matches!(value.to_ascii_lowercase().as_str(), "" | "false" | "0"),

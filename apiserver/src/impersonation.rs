@@ -24,8 +24,12 @@ pub fn impersonated(
 ) -> Result<Option<UserInfo>, Status> {
     let text = |name: &str| headers.get(name).and_then(|v| v.to_str().ok()).unwrap_or("").to_owned();
     let (name, uid) = (text("impersonate-user"), text("impersonate-uid"));
-    let mut groups =
-        headers.get_all("impersonate-group").iter().filter_map(|v| v.to_str().ok()).map(str::to_owned).collect::<Vec<_>>();
+    let mut groups = headers
+        .get_all("impersonate-group")
+        .iter()
+        .filter_map(|v| v.to_str().ok())
+        .map(str::to_owned)
+        .collect::<Vec<_>>();
     let extra = extras(headers);
     if name.is_empty() {
         if !groups.is_empty() || !extra.is_empty() || !uid.is_empty() {
@@ -84,7 +88,9 @@ pub fn impersonated(
 fn extras(headers: &HeaderMap) -> BTreeMap<String, Vec<String>> {
     let mut extra: BTreeMap<String, Vec<String>> = BTreeMap::new();
     for (name, value) in headers {
-        let Some(key) = name.as_str().strip_prefix("impersonate-extra-") else { continue };
+        let Some(key) = name.as_str().strip_prefix("impersonate-extra-") else {
+            continue;
+        };
         let key = percent_decode(key).unwrap_or_else(|| key.to_owned());
         extra.entry(key).or_default().push(value.to_str().unwrap_or("").to_owned());
     }

@@ -5,35 +5,35 @@
 //! a file per kind. `Config → ApiServer::build → run`.
 
 pub mod config;
-pub mod options;
-pub mod standalone;
 pub mod context;
+pub mod options;
 pub mod server;
+pub mod standalone;
 
 pub mod handler_chain;
 
-pub mod request_info;
-pub mod query;
-pub mod pki;
-pub mod authentication;
-pub mod impersonation;
-pub mod flow_control;
-pub mod authorization;
 pub mod admission;
+pub mod authentication;
+pub mod authorization;
+pub mod flow_control;
+pub mod impersonation;
+pub mod pki;
+pub mod query;
+pub mod request_info;
 
+pub mod body;
 pub mod endpoints;
 pub mod negotiation;
-pub mod body;
-pub mod response;
 pub mod pretty;
 pub mod printers;
 pub mod proxy;
+pub mod response;
 pub mod routes;
 
-pub mod registry;
 pub mod cacher;
-pub mod objects;
 pub mod metrics;
+pub mod objects;
+pub mod registry;
 
 pub use config::{Config, Security};
 pub use server::ApiServer;

@@ -70,13 +70,11 @@ impl RequestInfo {
             info.verb = "watch".to_owned();
             legacy_watch = true;
         }
-        if parts[0] == "namespaces" {
-            if parts.len() > 1 {
-                info.namespace = segment(parts[1])?;
-                // "/namespaces/x/status" and ".../finalize" are subresources of the namespace itself.
-                if parts.len() > 2 && !matches!(parts[2], "status" | "finalize") {
-                    parts.drain(..2);
-                }
+        if parts[0] == "namespaces" && parts.len() > 1 {
+            info.namespace = segment(parts[1])?;
+            // "/namespaces/x/status" and ".../finalize" are subresources of the namespace itself.
+            if parts.len() > 2 && !matches!(parts[2], "status" | "finalize") {
+                parts.drain(..2);
             }
         }
         info.resource = segment(parts[0])?;

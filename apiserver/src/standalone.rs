@@ -18,9 +18,8 @@ use crate::server::{ApiServer, Listener};
 
 /// Serves until `shutdown`.
 pub async fn run(options: Options, storage: Arc<dyn Storage>, shutdown: CancellationToken) -> anyhow::Result<()> {
-    let tcp = TcpListener::bind(options.listen())
-        .await
-        .with_context(|| format!("cannot listen on {}", options.listen()))?;
+    let tcp =
+        TcpListener::bind(options.listen()).await.with_context(|| format!("cannot listen on {}", options.listen()))?;
     let port = tcp.local_addr()?.port();
     let first = u32::from(options.service_cluster_ip_range.network()) + 1;
     let pki = Pki::open(

@@ -35,11 +35,8 @@ pub async fn bind(call: &Call<'_>, request: Request<Body>) -> Result<Response, S
     }
     validate(&binding, name)?;
     call.admit(Operation::Create, name, Some(&mut binding)).await?;
-    let pods = call
-        .server
-        .registry
-        .store("", "pods")
-        .ok_or_else(|| status::internal_error("pods are not stored here"))?;
+    let pods =
+        call.server.registry.store("", "pods").ok_or_else(|| status::internal_error("pods are not stored here"))?;
     let transform = |current: Option<&Value>| match current {
         Some(pod) => assigned(pod, &binding),
         None => Err(pods.not_found(name)),
@@ -67,10 +64,9 @@ fn validate(binding: &Value, name: &str) -> Result<(), Status> {
 fn assigned(pod: &Value, binding: &Value) -> Result<Value, Status> {
     let name = meta::name(pod);
     let conflict = |why: String| Err(status::conflict("", "pods/binding", name, &why));
-    for (wanted, current) in [
-        (meta::uid(binding), meta::uid(pod)),
-        (meta::resource_version(binding), meta::resource_version(pod)),
-    ] {
+    for (wanted, current) in
+        [(meta::uid(binding), meta::uid(pod)), (meta::resource_version(binding), meta::resource_version(pod))]
+    {
         if !wanted.is_empty() && wanted != current {
             return conflict(format!("Precondition failed: {wanted} is wanted, the pod has {current}"));
         }

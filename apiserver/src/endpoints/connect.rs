@@ -25,7 +25,7 @@ const LOG_PARAMETERS: [&str; 9] =
 pub async fn log(call: &Call<'_>, request: Request<Body>) -> Result<Response, Status> {
     let query = &call.cx.query;
     validate_log_options(call)?;
-    let pod = pod(call)?;
+    let pod = pod(call, &call.cx.info.name).await?;
     let container = target::container(&pod, query.text("container"))?;
     let node = pod.str_at(&["spec", "nodeName"]).unwrap_or("");
     if node.is_empty() {
@@ -69,7 +69,7 @@ pub async fn exec_or_attach(call: &Call<'_>, request: Request<Body>) -> Result<R
     authorize_upgrade(call, &request)?;
     let info = &call.cx.info;
     call.admit(Operation::Connect, &info.name, None).await?;
-    let pod = pod(call)?;
+    let pod = pod(call, &call.cx.info.name).await?;
     let container = target::container(&pod, call.cx.query.text("container"))?;
     let node = assigned_node(&pod)?;
     if info.subresource == "exec" && call.cx.query.text("command").is_empty() {
@@ -89,7 +89,7 @@ pub async fn port_forward(call: &Call<'_>, request: Request<Body>) -> Result<Res
     authorize_upgrade(call, &request)?;
     let info = &call.cx.info;
     call.admit(Operation::Connect, &info.name, None).await?;
-    let pod = pod(call)?;
+    let pod = pod(call, &call.cx.info.name).await?;
     let node = assigned_node(&pod)?;
     let ports = call.cx.query.all("ports").flat_map(|list| list.split(','));
     let query = ports.filter(|p| !p.is_empty()).map(|port| format!("port={}", encode(port))).collect::<Vec<_>>();
@@ -121,12 +121,9 @@ pub async fn proxy(call: &Call<'_>, mut request: Request<Body>) -> Result<Respon
             }
             (address, Some(tls.kubelet.clone()))
         }
-        "services" => (
-            target::service(reader, &info.namespace, &name)?,
-            name.https.then(|| tls.insecure.clone()),
-        ),
+        "services" => (target::service(reader, &info.namespace, &name)?, name.https.then(|| tls.insecure.clone())),
         _ => {
-            let pod = target::object(reader, "pods", &info.namespace, name.name)?;
+            let pod = pod(call, name.name).await?;
             (target::pod(&pod, &name)?, name.https.then(|| tls.insecure.clone()))
         }
     };
@@ -161,7 +158,9 @@ fn rewrite_redirect(answer: &mut Response, prefix: &str) {
     if !answer.status().is_redirection() {
         return;
     }
-    let Some(location) = answer.headers().get(header::LOCATION).and_then(|v| v.to_str().ok()) else { return };
+    let Some(location) = answer.headers().get(header::LOCATION).and_then(|v| v.to_str().ok()) else {
+        return;
+    };
     if location.starts_with('/')
         && !location.starts_with("//")
         && let Ok(rewritten) = HeaderValue::from_str(&format!("{prefix}{location}"))
@@ -177,8 +176,10 @@ fn redirect(location: &str) -> Result<Response, Status> {
     Ok(answer)
 }
 
-fn pod(call: &Call<'_>) -> Result<Value, Status> {
-    target::object(call.server.cacher.as_ref(), "pods", &call.cx.info.namespace, &call.cx.info.name)
+/// The pod as it is now: one that was just bound can be reached.
+async fn pod(call: &Call<'_>, name: &str) -> Result<Value, Status> {
+    let pods = call.store()?;
+    pods.parse_stored(&pods.get(&call.cx.info.namespace, name, "").await?)
 }
 
 fn assigned_node(pod: &Value) -> Result<&str, Status> {

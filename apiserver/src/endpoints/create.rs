@@ -19,7 +19,7 @@ pub async fn create(call: &Call<'_>, request: Request<Body>) -> Result<Response,
     let bytes = body::read(request.into_body()).await?;
     let options = WriteOptions::from_query(call.cx, "CreateOptions", false)?;
     let mut object = body::decode(call.cx, call.expected(), encoding, &bytes, options.validation)?;
-    if !object.get("metadata").is_some_and(|m| m.as_object().is_some()) {
+    if object.get("metadata").is_none_or(|m| m.as_object().is_none()) {
         object.object_at_mut(&["metadata"]);
     }
     match_namespace(call, &mut object)?;

@@ -11,12 +11,12 @@ use skiff_apimachinery::status::{self, Status};
 use skiff_apimachinery::value::{Object, Value};
 use skiff_apimachinery::{json, protobuf, yaml};
 
+use super::Call;
 use super::list;
 use super::params::{ListOptions, delete_options};
-use super::Call;
 use crate::body;
-use crate::negotiation::{self, Encoding, Output, Shape};
 use crate::cacher::CachedObject;
+use crate::negotiation::{self, Encoding, Output, Shape};
 use crate::registry::deletion::DeleteOptions;
 use crate::registry::store::Store;
 use crate::response::{self, ObjectType, Response};
@@ -48,12 +48,7 @@ pub async fn delete(call: &Call<'_>, request: Request<Body>) -> Result<Response,
 }
 
 /// `Status` that reports success.
-pub fn success(
-    call: &Call<'_>,
-    output: Output,
-    code: StatusCode,
-    details: Option<Object>,
-) -> Result<Response, Status> {
+pub fn success(call: &Call<'_>, output: Output, code: StatusCode, details: Option<Object>) -> Result<Response, Status> {
     let mut object: Object =
         [("kind", Value::from("Status")), ("apiVersion", Value::from("v1")), ("status", Value::from("Success"))]
             .into_iter()

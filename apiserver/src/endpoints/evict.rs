@@ -2,6 +2,8 @@
 //!
 //! Follows `pkg/registry/core/pod/storage/eviction.go`.
 
+use std::sync::Arc;
+
 use axum::body::Body;
 use http::{Request, StatusCode};
 use skiff_apimachinery::status::{self, Status, StatusCause};
@@ -14,6 +16,7 @@ use super::params::{WriteOptions, delete_options};
 use super::{Call, delete};
 use crate::admission::Operation;
 use crate::body::{self, Expected};
+use crate::cacher::{Freshness, ListRequest, ListRevision, Predicate};
 use crate::negotiation;
 use crate::query::Query;
 use crate::registry::core::validation::label_selector;
@@ -41,7 +44,7 @@ pub async fn evict(call: &Call<'_>, request: Request<Body>) -> Result<Response, 
         condition_and_delete(call, pods, &DeleteOptions { resource_version, ..options }).await?;
         return delete::success(call, output, StatusCode::CREATED, None);
     }
-    let budgets = matching_budgets(call, &pod)?;
+    let budgets = matching_budgets(call, &pod).await?;
     let options = match budgets.as_slice() {
         [] => options,
         [budget] => match decide(&pod, budget) {
@@ -55,7 +58,8 @@ pub async fn evict(call: &Call<'_>, request: Request<Body>) -> Result<Response, 
             }
         },
         _ => {
-            let message = "This pod has more than one PodDisruptionBudget, which the eviction subresource does not support.";
+            let message =
+                "This pod has more than one PodDisruptionBudget, which the eviction subresource does not support.";
             return Err(Status::new(500, "InternalError", message));
         }
     };
@@ -95,18 +99,29 @@ fn needs_no_budget(pod: &Value) -> bool {
         || meta::deletion_timestamp(pod).is_some()
 }
 
-fn matching_budgets(call: &Call<'_>, pod: &Value) -> Result<Vec<Value>, Status> {
-    use crate::cacher::ObjectReader;
+/// The budgets of this pod, as they are now: one that was just made counts.
+async fn matching_budgets(call: &Call<'_>, pod: &Value) -> Result<Vec<Value>, Status> {
     let labels = pod.at(&["metadata", "labels"]).cloned().unwrap_or_default();
-    let all = call.server.cacher.list("policy", "poddisruptionbudgets", &call.cx.info.namespace);
+    let request = ListRequest {
+        revision: ListRevision::Fresh(Freshness::Latest),
+        predicate: Predicate { namespace: call.cx.info.namespace.clone(), ..Predicate::default() },
+        limit: 0,
+        start: None,
+    };
+    let budgets = budgets(call)?;
     let mut matching = Vec::new();
-    for budget in all {
-        let budget = json::parse(&budget).map_err(|error| status::internal_error(error.to_string()))?;
+    for budget in budgets.cache.list(&request).await?.objects {
+        let budget = budgets.parse_stored(budget.json())?;
         if label_selector::matches(budget.at(&["spec", "selector"]), &labels) {
             matching.push(budget);
         }
     }
     Ok(matching)
+}
+
+fn budgets<'a>(call: &Call<'a>) -> Result<&'a Arc<Store>, Status> {
+    let store = call.server.registry.store("policy", "poddisruptionbudgets");
+    store.ok_or_else(|| status::internal_error("budgets are not stored here"))
 }
 
 enum Verdict {
@@ -118,7 +133,8 @@ enum Verdict {
 
 fn decide(pod: &Value, budget: &Value) -> Verdict {
     let conditions = pod.array_at(&["status", "conditions"]);
-    let ready = conditions.iter().any(|c| c.str_at(&["type"]) == Some("Ready") && c.str_at(&["status"]) == Some("True"));
+    let ready =
+        conditions.iter().any(|c| c.str_at(&["type"]) == Some("Ready") && c.str_at(&["status"]) == Some("True"));
     if ready {
         return Verdict::AskBudget;
     }
@@ -130,11 +146,7 @@ fn decide(pod: &Value, budget: &Value) -> Verdict {
 
 /// Takes one disruption from the budget, by compare-and-swap.
 async fn decrement(call: &Call<'_>, pod: &Value, budget_name: &str, dry_run: bool) -> Result<(), Status> {
-    let budgets = call
-        .server
-        .registry
-        .store("policy", "poddisruptionbudgets")
-        .ok_or_else(|| status::internal_error("budgets are not stored here"))?;
+    let budgets = budgets(call)?;
     let transform = |current: Option<&Value>| match current {
         Some(budget) => disrupted(pod, budget),
         None => Err(budgets.not_found(budget_name)),
@@ -193,7 +205,9 @@ async fn condition_and_delete(call: &Call<'_>, pods: &Store, options: &DeleteOpt
     let mut options = options.clone();
     if !options.dry_run {
         let transform = |current: Option<&Value>| {
-            let Some(pod) = current else { return Err(pods.not_found(name)) };
+            let Some(pod) = current else {
+                return Err(pods.not_found(name));
+            };
             if options.uid.as_deref().is_some_and(|uid| uid != meta::uid(pod)) {
                 return Err(pods.modified(name));
             }

@@ -150,8 +150,11 @@ pub fn predicate(call: &Call<'_>, options: &ListOptions) -> Result<Predicate, St
     let info = &call.cx.info;
     let selector = labels::Selector::parse(&options.label_selector)
         .map_err(|error| status::bad_request(format!("unable to parse requirement: {error}")))?;
-    let labels: Option<LabelMatch> =
-        if selector.is_everything() { None } else { Some(Arc::new(move |labels| selector.matches_with(|key| labels.get(key)))) };
+    let labels: Option<LabelMatch> = if selector.is_everything() {
+        None
+    } else {
+        Some(Arc::new(move |labels| selector.matches_with(|key| labels.get(key))))
+    };
     let mut requirements = Vec::new();
     for term in fields::Selector::parse(&options.field_selector).map_err(status::bad_request)?.requirements() {
         let field = match call.resource.conversion {
@@ -174,7 +177,9 @@ pub fn authorization_requirements(selector: &str) -> Vec<(String, String, String
     if selector.is_empty() {
         return Vec::new();
     }
-    let Ok(selector) = fields::Selector::parse(selector) else { return Vec::new() };
+    let Ok(selector) = fields::Selector::parse(selector) else {
+        return Vec::new();
+    };
     let operator = |equal: bool| if equal { "=" } else { "!=" }.to_owned();
     selector.requirements().iter().map(|r| (r.field.clone(), operator(r.equal), r.value.clone())).collect()
 }
@@ -248,7 +253,9 @@ fn concatenated(cx: &RequestContext, api_version: &str, kind: &str, page: Page) 
     if total <= CHUNK || (total > response::GZIP_THRESHOLD && cx.accepts_gzip) {
         return small_or_compressed(cx, chunks, total);
     }
-    let body = Body::from_stream(futures::stream::iter(std::iter::from_fn(move || chunks.next_chunk().map(Ok::<_, std::convert::Infallible>))));
+    let body = Body::from_stream(futures::stream::iter(std::iter::from_fn(move || {
+        chunks.next_chunk().map(Ok::<_, std::convert::Infallible>)
+    })));
     response::plain(StatusCode::OK, Encoding::Json.media_type(), body)
 }
 

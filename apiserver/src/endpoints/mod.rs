@@ -138,9 +138,7 @@ impl<'a> Call<'a> {
         let as_stored = self.resource.conversion.is_none() && self.cx.info.subresource != "scale";
         match output.shape {
             negotiation::Shape::Full if as_stored => response::object(self.cx, output, ty, code, json),
-            negotiation::Shape::Full => {
-                response::value(self.cx, output, ty, code, self.view(&response::parse(&json)?))
-            }
+            negotiation::Shape::Full => response::value(self.cx, output, ty, code, self.view(&response::parse(&json)?)),
             negotiation::Shape::PartialMetadata(version) => {
                 let object = partial::object(&response::parse(&json)?, version);
                 let ty = partial_type(version, "PartialObjectMetadata")?;
@@ -166,7 +164,11 @@ pub fn partial_type(version: negotiation::MetaVersion, kind: &'static str) -> Re
 }
 
 /// Routes a resource request to its verb.
-pub async fn dispatch(server: &Arc<ApiServer>, cx: &RequestContext, request: Request<Body>) -> Result<Response, Status> {
+pub async fn dispatch(
+    server: &Arc<ApiServer>,
+    cx: &RequestContext,
+    request: Request<Body>,
+) -> Result<Response, Status> {
     let info = &cx.info;
     let Some(resource) = server.registry.resource(&info.group, &info.version, &info.resource) else {
         return Ok(response::not_found_path());

@@ -147,9 +147,10 @@ pub fn delete_options(body: Option<&Value>, query: &Query) -> Result<DeleteOptio
 pub fn integer(query: &Query, name: &str) -> Result<Option<i64>, Status> {
     match query.get(name).filter(|text| !text.is_empty()) {
         None => Ok(None),
-        Some(text) => text.parse().map(Some).map_err(|_| {
-            status::bad_request(format!("strconv.ParseInt: parsing {text:?}: invalid syntax"))
-        }),
+        Some(text) => text
+            .parse()
+            .map(Some)
+            .map_err(|_| status::bad_request(format!("strconv.ParseInt: parsing {text:?}: invalid syntax"))),
     }
 }
 
@@ -206,8 +207,7 @@ impl ListOptions {
             allow_bookmarks: query.flag("allowWatchBookmarks"),
             send_initial_events: query.get("sendInitialEvents").map(|_| query.flag("sendInitialEvents")),
         };
-        let errors =
-            if watch { options.validate_watch(match_text) } else { options.validate_list(match_text) };
+        let errors = if watch { options.validate_watch(match_text) } else { options.validate_list(match_text) };
         if errors.is_empty() { Ok(options) } else { Err(status::invalid(META_GROUP, "ListOptions", "", errors)) }
     }
 

@@ -6,8 +6,8 @@
 use axum::body::Body;
 use bytes::Bytes;
 use http::{Request, StatusCode};
-use skiff_apimachinery::schema::{SchemaRef, Type, TypeTable};
 use skiff_apimachinery::field::{Error, ErrorList, Path};
+use skiff_apimachinery::schema::{SchemaRef, Type, TypeTable};
 use skiff_apimachinery::status::{self, Status};
 use skiff_apimachinery::value::Value;
 use skiff_apimachinery::{json, managedfields, meta, patch as formats, yaml};
@@ -50,8 +50,10 @@ pub async fn patch(call: &Call<'_>, request: Request<Body>) -> Result<Response, 
         let live = current.map(|current| call.view(current));
         let mut new = patched(call, &patch, live.as_ref(), &manager, &options)?;
         if live.is_none() && !meta::uid(&new).is_empty() {
-            let message =
-                format!("uid mismatch: the provided object specified uid {}, and no existing object was found", meta::uid(&new));
+            let message = format!(
+                "uid mismatch: the provided object specified uid {}, and no existing object was found",
+                meta::uid(&new)
+            );
             return Err(status::conflict(&call.cx.info.group, &call.cx.info.resource, &call.cx.info.name, &message));
         }
         match_namespace(call, &mut new)?;

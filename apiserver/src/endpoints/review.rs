@@ -29,7 +29,9 @@ pub async fn review(call: &Call<'_>, request: Request<Body>) -> Result<Response,
         "SelfSubjectReview" => self_subject(asked, user),
         "TokenReview" => match &call.server.token_review {
             Some(reviewer) => reviewer.review(&asked).await?,
-            None => return Err(status::service_unavailable("token reviews are not set up on this server")),
+            None => {
+                return Err(status::service_unavailable("token reviews are not set up on this server"));
+            }
         },
         "SubjectAccessReview" => subject_access(asked, authorizer)?,
         "LocalSubjectAccessReview" => local_subject_access(call, asked, authorizer)?,

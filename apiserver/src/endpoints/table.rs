@@ -28,12 +28,7 @@ pub fn of_object(call: &Call<'_>, object: &Value, version: MetaVersion) -> Resul
 }
 
 /// The table of a list.
-pub fn of_list(
-    call: &Call<'_>,
-    objects: &[Value],
-    metadata: Object,
-    version: MetaVersion,
-) -> Result<Value, Status> {
+pub fn of_list(call: &Call<'_>, objects: &[Value], metadata: Object, version: MetaVersion) -> Result<Value, Status> {
     Ok(table::build(printer_of(call), metadata, objects, &options(call, version)?))
 }
 

@@ -102,7 +102,9 @@ impl Events {
     /// The next frame of one or more events; `None` at the end.
     pub async fn next_frame(&mut self) -> Option<Bytes> {
         let first = self.next_event().await?;
-        let Some(second) = self.next_ready(first.len()) else { return Some(first) };
+        let Some(second) = self.next_ready(first.len()) else {
+            return Some(first);
+        };
         let mut frame = BytesMut::with_capacity(MAX_FRAME);
         frame.extend_from_slice(&first);
         frame.extend_from_slice(&second);

@@ -45,12 +45,7 @@ impl<'a> ObjectName<'a> {
 }
 
 /// Reads an object from the cache; 404 when it is not there.
-pub fn object(
-    reader: &dyn ObjectReader,
-    resource: &str,
-    namespace: &str,
-    name: &str,
-) -> Result<Value, Status> {
+pub fn object(reader: &dyn ObjectReader, resource: &str, namespace: &str, name: &str) -> Result<Value, Status> {
     match reader.get("", resource, namespace, name) {
         Some(bytes) => json::parse(&bytes).map_err(|error| status::internal_error(error.to_string())),
         None => Err(status::not_found("", resource, name)),
@@ -93,9 +88,7 @@ pub fn container(pod: &Value, asked: &str) -> Result<String, Status> {
                 if !init.is_empty() {
                     choices.push_str(&format!(" or one of the init containers: [{}]", init.join(" ")));
                 }
-                Err(status::bad_request(format!(
-                    "a container name must be specified for pod {pod_name}, {choices}"
-                )))
+                Err(status::bad_request(format!("a container name must be specified for pod {pod_name}, {choices}")))
             }
         };
     }
@@ -171,11 +164,18 @@ pub fn service(reader: &dyn ObjectReader, namespace: &str, name: &ObjectName<'_>
     let port_name = match port {
         Some(port) => port.str_at(&["name"]).unwrap_or(""),
         None if name.port.is_empty() => "",
-        None => return Err(status::service_unavailable(format!("no service port {:?} found for service {:?}", name.port, name.name))),
+        None => {
+            return Err(status::service_unavailable(format!(
+                "no service port {:?} found for service {:?}",
+                name.port, name.name
+            )));
+        }
     };
     let mut candidates = Vec::new();
     for slice in reader.list("discovery.k8s.io", "endpointslices", namespace) {
-        let Ok(slice) = json::parse(&slice) else { continue };
+        let Ok(slice) = json::parse(&slice) else {
+            continue;
+        };
         let owner = slice.at(&["metadata", "labels"]).and_then(|l| l.get("kubernetes.io/service-name"));
         if owner.and_then(Value::as_str) != Some(name.name) {
             continue;

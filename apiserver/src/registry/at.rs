@@ -68,9 +68,10 @@ impl<'a> At<'a> {
         'a: 'b,
     {
         let object = self.value.and_then(Value::as_object);
-        object.into_iter().flat_map(|object| object.iter()).map(move |(key, value)| {
-            (key, At { value: Some(value), parent: Some(self), step: Step::Key(key) })
-        })
+        object
+            .into_iter()
+            .flat_map(|object| object.iter())
+            .map(move |(key, value)| (key, At { value: Some(value), parent: Some(self), step: Step::Key(key) }))
     }
 
     fn get(&self, name: &str) -> Option<&'a Value> {

@@ -81,14 +81,18 @@ fn graceful(strategy: &dyn Strategy, object: &mut Value, options: &DeleteOptions
         if current == 0 {
             return Graceful::No;
         }
-        let Some(asked) = asked.filter(|asked| *asked < current) else { return Graceful::Pending };
+        let Some(asked) = asked.filter(|asked| *asked < current) else {
+            return Graceful::Pending;
+        };
         // A grace period can only be shortened, and not into the past.
         let moved = deletion - jiff::SignedDuration::from_secs(current - asked);
         let (moved, asked) = if moved < now { (now, if asked == 0 { 0 } else { 1 }) } else { (moved, asked) };
         set_deletion(object, moved, asked);
         return Graceful::Set(asked);
     }
-    let Some(seconds) = strategy.grace_period(object, asked) else { return Graceful::No };
+    let Some(seconds) = strategy.grace_period(object, asked) else {
+        return Graceful::No;
+    };
     // One year bounds the arithmetic; pods are limited far below by validation.
     let bounded = seconds.clamp(0, 366 * 24 * 3600);
     set_deletion(object, now + jiff::SignedDuration::from_secs(bounded), seconds);
@@ -138,8 +142,11 @@ fn set_garbage_collection_finalizers(strategy: &dyn Strategy, object: &mut Value
             None => (default == GarbageCollection::OrphanDependents, false),
         },
     };
-    let mut wanted =
-        existing.iter().filter(|f| !matches!(f.as_str(), FINALIZER_ORPHAN | FINALIZER_FOREGROUND)).cloned().collect::<Vec<_>>();
+    let mut wanted = existing
+        .iter()
+        .filter(|f| !matches!(f.as_str(), FINALIZER_ORPHAN | FINALIZER_FOREGROUND))
+        .cloned()
+        .collect::<Vec<_>>();
     if orphan {
         wanted.push(FINALIZER_ORPHAN.to_owned());
     }
@@ -226,7 +233,8 @@ mod tests {
 
     #[test]
     fn an_update_without_finalizers_completes_a_deletion() {
-        let deleting = value!({"metadata": {"finalizers": ["x/y"], "deletionTimestamp": "t", "deletionGracePeriodSeconds": 0}});
+        let deleting =
+            value!({"metadata": {"finalizers": ["x/y"], "deletionTimestamp": "t", "deletionGracePeriodSeconds": 0}});
         let without = value!({"metadata": {"deletionTimestamp": "t", "deletionGracePeriodSeconds": 0}});
         assert!(completes(&Generic, &without, &deleting));
         assert!(!completes(&Generic, &deleting, &deleting));

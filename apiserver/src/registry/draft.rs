@@ -99,8 +99,14 @@ mod tests {
 
     #[test]
     fn the_version_may_be_first_or_last() {
-        assert_eq!(spliced(&value!({"metadata": {"name": "a"}}), 1), r#"{"metadata":{"name":"a","resourceVersion":"1"}}"#);
+        assert_eq!(
+            spliced(&value!({"metadata": {"name": "a"}}), 1),
+            r#"{"metadata":{"name":"a","resourceVersion":"1"}}"#
+        );
         assert_eq!(spliced(&value!({"metadata": {}}), 7), r#"{"metadata":{"resourceVersion":"7"}}"#);
-        assert_eq!(spliced(&value!({"metadata": {"uid": "u"}}), 7), r#"{"metadata":{"resourceVersion":"7","uid":"u"}}"#);
+        assert_eq!(
+            spliced(&value!({"metadata": {"uid": "u"}}), 7),
+            r#"{"metadata":{"resourceVersion":"7","uid":"u"}}"#
+        );
     }
 }

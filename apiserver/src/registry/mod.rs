@@ -3,18 +3,21 @@
 //! [`Registry::new`] makes one [`store::Store`] and one watch cache per stored resource and one [`Resource`] per group,
 //! version and plural that is served. Behaviour of kinds is in `<group>/<kind>.rs`; [`strategies`] is the list.
 
+mod admit;
 pub mod at;
 pub mod conversion;
 pub mod core;
 pub mod defaults;
 pub mod deletion;
 pub mod draft;
+pub mod errors;
 pub mod hook;
 pub mod object_meta;
 pub mod others;
 pub mod store;
 pub mod strategies;
 pub mod strategy;
+pub mod unenforced;
 pub mod workloads;
 
 use std::collections::HashMap;
@@ -25,9 +28,9 @@ use skiff_api::KindInfo;
 use skiff_apimachinery::schema::SchemaRef;
 
 use self::conversion::Conversion;
+use self::store::Store;
 use crate::cacher::{Cacher, Format, ResourceConfig, SelectableFields};
 use crate::endpoints::watch::FORMATS_PER_RESOURCE;
-use self::store::Store;
 
 /// A resource as one group and version show it.
 pub struct Resource {
@@ -81,9 +84,7 @@ impl Registry {
                 conversion: strategies::conversion(&info.group, &info.version, &info.plural),
                 format_base: position * FORMATS_PER_RESOURCE,
             };
-            registry
-                .served
-                .insert((info.group.clone(), info.version.clone(), info.plural.clone()), Arc::new(resource));
+            registry.served.insert((info.group.clone(), info.version.clone(), info.plural.clone()), Arc::new(resource));
         }
         registry
     }

@@ -76,7 +76,9 @@ fn validate_namespace(object: &Value, namespaced: bool, path: &Path, errors: &mu
 /// Validates a map of labels (`ValidateLabels` upstream).
 pub fn validate_labels(labels: &Value, path: &Path) -> ErrorList {
     let mut errors = ErrorList::default();
-    let Some(labels) = labels.as_object() else { return errors };
+    let Some(labels) = labels.as_object() else {
+        return errors;
+    };
     for (key, value) in labels.iter() {
         for message in names::qualified_name(key) {
             errors.push(Error::invalid(path, key, message));
@@ -92,7 +94,9 @@ pub fn validate_labels(labels: &Value, path: &Path) -> ErrorList {
 /// Validates annotations: keys and the total size (`ValidateAnnotations` upstream).
 pub fn validate_annotations(annotations: &Value, path: &Path) -> ErrorList {
     let mut errors = ErrorList::default();
-    let Some(annotations) = annotations.as_object() else { return errors };
+    let Some(annotations) = annotations.as_object() else {
+        return errors;
+    };
     let mut total = 0;
     for (key, value) in annotations.iter() {
         for message in names::qualified_name(&key.to_lowercase()) {
@@ -183,7 +187,8 @@ pub fn validate_update(new: &Value, old: &Value) -> ErrorList {
     let mut errors = ErrorList::default();
     if meta::deletion_timestamp(old).is_some() {
         let before = meta::finalizers(old).collect::<Vec<_>>();
-        let mut extra = meta::finalizers(new).filter(|f| !before.contains(f)).map(|f| format!("{f:?}")).collect::<Vec<_>>();
+        let mut extra =
+            meta::finalizers(new).filter(|f| !before.contains(f)).map(|f| format!("{f:?}")).collect::<Vec<_>>();
         if !extra.is_empty() {
             extra.sort();
             let message = format!(

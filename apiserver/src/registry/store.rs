@@ -17,10 +17,12 @@ use skiff_storage::{Entry, Storage, StorageError};
 
 use super::deletion::{self, DeleteOptions, Deletion};
 use super::draft::draft;
+use super::errors::{OPTIMISTIC_LOCK, storage_error};
 use super::hook::{Hook, Reservation};
 use super::object_meta;
 use super::strategy::{Strategy, WriteScope};
-use crate::admission::{self, Operation, Plugin};
+use super::unenforced;
+use crate::admission::{Operation, Plugin};
 use crate::authentication::UserInfo;
 use crate::cacher::{Freshness, WatchCache};
 use crate::context::Warnings;
@@ -33,8 +35,6 @@ const MAX_CONFLICT_RETRIES: usize = 256;
 const MAX_GENERATED_BASE: usize = 58;
 /// Characters of generated names: no vowels, so no words.
 const NAME_ALPHABET: &[u8] = b"bcdfghjklmnpqrstvwxz2456789";
-
-const OPTIMISTIC_LOCK: &str = "the object has been modified; please apply your changes to the latest version and try again";
 
 /// The objects of one resource.
 pub struct Store {
@@ -195,7 +195,9 @@ impl Store {
         }
         let entry = match self.storage.create(&key, draft(&object), self.strategy.time_to_live()).await {
             Ok(entry) => entry,
-            Err(error @ StorageError::Exists { .. }) => return Err(self.exists_error(&key, &name, error).await),
+            Err(error @ StorageError::Exists { .. }) => {
+                return Err(self.exists_error(&key, &name, error).await);
+            }
             Err(error) => return Err(self.storage_error(error, &name)),
         };
         reservation.commit();
@@ -226,9 +228,7 @@ impl Store {
         if !errors.is_empty() {
             return Err(status::invalid(&self.group, &self.kind, meta::name(object), errors));
         }
-        for warning in self.strategy.warnings(object, None) {
-            write.warnings.add(warning);
-        }
+        self.warn(write, object, None);
         Ok(())
     }
 
@@ -302,7 +302,13 @@ impl Store {
     }
 
     /// The last finalizer went: the object goes, and the client gets what it wrote.
-    async fn delete_by_update(&self, write: &Write<'_>, entry: &Entry, old: &Value, new: &Value) -> Result<Attempt, Status> {
+    async fn delete_by_update(
+        &self,
+        write: &Write<'_>,
+        entry: &Entry,
+        old: &Value,
+        new: &Value,
+    ) -> Result<Attempt, Status> {
         let written = Written { json: to_json(new), created: false };
         if write.dry_run {
             return Ok(Attempt::Done(written));
@@ -339,10 +345,15 @@ impl Store {
         if !errors.is_empty() {
             return Err(status::invalid(&self.group, &self.kind, meta::name(new), errors));
         }
-        for warning in self.strategy.warnings(new, Some(old)) {
-            write.warnings.add(warning);
+        if write.subresource.is_empty() {
+            self.warn(write, new, Some(old));
         }
         Ok(())
+    }
+
+    fn warn(&self, write: &Write<'_>, new: &Value, old: Option<&Value>) {
+        write.warnings.extend(self.strategy.warnings(new, old));
+        write.warnings.extend(unenforced::warning(&self.group, &self.resource).map(str::to_owned));
     }
 
     fn validate_metadata_change(
@@ -362,7 +373,9 @@ impl Store {
         let key = self.key(write.namespace, write.name);
         for _ in 0..MAX_CONFLICT_RETRIES {
             let (entry, _) = self.storage.get(&key).await.map_err(|e| self.storage_error(e, write.name))?;
-            let Some(entry) = entry else { return Err(self.not_found(write.name)) };
+            let Some(entry) = entry else {
+                return Err(self.not_found(write.name));
+            };
             let old = self.parse_stored(&entry.object.json)?;
             self.check_preconditions(write.name, options, &old)?;
             self.admit_delete(write, &old).await?;
@@ -409,11 +422,15 @@ impl Store {
         let conflict = |message: String| Err(status::conflict(&self.group, &self.resource, name, &message));
         let uid = meta::uid(old);
         if let Some(wanted) = options.uid.as_deref().filter(|wanted| *wanted != uid) {
-            return conflict(format!("the UID in the precondition ({wanted}) does not match the UID in record ({uid}). The object might have been deleted and then recreated"));
+            return conflict(format!(
+                "the UID in the precondition ({wanted}) does not match the UID in record ({uid}). The object might have been deleted and then recreated"
+            ));
         }
         let version = meta::resource_version(old);
         if let Some(wanted) = options.resource_version.as_deref().filter(|wanted| *wanted != version) {
-            return conflict(format!("the ResourceVersion in the precondition ({wanted}) does not match the ResourceVersion in record ({version}). The object might have been modified"));
+            return conflict(format!(
+                "the ResourceVersion in the precondition ({wanted}) does not match the ResourceVersion in record ({version}). The object might have been modified"
+            ));
         }
         Ok(())
     }
@@ -421,8 +438,10 @@ impl Store {
     fn check_uid(&self, name: &str, wanted: Option<&str>, old: &Value) -> Result<(), Status> {
         match wanted.filter(|wanted| !wanted.is_empty() && *wanted != meta::uid(old)) {
             Some(wanted) => {
-                let message =
-                    format!("Precondition failed: UID in precondition: {wanted}, UID in object meta: {}", meta::uid(old));
+                let message = format!(
+                    "Precondition failed: UID in precondition: {wanted}, UID in object meta: {}",
+                    meta::uid(old)
+                );
                 Err(status::conflict(&self.group, &self.resource, name, &message))
             }
             None => Ok(()),
@@ -437,7 +456,7 @@ impl Store {
             if !self.strategy.allow_unconditional_update() {
                 use skiff_apimachinery::field::{Error, Path};
                 let path = Path::new("metadata").child("resourceVersion");
-                let errors = vec![Error::invalid(&path, 0, "must be specified for an update")].into();
+                let errors = vec![Error::invalid(&path, 0, "must be specified for an update")];
                 return Err(status::invalid(&self.group, &self.resource, name, errors));
             }
             new.set_at(&["metadata", "resourceVersion"], current);
@@ -466,82 +485,6 @@ impl Store {
         WriteScope { subresource: write.subresource, namespace: write.namespace, user: &write.user.name }
     }
 
-    async fn admit(
-        &self,
-        write: &Write<'_>,
-        operation: Operation,
-        name: &str,
-        object: &mut Value,
-        old: Option<&Value>,
-    ) -> Result<(), Status> {
-        let mut warnings = Vec::new();
-        let mut request = self.admission_request(write, operation, name, Some(object), old, &mut warnings);
-        for plugin in write.admission.iter().filter(|p| self.wants(p, operation, write.subresource)) {
-            plugin.admit(&mut request).await?;
-        }
-        write.warnings.extend(warnings);
-        Ok(())
-    }
-
-    async fn validate_admission(
-        &self,
-        write: &Write<'_>,
-        operation: Operation,
-        name: &str,
-        object: &mut Value,
-        old: Option<&Value>,
-    ) -> Result<(), Status> {
-        let mut warnings = Vec::new();
-        let mut request = self.admission_request(write, operation, name, Some(object), old, &mut warnings);
-        for plugin in write.admission.iter().filter(|p| self.wants(p, operation, write.subresource)) {
-            plugin.validate(&mut request).await?;
-        }
-        write.warnings.extend(warnings);
-        Ok(())
-    }
-
-    async fn admit_delete(&self, write: &Write<'_>, old: &Value) -> Result<(), Status> {
-        let mut warnings = Vec::new();
-        let mut request =
-            self.admission_request(write, Operation::Delete, write.name, None, Some(old), &mut warnings);
-        for plugin in write.admission.iter().filter(|p| self.wants(p, Operation::Delete, write.subresource)) {
-            plugin.admit(&mut request).await?;
-            plugin.validate(&mut request).await?;
-        }
-        write.warnings.extend(warnings);
-        Ok(())
-    }
-
-    fn wants(&self, plugin: &Arc<dyn Plugin>, operation: Operation, subresource: &str) -> bool {
-        plugin.handles(operation, &self.group, &self.resource, subresource)
-    }
-
-    fn admission_request<'a>(
-        &'a self,
-        write: &'a Write<'_>,
-        operation: Operation,
-        name: &'a str,
-        object: Option<&'a mut Value>,
-        old_object: Option<&'a Value>,
-        warnings: &'a mut Vec<String>,
-    ) -> admission::Request<'a> {
-        admission::Request {
-            user: write.user,
-            operation,
-            group: &self.group,
-            version: write.version,
-            kind: &self.kind,
-            resource: &self.resource,
-            subresource: write.subresource,
-            namespace: write.namespace,
-            name,
-            dry_run: write.dry_run,
-            object,
-            old_object,
-            warnings,
-        }
-    }
-
     /// The object behind stored bytes.
     pub fn parse_stored(&self, json: &[u8]) -> Result<Value, Status> {
         // Under the schema, so that fieldsV1 stays text as it is in objects that were just decoded.
@@ -555,34 +498,6 @@ impl Store {
     pub fn storage_error(&self, error: StorageError, name: &str) -> Status {
         storage_error(&self.group, &self.resource, name, error)
     }
-}
-
-/// A storage error as clients see it (`storeerr.Interpret*Error` upstream).
-pub fn storage_error(group: &str, resource: &str, name: &str, error: StorageError) -> Status {
-    match error {
-        StorageError::Exists { .. } => status::already_exists(group, resource, name),
-        StorageError::NotFound { .. } => status::not_found(group, resource, name),
-        StorageError::Conflict { .. } => status::conflict(group, resource, name, OPTIMISTIC_LOCK),
-        StorageError::Compacted { oldest } => {
-            status::expired(format!("too old resource version: the oldest available is {oldest}"))
-        }
-        StorageError::Future { asked, current } => future_version(asked, current),
-        StorageError::TooLarge { .. } => status::request_entity_too_large(error.to_string()),
-        StorageError::Slow | StorageError::Unavailable(_) => status::service_unavailable(error.to_string()),
-        StorageError::Corrupt(message) => status::internal_error(message),
-    }
-}
-
-/// 504 for a version the store has not reached (`storage.NewTooLargeResourceVersionError` upstream).
-pub fn future_version(asked: u64, current: u64) -> Status {
-    let mut status = Status::new(504, "Timeout", format!("Too large resource version: {asked}, current: {current}"));
-    status.details.retry_after_seconds = 1;
-    status.details.causes.push(status::StatusCause {
-        reason: "ResourceVersionTooLarge".into(),
-        message: "Too large resource version".into(),
-        field: String::new(),
-    });
-    status
 }
 
 enum Attempt {

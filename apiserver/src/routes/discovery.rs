@@ -32,12 +32,7 @@ struct Document {
 }
 
 /// Answers a discovery path.
-pub fn answer(
-    server: &ApiServer,
-    cx: &RequestContext,
-    path: &str,
-    headers: &HeaderMap,
-) -> Result<Response, Status> {
+pub fn answer(server: &ApiServer, cx: &RequestContext, path: &str, headers: &HeaderMap) -> Result<Response, Status> {
     let parts = path.trim_matches('/').split('/').collect::<Vec<_>>();
     let body = match parts.as_slice() {
         ["api"] if wants_aggregated(&cx.accept) => return Ok(aggregated(server, true, headers)),
@@ -226,12 +221,17 @@ fn aggregated_group(server: &ApiServer, group: &Group) -> Value {
         let resources = kinds(server, group.name, version).map(aggregated_resource).collect::<Vec<_>>();
         json!({"version": version, "resources": resources, "freshness": "Current"})
     });
-    let metadata = if group.name.is_empty() { json!({"creationTimestamp": null}) } else { json!({"name": group.name, "creationTimestamp": null}) };
+    let metadata = if group.name.is_empty() {
+        json!({"creationTimestamp": null})
+    } else {
+        json!({"name": group.name, "creationTimestamp": null})
+    };
     json!({"metadata": metadata, "versions": versions.collect::<Vec<_>>()})
 }
 
 fn aggregated_resource(kind: &'static KindInfo) -> Value {
-    let response_kind = |group: &str, version: &str, name: &str| json!({"group": group, "version": version, "kind": name});
+    let response_kind =
+        |group: &str, version: &str, name: &str| json!({"group": group, "version": version, "kind": name});
     let mut object = json!({
         "resource": kind.plural.as_str(),
         "responseKind": response_kind(&kind.group, &kind.version, &kind.kind),

@@ -39,7 +39,11 @@ const CHECKS: &[Check] = &[
     Check { name: "etcd", live: true, passes: |h| h.store_ok.load(Ordering::Relaxed) },
     Check { name: "etcd-readiness", live: false, passes: |h| h.store_ok.load(Ordering::Relaxed) },
     Check { name: "informer-sync", live: false, passes: |h| h.caches_ready.load(Ordering::Relaxed) },
-    Check { name: "poststarthook/rbac/bootstrap-roles", live: true, passes: |h| h.bootstrapped.load(Ordering::Relaxed) },
+    Check {
+        name: "poststarthook/rbac/bootstrap-roles",
+        live: true,
+        passes: |h| h.bootstrapped.load(Ordering::Relaxed),
+    },
     Check {
         name: "poststarthook/scheduling/bootstrap-system-priority-classes",
         live: true,
@@ -108,7 +112,9 @@ pub fn answer(server: &ApiServer, cx: &RequestContext, path: &str) -> Response {
 
 /// Answers one check.
 pub fn answer_one(server: &ApiServer, path: &str) -> Response {
-    let Some((endpoint, name)) = split(path) else { return response::not_found_path() };
+    let Some((endpoint, name)) = split(path) else {
+        return response::not_found_path();
+    };
     match CHECKS.iter().find(|check| check.name == name && asked(check, endpoint)) {
         None => response::not_found_path(),
         Some(check) if (check.passes)(&server.health) => response::plain(StatusCode::OK, TEXT, "ok"),

@@ -17,7 +17,11 @@ use crate::context::RequestContext;
 use crate::response::{self, Response};
 
 /// Routes a request that names no resource.
-pub async fn dispatch(server: &Arc<ApiServer>, cx: &RequestContext, request: Request<Body>) -> Result<Response, Status> {
+pub async fn dispatch(
+    server: &Arc<ApiServer>,
+    cx: &RequestContext,
+    request: Request<Body>,
+) -> Result<Response, Status> {
     if !matches!(*request.method(), Method::GET | Method::HEAD) {
         return Err(status::method_not_supported("", "", &cx.info.verb));
     }
@@ -44,7 +48,9 @@ fn metrics(server: &ApiServer) -> Result<Response, Status> {
 
 /// What verifiers of ServiceAccount tokens elsewhere need.
 fn oidc(server: &ApiServer, content_type: &'static str, body: impl FnOnce(&OidcDocuments) -> Bytes) -> Response {
-    let Some(documents) = &server.oidc else { return response::not_found_path() };
+    let Some(documents) = &server.oidc else {
+        return response::not_found_path();
+    };
     let mut answer = response::plain(StatusCode::OK, content_type, body(documents));
     answer.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static(OidcDocuments::CACHE_CONTROL));
     answer

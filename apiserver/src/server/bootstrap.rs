@@ -123,7 +123,9 @@ impl ApiServer {
         let (namespace, name) = (meta::namespace(expected), meta::name(expected));
         let existing = match store.get(namespace, name, "").await {
             Ok(json) => store.parse_stored(&json)?,
-            Err(error) if error.code == 404 => return self.ensure(GROUP, resource, expected.clone()).await,
+            Err(error) if error.code == 404 => {
+                return self.ensure(GROUP, resource, expected.clone()).await;
+            }
             Err(error) => return Err(error),
         };
         let own = Own::new(expected);

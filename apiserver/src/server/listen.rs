@@ -75,14 +75,11 @@ impl ApiServer {
         Ok(())
     }
 
-    async fn accept(
-        self: Arc<Self>,
-        listener: Listener,
-        connections: Arc<Semaphore>,
-        graceful: Arc<GracefulShutdown>,
-    ) {
+    async fn accept(self: Arc<Self>, listener: Listener, connections: Arc<Semaphore>, graceful: Arc<GracefulShutdown>) {
         loop {
-            let Ok(permit) = connections.clone().acquire_owned().await else { return };
+            let Ok(permit) = connections.clone().acquire_owned().await else {
+                return;
+            };
             match listener.tcp.accept().await {
                 Ok((stream, peer)) => {
                     let acceptor = TlsAcceptor::from(listener.tls.load_full());

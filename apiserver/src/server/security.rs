@@ -18,18 +18,15 @@ use crate::pki::{Identity, Pki};
 use crate::proxy::ProxyTls;
 
 /// Issuer of ServiceAccount tokens, and their default audience.
-pub const ISSUER: &str = "https://kubernetes.default.svc.cluster.local";
+pub(super) const ISSUER: &str = "https://kubernetes.default.svc.cluster.local";
 
 const RBAC: &str = "rbac.authorization.k8s.io";
 
 impl Security {
     /// Certificates, tokens, RBAC and the usual admission plugins, from this PKI.
-    pub fn from_pki(
-        pki: &Pki,
-        storage: Arc<dyn Storage>,
-        external_url: &str,
-    ) -> anyhow::Result<SecurityBuilder> {
-        let keys = Arc::new(TokenKeys::new(pki.service_account_key_pem(), &[]).context("cannot use the ServiceAccount key")?);
+    pub fn from_pki(pki: &Pki, storage: Arc<dyn Storage>, external_url: &str) -> anyhow::Result<SecurityBuilder> {
+        let keys =
+            Arc::new(TokenKeys::new(pki.service_account_key_pem(), &[]).context("cannot use the ServiceAccount key")?);
         let kubelet_client = pki.client(&Identity::KubeletClient, Timestamp::now())?;
         let proxy_tls =
             ProxyTls::new(&kubelet_client.certificate_pem, &kubelet_client.key_pem, pki.ca().certificate_pem())?;
@@ -85,7 +82,9 @@ impl Plugin for NoEscalation {
     }
 
     async fn validate(&self, request: &mut Request<'_>) -> Result<(), skiff_apimachinery::status::Status> {
-        let Some(object) = request.object.as_deref() else { return Ok(()) };
+        let Some(object) = request.object.as_deref() else {
+            return Ok(());
+        };
         let write = RbacWrite {
             resource: request.resource,
             namespace: request.namespace,

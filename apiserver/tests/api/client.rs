@@ -74,15 +74,17 @@ impl Api {
             node_ports: 30000..=32767,
             runtime_config: Vec::new(),
             history: HistoryLimits::default(),
-            security: Box::new(|_reader| Ok(Security {
-                authenticator: Arc::new(Nobody),
-                authorizer: Arc::new(Everything),
-                admission: Vec::new(),
-                token_review: None,
-                token_issuer: None,
-                oidc: None,
-                proxy_tls: None,
-            })),
+            security: Box::new(|_reader| {
+                Ok(Security {
+                    authenticator: Arc::new(Nobody),
+                    authorizer: Arc::new(Everything),
+                    admission: Vec::new(),
+                    token_review: None,
+                    token_issuer: None,
+                    oidc: None,
+                    proxy_tls: None,
+                })
+            }),
             shutdown: shutdown.clone(),
         };
         let storage = Arc::new(skiff_storage::memory::open(HistoryLimits::default()).expect("memory store"));
@@ -92,7 +94,13 @@ impl Api {
     }
 
     /// Sends a request and returns the response with its body still to be read.
-    pub(crate) async fn raw(&self, method: &str, path: &str, headers: &[(&str, &str)], body: Vec<u8>) -> http::Response<Body> {
+    pub(crate) async fn raw(
+        &self,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: Vec<u8>,
+    ) -> http::Response<Body> {
         let mut request = Request::builder().method(method.parse::<Method>().expect("method")).uri(path);
         for (name, value) in headers {
             request = request.header(*name, *value);
@@ -112,11 +120,7 @@ impl Api {
     pub(crate) async fn send(&self, method: &str, path: &str, headers: &[(&str, &str)], body: Vec<u8>) -> Answer {
         let (parts, body) = self.raw(method, path, headers, body).await.into_parts();
         let bytes = body.collect().await.expect("body").to_bytes();
-        Answer {
-            status: parts.status,
-            headers: parts.headers,
-            text: String::from_utf8_lossy(&bytes).into_owned(),
-        }
+        Answer { status: parts.status, headers: parts.headers, text: String::from_utf8_lossy(&bytes).into_owned() }
     }
 
     pub(crate) async fn get(&self, path: &str) -> Answer {

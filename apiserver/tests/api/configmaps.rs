@@ -137,8 +137,12 @@ async fn delete_by_name_collection_and_policy() {
     for name in ["a", "b", "c"] {
         api.post(MAPS, json!({"metadata": {"name": name}})).await.expect(201);
     }
-    let done = api.delete(&format!("{MAPS}/a"), Some(json!({"propagationPolicy": "Background"}))).await.expect(200).json();
-    assert_eq!((&done["kind"], &done["status"], &done["details"]["name"]), (&json!("Status"), &json!("Success"), &json!("a")));
+    let done =
+        api.delete(&format!("{MAPS}/a"), Some(json!({"propagationPolicy": "Background"}))).await.expect(200).json();
+    assert_eq!(
+        (&done["kind"], &done["status"], &done["details"]["name"]),
+        (&json!("Status"), &json!("Success"), &json!("a"))
+    );
     api.delete(&format!("{MAPS}/a"), None).await.expect(404);
     let orphan = json!({"kind": "DeleteOptions", "apiVersion": "apps/v1", "propagationPolicy": "Orphan"});
     let marked = api.delete(&format!("{MAPS}/b"), Some(orphan)).await.expect(200).json();

@@ -14,7 +14,8 @@ async fn both_forms_of_discovery() {
     assert_eq!(answer.headers["content-type"], AGGREGATED);
     let etag = answer.headers["etag"].to_str().expect("etag").to_owned();
     let groups = answer.json();
-    let apps = groups["items"].as_array().expect("items").iter().find(|g| g["metadata"]["name"] == "apps").expect("apps");
+    let apps =
+        groups["items"].as_array().expect("items").iter().find(|g| g["metadata"]["name"] == "apps").expect("apps");
     let deployments = apps["versions"][0]["resources"].as_array().expect("resources");
     let deployments = deployments.iter().find(|r| r["resource"] == "deployments").expect("deployments");
     assert_eq!(deployments["scope"], "Namespaced");
@@ -37,7 +38,10 @@ async fn version_health_metrics_and_headers() {
     assert_eq!((&version["major"], &version["minor"]), (&json!("1"), &json!("36")));
     assert_eq!(api.get("/livez/ping").await.expect(200).text, "ok");
     let verbose = api.get("/readyz?verbose").await.expect(500).text;
-    assert!(verbose.contains("[+]ping ok") && verbose.contains("[-]poststarthook/rbac/bootstrap-roles failed"), "{verbose}");
+    assert!(
+        verbose.contains("[+]ping ok") && verbose.contains("[-]poststarthook/rbac/bootstrap-roles failed"),
+        "{verbose}"
+    );
     api.get("/api/v1/namespaces").await.expect(200);
     let metrics = api.get("/metrics").await.expect(200).text;
     assert!(metrics.contains("apiserver_request_total{"), "{metrics}");

@@ -40,7 +40,8 @@ async fn status_and_metadata_have_their_own_endpoints() {
     let patched = api.patch(&format!("{path}/status"), "merge-patch+json", patch).await.expect(200).json();
     assert_eq!(patched["metadata"]["annotations"]["a"], "b");
     assert_eq!(patched["status"]["conditions"][0]["type"], "X");
-    let ignored = api.patch(&path, "merge-patch+json", json!({"status": {"phase": "Terminating"}})).await.expect(200).json();
+    let ignored =
+        api.patch(&path, "merge-patch+json", json!({"status": {"phase": "Terminating"}})).await.expect(200).json();
     assert_eq!(ignored["status"]["phase"], "Active");
     let managers = ignored["metadata"]["managedFields"].as_array().expect("managers");
     assert!(managers.iter().any(|m| m["subresource"] == "status"), "{managers:?}");

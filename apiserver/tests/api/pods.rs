@@ -75,7 +75,10 @@ async fn only_a_few_fields_of_a_pod_may_change() {
     assert!(message.contains("spec: Forbidden: pod updates may not change fields other than"), "{message}");
     let status = json!({"status": {"phase": "Running", "podIP": "10.244.0.5", "podIPs": [{"ip": "10.244.0.5"}]}});
     let running = api.patch(&format!("{path}/status"), "strategic-merge-patch+json", status).await.expect(200).json();
-    assert_eq!((&running["status"]["phase"], &running["status"]["qosClass"]), (&json!("Running"), &json!("BestEffort")));
+    assert_eq!(
+        (&running["status"]["phase"], &running["status"]["qosClass"]),
+        (&json!("Running"), &json!("BestEffort"))
+    );
     let ephemeral = json!({"spec": {"ephemeralContainers": [{"name": "debug", "image": "tools:v1"}]}});
     let debugged = api
         .patch(&format!("{path}/ephemeralcontainers"), "strategic-merge-patch+json", ephemeral)
@@ -129,7 +132,8 @@ async fn budgets_guard_evictions() {
     let running = json!({"status": {"phase": "Running", "conditions": [{"type": "Ready", "status": "True"}]}});
     api.patch(&format!("{PODS}/a/status"), "strategic-merge-patch+json", running).await.expect(200);
     let budgets = "/apis/policy/v1/namespaces/demo/poddisruptionbudgets";
-    let budget = json!({"metadata": {"name": "web"}, "spec": {"minAvailable": 1, "selector": {"matchLabels": {"app": "web"}}}});
+    let budget =
+        json!({"metadata": {"name": "web"}, "spec": {"minAvailable": 1, "selector": {"matchLabels": {"app": "web"}}}});
     api.post(budgets, budget).await.expect(201);
     let eviction = json!({"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": "a"}});
     let early = api.post(&format!("{PODS}/a/eviction"), eviction.clone()).await.expect(429).json();

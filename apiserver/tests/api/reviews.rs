@@ -14,7 +14,8 @@ async fn may_i_and_who_am_i() {
     assert_eq!(who["status"]["userInfo"]["username"], "admin");
     let nobody = json!({"spec": {"resourceAttributes": {"verb": "get", "resource": "pods"}}});
     api.post("/apis/authorization.k8s.io/v1/subjectaccessreviews", nobody).await.expect(422);
-    let other = json!({"spec": {"user": "jane", "resourceAttributes": {"namespace": "x", "verb": "get", "resource": "pods"}}});
+    let other =
+        json!({"spec": {"user": "jane", "resourceAttributes": {"namespace": "x", "verb": "get", "resource": "pods"}}});
     let local = "/apis/authorization.k8s.io/v1/namespaces/demo/localsubjectaccessreviews";
     api.post(local, other).await.expect(400);
     let table = [("accept", "application/json;as=Table;v=v1;g=meta.k8s.io"), ("content-type", "application/json")];

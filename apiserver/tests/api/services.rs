@@ -76,7 +76,11 @@ async fn updates_keep_what_was_allocated_and_types_change() {
     let back = json!({"spec": {"type": "ClusterIP", "externalName": null}});
     let back = api.patch(&path, "merge-patch+json", back).await.expect(200).json();
     assert!(back["spec"]["clusterIP"].is_string());
-    let other = api.patch(&path, "merge-patch+json", json!({"spec": {"clusterIP": "10.96.0.77", "clusterIPs": ["10.96.0.77"]}}));
+    let other = api.patch(
+        &path,
+        "merge-patch+json",
+        json!({"spec": {"clusterIP": "10.96.0.77", "clusterIPs": ["10.96.0.77"]}}),
+    );
     let message = other.await.expect(422).text;
     assert!(message.contains("may not change once set"), "{message}");
 }
@@ -95,7 +99,9 @@ async fn headless_services_have_no_address() {
 async fn concurrent_creates_never_share() {
     let api = Api::start().await;
     let names = (0..64).map(|i| format!("s{i}")).collect::<Vec<_>>();
-    let creates = names.iter().map(|name| api.post(SERVICES, service(name, json!({"type": "NodePort", "ports": [{"port": 80}]}))));
+    let creates = names
+        .iter()
+        .map(|name| api.post(SERVICES, service(name, json!({"type": "NodePort", "ports": [{"port": 80}]}))));
     let made = futures::future::join_all(creates).await;
     let mut seen = std::collections::HashSet::new();
     for answer in made {

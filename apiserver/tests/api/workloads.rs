@@ -28,13 +28,15 @@ async fn a_deployment_counts_its_generations() {
     let created = api.post(DEPLOYMENTS, deployment()).await.expect(201).json();
     assert_eq!((&created["spec"]["replicas"], &created["metadata"]["generation"]), (&json!(1), &json!(1)));
     assert_eq!(created["spec"]["template"]["spec"]["containers"][0]["resources"]["requests"]["cpu"], "500m");
-    let labelled = api.patch(&path, "merge-patch+json", json!({"metadata": {"labels": {"a": "b"}}})).await.expect(200).json();
+    let labelled =
+        api.patch(&path, "merge-patch+json", json!({"metadata": {"labels": {"a": "b"}}})).await.expect(200).json();
     assert_eq!(labelled["metadata"]["generation"], 1);
     let scaled = api.patch(&path, "merge-patch+json", json!({"spec": {"replicas": 3}})).await.expect(200).json();
     assert_eq!(scaled["metadata"]["generation"], 2);
     let selector = json!({"spec": {"selector": {"matchLabels": {"app": "x"}}}});
     let refused = api.patch(&path, "merge-patch+json", selector).await.expect(422).json();
-    let fields = refused["details"]["causes"].as_array().expect("causes").iter().map(|c| c["field"].clone()).collect::<Vec<_>>();
+    let fields =
+        refused["details"]["causes"].as_array().expect("causes").iter().map(|c| c["field"].clone()).collect::<Vec<_>>();
     assert_eq!(fields, [json!("spec.template.metadata.labels"), json!("spec.selector")]);
     let status = json!({"status": {"replicas": 3, "observedGeneration": 2}, "spec": {"replicas": 9}});
     let seen = api.patch(&format!("{path}/status"), "merge-patch+json", status).await.expect(200).json();
@@ -128,6 +130,7 @@ async fn tables_and_metadata() {
     let list = api.send("GET", DEPLOYMENTS, &partial, Vec::new()).await.expect(200).json();
     assert_eq!(list["kind"], "PartialObjectMetadataList");
     assert!(list["items"][0]["spec"].is_null());
-    let yaml = api.send("GET", &format!("{DEPLOYMENTS}/web"), &[("accept", "application/yaml")], Vec::new()).await.expect(200);
+    let yaml =
+        api.send("GET", &format!("{DEPLOYMENTS}/web"), &[("accept", "application/yaml")], Vec::new()).await.expect(200);
     assert!(yaml.text.contains("kind: Deployment"), "{}", yaml.text);
 }

@@ -130,7 +130,11 @@ impl PortAllocator {
     }
 
     fn offset(&self, port: u16) -> Result<u32, AllocationError> {
-        if self.ports.contains(&port) { Ok(u32::from(port - self.ports.start())) } else { Err(AllocationError::OutOfRange) }
+        if self.ports.contains(&port) {
+            Ok(u32::from(port - self.ports.start()))
+        } else {
+            Err(AllocationError::OutOfRange)
+        }
     }
 
     /// Takes a certain port.

@@ -133,7 +133,9 @@ impl Strategy for SecretStrategy {
 
 /// `stringData` is write-only: it goes into `data`.
 fn fold_string_data(object: &mut Value) {
-    let Some(Value::Object(strings)) = object.object_at_mut(&[]).remove("stringData") else { return };
+    let Some(Value::Object(strings)) = object.object_at_mut(&[]).remove("stringData") else {
+        return;
+    };
     let data = object.object_at_mut(&["data"]);
     for (key, value) in strings {
         data.insert(key, BASE64_STANDARD.encode(value.as_str().unwrap_or("")));
@@ -158,16 +160,12 @@ fn by_type(root: &At<'_>, data: &At<'_>, errors: &mut ErrorList) {
         }
         DOCKER_CFG => docker_config(&data.key(".dockercfg"), errors),
         DOCKER_CONFIG_JSON => docker_config(&data.key(".dockerconfigjson"), errors),
-        "kubernetes.io/basic-auth" => {
-            if !data.key("username").is_set() && !data.key("password").is_set() {
-                need("username");
-                need("password");
-            }
+        "kubernetes.io/basic-auth" if !data.key("username").is_set() && !data.key("password").is_set() => {
+            need("username");
+            need("password");
         }
-        "kubernetes.io/ssh-auth" => {
-            if data.key("ssh-privatekey").is_empty() {
-                data.key("ssh-privatekey").required(errors, "");
-            }
+        "kubernetes.io/ssh-auth" if data.key("ssh-privatekey").is_empty() => {
+            data.key("ssh-privatekey").required(errors, "");
         }
         "kubernetes.io/tls" => {
             need("tls.crt");
@@ -213,7 +211,9 @@ mod tests {
     #[test]
     fn keys_and_immutability() {
         let map = value!({"data": {"": "x"}});
-        assert!(texts(&ConfigMapStrategy.validate(&map))[0].starts_with("data[]: Invalid value: \"\": a valid config key"));
+        assert!(
+            texts(&ConfigMapStrategy.validate(&map))[0].starts_with("data[]: Invalid value: \"\": a valid config key")
+        );
         let old = value!({"immutable": true, "data": {"a": "1"}});
         let new = value!({"immutable": true, "data": {"a": "2"}});
         let mut errors = ErrorList::default();

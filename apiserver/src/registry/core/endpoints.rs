@@ -26,7 +26,7 @@ impl Strategy for EndpointsStrategy {
         let subsets = root.child("subsets");
         for subset in subsets.items() {
             let (ready, waiting) = (subset.child("addresses"), subset.child("notReadyAddresses"));
-            if ready.len() == 0 && waiting.len() == 0 {
+            if ready.is_empty() && waiting.is_empty() {
                 subset.required(&mut errors, "must specify `addresses` or `notReadyAddresses`");
             }
             for list in [&ready, &waiting] {
@@ -63,7 +63,9 @@ fn endpoint_address(address: &At<'_>, errors: &mut ErrorList) {
 
 /// Traffic must not be led to the node itself or to link-local places (`ValidateNonSpecialIP` upstream).
 pub fn non_special_ip(at: &At<'_>, errors: &mut ErrorList) {
-    let Ok(ip) = at.text().parse::<std::net::IpAddr>() else { return };
+    let Ok(ip) = at.text().parse::<std::net::IpAddr>() else {
+        return;
+    };
     if ip.is_unspecified() {
         at.invalid(errors, format!("may not be unspecified ({ip})"));
     }

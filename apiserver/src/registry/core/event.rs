@@ -33,7 +33,12 @@ impl Strategy for EventStrategy {
         errors
     }
 
-    fn validate_update(&self, _scope: crate::registry::strategy::WriteScope<'_>, new: &Value, _old: &Value) -> ErrorList {
+    fn validate_update(
+        &self,
+        _scope: crate::registry::strategy::WriteScope<'_>,
+        new: &Value,
+        _old: &Value,
+    ) -> ErrorList {
         self.validate(new)
     }
 
@@ -95,7 +100,9 @@ impl Conversion for EventsV1 {
 }
 
 fn renamed(object: Value, api_version: &str, rename: impl Fn(&str) -> Option<&'static str>) -> Value {
-    let Value::Object(object) = object else { return object };
+    let Value::Object(object) = object else {
+        return object;
+    };
     let mut out = object
         .into_iter()
         .map(|(key, value)| match rename(&key) {

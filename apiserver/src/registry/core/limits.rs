@@ -49,7 +49,9 @@ impl Strategy for LimitRangeStrategy {
 
 /// Copies amounts that the target does not state.
 fn fill(item: &mut Object, from: &str, to: &str) {
-    let Some(Value::Object(amounts)) = item.get(from).cloned() else { return };
+    let Some(Value::Object(amounts)) = item.get(from).cloned() else {
+        return;
+    };
     let target = item.object_mut(to);
     for (name, amount) in amounts {
         absent(target, &name, amount);

@@ -101,7 +101,7 @@ fn cidrs(spec: &At<'_>, errors: &mut ErrorList) {
         }
     }
     let first = spec.child("podCIDR");
-    if !first.is_empty() && list.len() > 0 && list.index(0).text() != first.text() {
+    if !first.is_empty() && !list.is_empty() && list.index(0).text() != first.text() {
         first.invalid(errors, "must match the first entry of podCIDRs");
     }
 }

@@ -65,11 +65,11 @@ impl Strategy for PodStrategy {
         pod_spec::validate(&root, true, &mut errors);
         let spec = root.child("spec");
         let (gates, node) = (spec.child("schedulingGates"), spec.child("nodeName"));
-        if gates.len() > 0 && !node.is_empty() {
+        if !gates.is_empty() && !node.is_empty() {
             node.forbidden(&mut errors, "cannot be set until all schedulingGates have been cleared");
         }
         let ephemeral = spec.child("ephemeralContainers");
-        if ephemeral.len() > 0 {
+        if !ephemeral.is_empty() {
             ephemeral.forbidden(&mut errors, "cannot be set on create");
         }
         errors
@@ -206,7 +206,9 @@ fn label_keys_into_selectors(object: &mut Value) {
             crate::registry::defaults::within(term, "podAffinityTerm", |term| extend_selector(term, &labels));
         });
     }
-    crate::registry::defaults::each(spec, "topologySpreadConstraints", |constraint| extend_selector(constraint, &labels));
+    crate::registry::defaults::each(spec, "topologySpreadConstraints", |constraint| {
+        extend_selector(constraint, &labels)
+    });
 }
 
 fn extend_selector(term: &mut Object, labels: &Value) {

@@ -168,7 +168,9 @@ pub fn claim_spec(spec: &mut Object) {
 /// A limit without a request asks for the limit.
 fn requests_from_limits(container: &mut Object) {
     let limits = container.get("resources").and_then(|r| r.get("limits")).and_then(Value::as_object).cloned();
-    let Some(limits) = limits.filter(|limits| !limits.is_empty()) else { return };
+    let Some(limits) = limits.filter(|limits| !limits.is_empty()) else {
+        return;
+    };
     let requests = container.object_mut("resources").object_mut("requests");
     for (resource, quantity) in limits.iter() {
         absent(requests, resource, quantity.clone());
@@ -200,7 +202,9 @@ fn rounded_to_milli(text: &str) -> Option<String> {
 /// Requests of the pod as a whole follow from those of its containers, else from its limits, when it has limits.
 fn pod_level_requests(spec: &mut Object) {
     let limits = spec.get("resources").and_then(|r| r.get("limits")).and_then(Value::as_object).cloned();
-    let Some(limits) = limits.filter(|limits| !limits.is_empty()) else { return };
+    let Some(limits) = limits.filter(|limits| !limits.is_empty()) else {
+        return;
+    };
     let of_containers = super::pod_resources::requests(spec);
     let requests = spec.object_mut("resources").object_mut("requests");
     for resource in ["cpu", "memory"] {

@@ -106,7 +106,10 @@ mod tests {
         for (pod, want) in [
             (value!({"containers": [{"name": "a"}]}), "BestEffort"),
             (value!({"containers": [{"resources": {"requests": {"cpu": "1"}}}]}), "Burstable"),
-            (value!({"containers": [{"resources": {"limits": {"cpu": "1", "memory": "1Gi"}, "requests": {"cpu": "1", "memory": "1Gi"}}}]}), "Guaranteed"),
+            (
+                value!({"containers": [{"resources": {"limits": {"cpu": "1", "memory": "1Gi"}, "requests": {"cpu": "1", "memory": "1Gi"}}}]}),
+                "Guaranteed",
+            ),
             (
                 value!({"containers": [{"resources": {"limits": {"cpu": "1", "memory": "1Gi"}}}, {"name": "b"}]}),
                 "Burstable",

@@ -159,7 +159,10 @@ fn drop_type_dependent(new: &mut Value, old: &Value) {
     if needs_node_port(&old_kind, &old_object) && !needs_node_port(&kind, spec) && same_ports(spec, &old_spec) {
         each(spec, "ports", |port| drop(port.remove("nodePort")));
     }
-    if needs_health_check(&old_kind, &old_object) && !needs_health_check(&kind, spec) && same(spec, "healthCheckNodePort") {
+    if needs_health_check(&old_kind, &old_object)
+        && !needs_health_check(&kind, spec)
+        && same(spec, "healthCheckNodePort")
+    {
         spec.remove("healthCheckNodePort");
     }
     if old_kind == "LoadBalancer" && kind != "LoadBalancer" {
@@ -181,11 +184,11 @@ fn same_ports(spec: &Object, old: &Value) -> bool {
 
 fn primary_is_immutable(spec: &At<'_>, before: &At<'_>, errors: &mut ErrorList) {
     let (ips, old_ips) = (spec.child("clusterIPs"), before.child("clusterIPs"));
-    if old_ips.len() > 0 && ips.index(0).text() != old_ips.index(0).text() {
+    if !old_ips.is_empty() && ips.index(0).text() != old_ips.index(0).text() {
         ips.invalid(errors, "may not change once set");
     }
     let (families, old_families) = (spec.child("ipFamilies"), before.child("ipFamilies"));
-    if old_families.len() > 0 && families.index(0).text() != old_families.index(0).text() {
+    if !old_families.is_empty() && families.index(0).text() != old_families.index(0).text() {
         families.index(0).invalid(errors, "may not change once set");
     }
 }
@@ -193,7 +196,7 @@ fn primary_is_immutable(spec: &At<'_>, before: &At<'_>, errors: &mut ErrorList) 
 fn validate_spec(spec: &At<'_>, errors: &mut ErrorList) {
     let (kind, ports) = (spec.child("type"), spec.child("ports"));
     let headless = spec.child("clusterIP").text() == "None";
-    if ports.len() == 0 && !headless && kind.text() != "ExternalName" {
+    if ports.is_empty() && !headless && kind.text() != "ExternalName" {
         ports.required(errors, "");
     }
     match kind.text() {
@@ -306,10 +309,10 @@ fn cluster_ips(spec: &At<'_>, errors: &mut ErrorList) {
     }
     let (ip, ips) = (spec.child("clusterIP"), spec.child("clusterIPs"));
     if ip.is_empty() {
-        if ips.len() > 0 {
+        if !ips.is_empty() {
             ips.invalid(errors, "must be empty when `clusterIP` is not specified");
         }
-    } else if ips.len() == 0 {
+    } else if ips.is_empty() {
         ips.required(errors, "");
     } else if ips.index(0).text() != ip.text() {
         ips.invalid(errors, "first value must match `clusterIP`");
@@ -336,7 +339,9 @@ fn cluster_ips(spec: &At<'_>, errors: &mut ErrorList) {
             continue;
         }
         formats::ip_address(&address, errors);
-        let Ok(parsed) = address.text().parse::<IpAddr>() else { continue };
+        let Ok(parsed) = address.text().parse::<IpAddr>() else {
+            continue;
+        };
         match (families.index(position).text(), parsed) {
             ("IPv4", IpAddr::V6(_)) => {
                 address.invalid(errors, format!("expected an IPv4 value as indicated by `ipFamilies[{position}]`"));
@@ -355,7 +360,9 @@ fn node_ports(spec: &At<'_>, errors: &mut ErrorList) {
     let mut seen = HashSet::new();
     for port in ports.items() {
         let node_port = port.child("nodePort");
-        let Some(number) = node_port.int().filter(|n| *n != 0) else { continue };
+        let Some(number) = node_port.int().filter(|n| *n != 0) else {
+            continue;
+        };
         if kind == "ClusterIP" {
             node_port.forbidden(errors, "may not be used when `type` is 'ClusterIP'");
         }

@@ -57,7 +57,9 @@ impl ServiceAllocation {
         let mut free = Free { ips: IpAllocator::new(net), ports: PortAllocator::new(ports) };
         let mut owners = Vec::new();
         for entry in storage.list(SERVICES, ListOptions::default()).await?.entries {
-            let Ok(service) = json::parse(&entry.object.json) else { continue };
+            let Ok(service) = json::parse(&entry.object.json) else {
+                continue;
+            };
             for ip in ips_of(&service) {
                 let _ = free.ips.take(ip);
                 owners.push((ip, meta::namespace(&service).to_owned(), meta::name(&service).to_owned()));
@@ -191,7 +193,9 @@ impl ServiceAllocation {
             self.any_ip(&namespace, &name, dry_run).await.map_err(|error| ip_error(&name, "", &error.to_string()))?
         } else {
             // What is no address is left to validation.
-            let Ok(ip) = asked.parse::<Ipv4Addr>() else { return Ok(()) };
+            let Ok(ip) = asked.parse::<Ipv4Addr>() else {
+                return Ok(());
+            };
             if old.is_some_and(|old| ips_of(old).contains(&ip)) {
                 return Ok(());
             }
@@ -233,19 +237,22 @@ impl ServiceAllocation {
         match taken {
             Ok(()) => {}
             Err(AllocationError::OutOfRange) => {
-                let message = format!(
-                    "the provided IP ({ip}) is not in the valid range. The range of valid IPs is {net}"
-                );
+                let message =
+                    format!("the provided IP ({ip}) is not in the valid range. The range of valid IPs is {net}");
                 return Err(ip_error(name, &ip.to_string(), &message));
             }
-            Err(_) => return Err(ip_error(name, &ip.to_string(), "provided IP is already allocated")),
+            Err(_) => {
+                return Err(ip_error(name, &ip.to_string(), "provided IP is already allocated"));
+            }
         }
         if dry_run {
             return Ok(());
         }
         match self.record(ip, namespace, name).await {
             Ok(()) => Ok(()),
-            Err(StorageError::Exists { .. }) => Err(ip_error(name, &ip.to_string(), "provided IP is already allocated")),
+            Err(StorageError::Exists { .. }) => {
+                Err(ip_error(name, &ip.to_string(), "provided IP is already allocated"))
+            }
             Err(error) => {
                 self.free.lock().ips.release(ip);
                 Err(status::service_unavailable(error.to_string()))
@@ -263,7 +270,8 @@ impl ServiceAllocation {
             let asked = u16::try_from(port.i64_at(&["nodePort"]).unwrap_or(0)).unwrap_or(0);
             let path = Path::new("spec").child("ports").index(index).child("nodePort");
             // The same port for another protocol shares the node port.
-            let shared = by_port.iter().find(|(n, p)| if asked == 0 { *n == number } else { *p == asked }).map(|(_, p)| *p);
+            let shared =
+                by_port.iter().find(|(n, p)| if asked == 0 { *n == number } else { *p == asked }).map(|(_, p)| *p);
             let taken = match shared {
                 Some(port) => Ok(port),
                 None => self.node_port(asked, kept, changes),
@@ -383,7 +391,8 @@ impl Hook for ServiceAllocation {
 
 fn is_ours(record: &Value) -> bool {
     let labels = record.at(&["metadata", "labels"]);
-    labels.and_then(|l| l.get("ipaddress.kubernetes.io/managed-by")).and_then(Value::as_str) == Some("ipallocator.k8s.io")
+    labels.and_then(|l| l.get("ipaddress.kubernetes.io/managed-by")).and_then(Value::as_str)
+        == Some("ipallocator.k8s.io")
 }
 
 fn kind_of(service: &Value) -> String {
@@ -398,7 +407,8 @@ fn ips_of(service: &Value) -> Vec<Ipv4Addr> {
 fn ports_of(service: &Value) -> Vec<u16> {
     let node_ports = service.array_at(&["spec", "ports"]).iter().filter_map(|port| port.i64_at(&["nodePort"]));
     let health = service.i64_at(&["spec", "healthCheckNodePort"]);
-    let mut ports = node_ports.chain(health).filter_map(|p| u16::try_from(p).ok()).filter(|p| *p != 0).collect::<Vec<_>>();
+    let mut ports =
+        node_ports.chain(health).filter_map(|p| u16::try_from(p).ok()).filter(|p| *p != 0).collect::<Vec<_>>();
     ports.sort_unstable();
     ports.dedup();
     ports
@@ -430,7 +440,8 @@ fn keep_node_ports(spec: &mut Object, old: &Object) {
             return;
         }
         let own = identity(port);
-        let had = before.iter().find(|(other, node_port)| *other == own && *node_port != 0 && !used.contains(node_port));
+        let had =
+            before.iter().find(|(other, node_port)| *other == own && *node_port != 0 && !used.contains(node_port));
         if let Some((_, node_port)) = had {
             port.insert("nodePort", *node_port);
         }

@@ -100,7 +100,7 @@ pub fn claim_spec(spec: &At<'_>, errors: &mut ErrorList) {
 }
 
 fn access_modes(list: &At<'_>, errors: &mut ErrorList) {
-    if list.len() == 0 {
+    if list.is_empty() {
         return list.required(errors, "at least 1 access mode is required");
     }
     for mode in list.items() {

@@ -49,7 +49,8 @@ impl Strategy for ReplicationControllerStrategy {
         }
         let metadata = template.child("metadata");
         let labels = metadata.child("labels");
-        if selector.entries().any(|(key, wanted)| labels.key(key).text() != wanted.text() || !labels.key(key).is_set()) {
+        if selector.entries().any(|(key, wanted)| labels.key(key).text() != wanted.text() || !labels.key(key).is_set())
+        {
             let shown = labels.value().cloned().unwrap_or_default();
             errors.push(Error::invalid(&labels.path(), shown, "`selector` does not match template `labels`"));
         }

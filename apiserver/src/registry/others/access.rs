@@ -29,7 +29,7 @@ impl Strategy for RoleStrategy {
         let aggregation = root.child("aggregationRule");
         if aggregation.is_set() {
             let selectors = aggregation.child("clusterRoleSelectors");
-            if selectors.len() == 0 {
+            if selectors.is_empty() {
                 let detail = "at least one clusterRoleSelector required if aggregationRule is non-nil";
                 selectors.required(&mut errors, detail);
             }
@@ -52,10 +52,10 @@ impl Strategy for RoleStrategy {
 fn policy_rule(rule: &At<'_>, namespaced: bool, errors: &mut ErrorList) {
     let (verbs, urls) = (rule.child("verbs"), rule.child("nonResourceURLs"));
     let (groups, resources, names) = (rule.child("apiGroups"), rule.child("resources"), rule.child("resourceNames"));
-    if verbs.len() == 0 {
+    if verbs.is_empty() {
         verbs.required(errors, "verbs must contain at least one value");
     }
-    if urls.len() > 0 {
+    if !urls.is_empty() {
         if namespaced {
             urls.invalid(errors, "namespaced rules cannot apply to non-resource URLs");
         }
@@ -64,10 +64,10 @@ fn policy_rule(rule: &At<'_>, namespaced: bool, errors: &mut ErrorList) {
         }
         return;
     }
-    if groups.len() == 0 {
+    if groups.is_empty() {
         groups.required(errors, "resource rules must supply at least one api group");
     }
-    if resources.len() == 0 {
+    if resources.is_empty() {
         resources.required(errors, "resource rules must supply at least one resource");
     }
 }
@@ -183,7 +183,10 @@ impl Strategy for SigningRequestStrategy {
         spec.child("usages").require(&mut errors);
         let signer = spec.child("signerName");
         if signer.require(&mut errors) && !signer.text().contains('/') {
-            signer.invalid(&mut errors, "must be a fully qualified domain and path of the form \"example.com/signer-name\"");
+            signer.invalid(
+                &mut errors,
+                "must be a fully qualified domain and path of the form \"example.com/signer-name\"",
+            );
         }
         let seconds = spec.child("expirationSeconds");
         if seconds.int().is_some_and(|s| s < MIN_EXPIRATION_SECONDS) {

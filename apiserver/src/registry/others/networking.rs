@@ -83,7 +83,7 @@ fn limit(list: &At<'_>, most: usize, errors: &mut ErrorList) {
 
 fn slice_endpoint(endpoint: &At<'_>, family: &str, errors: &mut ErrorList) {
     let addresses = endpoint.child("addresses");
-    if addresses.len() == 0 {
+    if addresses.is_empty() {
         addresses.required(errors, "must contain at least 1 address");
     }
     limit(&addresses, MAX_ADDRESSES, errors);
@@ -118,7 +118,7 @@ impl Strategy for IngressStrategy {
         let root = At::root(object);
         let spec = root.child("spec");
         let (rules, default) = (spec.child("rules"), spec.child("defaultBackend"));
-        if rules.len() == 0 && !default.is_set() {
+        if rules.is_empty() && !default.is_set() {
             spec.invalid(&mut errors, "either `defaultBackend` or `rules` must be specified");
         }
         if default.is_set() {
@@ -132,7 +132,7 @@ impl Strategy for IngressStrategy {
             }
             let http = rule.child("http");
             let paths = http.child("paths");
-            if http.is_set() && paths.len() == 0 {
+            if http.is_set() && paths.is_empty() {
                 paths.required(&mut errors, "");
             }
             for path in paths.items() {
@@ -288,8 +288,7 @@ fn policy_port(port: &At<'_>, errors: &mut ErrorList) {
 }
 
 fn policy_peer(peer: &At<'_>, errors: &mut ErrorList) {
-    let (pods, namespaces, block) =
-        (peer.child("podSelector"), peer.child("namespaceSelector"), peer.child("ipBlock"));
+    let (pods, namespaces, block) = (peer.child("podSelector"), peer.child("namespaceSelector"), peer.child("ipBlock"));
     for selector in [&pods, &namespaces] {
         label_selector::validate(selector, errors);
     }

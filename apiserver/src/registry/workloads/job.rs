@@ -240,7 +240,7 @@ fn failure_policy(spec: &At<'_>, errors: &mut ErrorList) {
             action.invalid(errors, "requires the backoffLimitPerIndex to be set");
         }
         let (codes, conditions) = (rule.child("onExitCodes"), rule.child("onPodConditions"));
-        match (codes.is_set(), conditions.len() > 0) {
+        match (codes.is_set(), !conditions.is_empty()) {
             (true, true) => rule.invalid(errors, "specifying both OnExitCodes and OnPodConditions is not supported"),
             (false, false) => rule.invalid(errors, "specifying one of OnExitCodes and OnPodConditions is required"),
             _ => {}
@@ -258,7 +258,7 @@ fn exit_codes(codes: &At<'_>, errors: &mut ErrorList) {
     const MAX_VALUES: usize = 255;
     let (operator, values) = (codes.child("operator"), codes.child("values"));
     operator.one_of(errors, &["In", "NotIn"]);
-    if values.len() == 0 {
+    if values.is_empty() {
         values.invalid(errors, "at least one value is required");
     } else if values.len() > MAX_VALUES {
         errors.push(Error::too_many(&values.path(), values.len(), MAX_VALUES));
@@ -277,14 +277,15 @@ fn exit_codes(codes: &At<'_>, errors: &mut ErrorList) {
 /// The template is fixed, but for where the pods run while a suspended Job has not started.
 fn template_update(new: &Value, old: &Value, errors: &mut ErrorList) {
     let template = ["spec", "template"];
-    let (Some(now), Some(before)) = (new.at(&template), old.at(&template)) else { return };
+    let (Some(now), Some(before)) = (new.at(&template), old.at(&template)) else {
+        return;
+    };
     let mut compared = now.clone();
     let suspended = old.bool_at(&["spec", "suspend"]) == Some(true);
     let not_started = old.at(&["status", "startTime"]).is_none();
     let conditions = old.array_at(&["status", "conditions"]);
-    let is_suspended = conditions
-        .iter()
-        .any(|c| c.str_at(&["type"]) == Some("Suspended") && c.str_at(&["status"]) == Some("True"));
+    let is_suspended =
+        conditions.iter().any(|c| c.str_at(&["type"]) == Some("Suspended") && c.str_at(&["status"]) == Some("True"));
     let idle = old.i64_at(&["status", "active"]).unwrap_or(0) == 0;
     if suspended && (not_started || is_suspended) && idle {
         let mut keep = |path: &[&str]| match before.at(path) {
@@ -360,7 +361,10 @@ fn schedule(spec: &At<'_>, errors: &mut ErrorList) {
         if zone.is_empty() {
             zone.invalid(errors, "timeZone must be nil or non-empty string");
         } else if zone.text().eq_ignore_ascii_case("local") {
-            zone.invalid(errors, "timeZone must be an explicit time zone as defined in https://www.iana.org/time-zones");
+            zone.invalid(
+                errors,
+                "timeZone must be an explicit time zone as defined in https://www.iana.org/time-zones",
+            );
         } else if jiff::tz::TimeZone::get(zone.text()).is_err() {
             zone.invalid(errors, format!("unknown time zone {}", zone.text()));
         }
@@ -387,7 +391,8 @@ fn cron_part(part: &str, (low, high): (u32, u32)) -> bool {
     let (range, step) = part.split_once('/').map_or((part, None), |(range, step)| (range, Some(step)));
     let step_ok = step.is_none_or(|step| step.parse::<u32>().is_ok_and(|n| n > 0));
     let bound = |text: &str| {
-        NAMES.contains(&text.to_ascii_lowercase().as_str()) || text.parse::<u32>().is_ok_and(|n| (low..=high).contains(&n))
+        NAMES.contains(&text.to_ascii_lowercase().as_str())
+            || text.parse::<u32>().is_ok_and(|n| (low..=high).contains(&n))
     };
     let range_ok = matches!(range, "*" | "?")
         || match range.split_once('-') {

@@ -15,9 +15,23 @@ const NOT_EPHEMERAL: &str = "cannot be set for an Ephemeral Container";
 
 /// What an ephemeral container may set.
 const EPHEMERAL_FIELDS: &[&str] = &[
-    "name", "image", "command", "args", "workingDir", "envFrom", "env", "volumeMounts", "volumeDevices",
-    "terminationMessagePath", "terminationMessagePolicy", "imagePullPolicy", "securityContext", "stdin", "stdinOnce",
-    "tty", "targetContainerName",
+    "name",
+    "image",
+    "command",
+    "args",
+    "workingDir",
+    "envFrom",
+    "env",
+    "volumeMounts",
+    "volumeDevices",
+    "terminationMessagePath",
+    "terminationMessagePolicy",
+    "imagePullPolicy",
+    "securityContext",
+    "stdin",
+    "stdinOnce",
+    "tty",
+    "targetContainerName",
 ];
 
 /// What containers are validated against.
@@ -38,7 +52,7 @@ impl<'a> Surroundings<'a> {
 /// Validates the regular containers.
 pub fn regular(around: &Surroundings<'_>, errors: &mut ErrorList) {
     let list = around.spec.child("containers");
-    if list.len() == 0 {
+    if list.is_empty() {
         return list.required(errors, "");
     }
     let mut seen = HashSet::new();
@@ -83,7 +97,7 @@ pub fn init(around: &Surroundings<'_>, errors: &mut ErrorList) {
 /// Validates the ephemeral containers.
 pub fn ephemeral(around: &Surroundings<'_>, errors: &mut ErrorList) {
     let list = around.spec.child("ephemeralContainers");
-    if list.len() == 0 {
+    if list.is_empty() {
         return;
     }
     let others = ["containers", "initContainers"].map(|field| {
@@ -200,7 +214,7 @@ fn restart_policy(container: &At<'_>, errors: &mut ErrorList) {
     let (policy, rules) = (container.child("restartPolicy"), container.child("restartPolicyRules"));
     if policy.is_set() {
         policy.if_set_one_of(errors, RESTART_POLICIES);
-    } else if rules.len() > 0 {
+    } else if !rules.is_empty() {
         policy.required(errors, "must specify restartPolicy when restart rules are used");
     }
     if rules.len() > MAX_RULES {

@@ -33,8 +33,7 @@ const RESOURCE_FIELDS: &[&str] = &[
     "requests.memory",
 ];
 
-const BYTE_DIVISORS: &[&str] =
-    &["1", "1k", "1M", "1G", "1T", "1P", "1E", "1Ki", "1Mi", "1Gi", "1Ti", "1Pi", "1Ei"];
+const BYTE_DIVISORS: &[&str] = &["1", "1k", "1M", "1G", "1T", "1P", "1E", "1Ki", "1Mi", "1Gi", "1Ti", "1Pi", "1Ei"];
 
 /// Validates `env`.
 pub fn env(list: &At<'_>, errors: &mut ErrorList) {
@@ -76,7 +75,9 @@ fn value_from(variable: &At<'_>, errors: &mut ErrorList) {
         errors.push(skiff_apimachinery::field::Error::invalid(&from.path(), "", message));
     };
     if sources == 0 {
-        invalid("must specify one of: `fieldRef`, `resourceFieldRef`, `configMapKeyRef`, `secretKeyRef` or `fileKeyRef`");
+        invalid(
+            "must specify one of: `fieldRef`, `resourceFieldRef`, `configMapKeyRef`, `secretKeyRef` or `fileKeyRef`",
+        );
     } else if !variable.child("value").is_empty() {
         invalid("may not be specified when `value` is not empty");
     } else if sources > 1 {

@@ -24,10 +24,10 @@ pub fn validate(at: &At<'_>, errors: &mut ErrorList) {
 fn requirement(at: &At<'_>, errors: &mut ErrorList) {
     let (key, operator, values) = (at.child("key"), at.child("operator"), at.child("values"));
     match operator.text() {
-        "In" | "NotIn" if values.len() == 0 => {
+        "In" | "NotIn" if values.is_empty() => {
             values.required(errors, "must be specified when `operator` is 'In' or 'NotIn'");
         }
-        "Exists" | "DoesNotExist" if values.len() > 0 => {
+        "Exists" | "DoesNotExist" if !values.is_empty() => {
             values.forbidden(errors, "may not be specified when `operator` is 'Exists' or 'DoesNotExist'");
         }
         "In" | "NotIn" | "Exists" | "DoesNotExist" => {}
@@ -46,7 +46,9 @@ pub fn label_name(at: &At<'_>, errors: &mut ErrorList) {
 
 /// Whether a selector, which must be valid, matches these labels; an absent selector matches nothing.
 pub fn matches(selector: Option<&Value>, labels: &Value) -> bool {
-    let Some(selector) = selector else { return false };
+    let Some(selector) = selector else {
+        return false;
+    };
     let label = |key: &str| labels.get(key).and_then(Value::as_str);
     let pairs = selector.get("matchLabels").and_then(Value::as_object);
     let pairs_match = pairs.into_iter().flat_map(|o| o.iter()).all(|(key, value)| label(key) == value.as_str());
@@ -89,7 +91,9 @@ pub fn of_workload(spec: &At<'_>, template_labels: Option<&Value>, errors: &mut 
 
 /// A selector in its text form, terms in the order of their keys. A plain map of labels is one as well.
 pub fn to_text(selector: Option<&Value>) -> String {
-    let Some(selector) = selector else { return String::new() };
+    let Some(selector) = selector else {
+        return String::new();
+    };
     let is_plain = selector.get("matchLabels").is_none() && selector.get("matchExpressions").is_none();
     let labels = if is_plain { Some(selector) } else { selector.get("matchLabels") };
     let mut terms = labels

@@ -73,7 +73,10 @@ fn claims(list: &At<'_>, errors: &mut ErrorList) {
         let (by_name, by_template) = (claim.child("resourceClaimName"), claim.child("resourceClaimTemplateName"));
         match (by_name.is_set(), by_template.is_set()) {
             (true, true) => {
-                claim.invalid(errors, "at most one of `resourceClaimName` or `resourceClaimTemplateName` may be specified");
+                claim.invalid(
+                    errors,
+                    "at most one of `resourceClaimName` or `resourceClaimTemplateName` may be specified",
+                );
             }
             (false, false) => {
                 claim.invalid(errors, "must specify one of: `resourceClaimName`, `resourceClaimTemplateName`");
@@ -117,7 +120,7 @@ fn dns_config(spec: &At<'_>, errors: &mut ErrorList) {
         if !config.is_set() {
             return config.required(errors, "must provide `dnsConfig` when `dnsPolicy` is None");
         }
-        if servers.len() == 0 {
+        if servers.is_empty() {
             return servers.required(errors, "must provide at least one DNS nameserver when `dnsPolicy` is None");
         }
     }
@@ -132,7 +135,8 @@ fn dns_config(spec: &At<'_>, errors: &mut ErrorList) {
     }
     let characters = searches.items().map(|s| s.text().len() + 1).sum::<usize>().saturating_sub(1);
     if characters > MAX_SEARCH_CHARS {
-        let message = format!("must not have more than {MAX_SEARCH_CHARS} characters (including spaces) in the search list");
+        let message =
+            format!("must not have more than {MAX_SEARCH_CHARS} characters (including spaces) in the search list");
         searches.invalid(errors, message);
     }
     for search in searches.items() {
@@ -281,7 +285,7 @@ pub fn template(template: &At<'_>, errors: &mut ErrorList) {
     validate(template, false, errors);
     let (spec, field) = (template.child("spec"), "ephemeralContainers");
     let ephemeral = spec.child(field);
-    if ephemeral.len() > 0 {
+    if !ephemeral.is_empty() {
         ephemeral.forbidden(errors, "ephemeral containers not allowed in pod template");
     }
 }

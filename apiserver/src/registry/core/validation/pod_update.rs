@@ -264,7 +264,7 @@ fn no_revival(new: &At<'_>, old: &At<'_>, spec: &At<'_>, init: bool, errors: &mu
         }
         let own_policy = containers.items().find(|c| c.child("name").text() == name).map(|c| {
             let own = c.child("restartPolicy");
-            (own.text().to_owned(), c.child("restartPolicyRules").len() > 0)
+            (own.text().to_owned(), !c.child("restartPolicyRules").is_empty())
         });
         let failed = terminated.child("exitCode").int().unwrap_or(0) != 0;
         let may_restart = match own_policy {

@@ -106,7 +106,9 @@ fn http_get(action: &At<'_>, errors: &mut ErrorList) {
 }
 
 fn sleep(action: &At<'_>, grace: Option<i64>, errors: &mut ErrorList) {
-    let (seconds, Some(grace)) = (action.child("seconds").int().unwrap_or(0), grace) else { return };
+    let (seconds, Some(grace)) = (action.child("seconds").int().unwrap_or(0), grace) else {
+        return;
+    };
     if seconds < 0 || seconds > grace {
         let message = format!("must be non-negative and less than terminationGracePeriodSeconds ({grace})");
         errors.push(Error::invalid(&action.path(), seconds, message));

@@ -32,7 +32,9 @@ pub fn lists(at: &At<'_>, errors: &mut ErrorList) {
         huge |= is_huge_pages(name);
         cpu_or_memory |= matches!(name, "cpu" | "memory");
         let limit = limits.key(name);
-        let (Some(asked), limit) = (quantity(&value), quantity(&limit)) else { continue };
+        let (Some(asked), limit) = (quantity(&value), quantity(&limit)) else {
+            continue;
+        };
         match limit {
             Some(limit) if asked != limit && !overcommit_allowed(name) => {
                 let message = format!("must be equal to {name} limit of {limit}");

@@ -83,7 +83,7 @@ fn weight(at: &At<'_>, errors: &mut ErrorList) {
 /// Validates a node selector: terms of which one must match.
 pub fn node_selector(at: &At<'_>, errors: &mut ErrorList) {
     let terms = at.child("nodeSelectorTerms");
-    if terms.len() == 0 {
+    if terms.is_empty() {
         return terms.required(errors, "must have at least one node selector term");
     }
     for term in terms.items() {
@@ -102,7 +102,10 @@ fn node_selector_term(term: &At<'_>, errors: &mut ErrorList) {
             (requirement.child("key"), requirement.child("operator"), requirement.child("values"));
         match operator.text() {
             "In" | "NotIn" if values.len() != 1 => {
-                values.required(errors, "must be only one value when `operator` is 'In' or 'NotIn' for node field selector");
+                values.required(
+                    errors,
+                    "must be only one value when `operator` is 'In' or 'NotIn' for node field selector",
+                );
             }
             "In" | "NotIn" => {}
             _ => operator.invalid(errors, "not a valid selector operator"),
@@ -120,10 +123,10 @@ fn node_selector_term(term: &At<'_>, errors: &mut ErrorList) {
 fn node_requirement(at: &At<'_>, errors: &mut ErrorList) {
     let (key, operator, values) = (at.child("key"), at.child("operator"), at.child("values"));
     match operator.text() {
-        "In" | "NotIn" if values.len() == 0 => {
+        "In" | "NotIn" if values.is_empty() => {
             values.required(errors, "must be specified when `operator` is 'In' or 'NotIn'");
         }
-        "Exists" | "DoesNotExist" if values.len() > 0 => {
+        "Exists" | "DoesNotExist" if !values.is_empty() => {
             values.forbidden(errors, "may not be specified when `operator` is 'Exists' or 'DoesNotExist'");
         }
         "Gt" | "Lt" if values.len() != 1 => {
@@ -159,8 +162,8 @@ fn pod_affinity_term(term: &At<'_>, errors: &mut ErrorList) {
 
 fn match_label_keys(term: &At<'_>, errors: &mut ErrorList) {
     let (keys, mismatch) = (term.child("matchLabelKeys"), term.child("mismatchLabelKeys"));
-    if (keys.len() > 0 || mismatch.len() > 0) && !term.child("labelSelector").is_set() {
-        let at = if keys.len() > 0 { &keys } else { &mismatch };
+    if (!keys.is_empty() || !mismatch.is_empty()) && !term.child("labelSelector").is_set() {
+        let at = if !keys.is_empty() { &keys } else { &mismatch };
         at.forbidden(errors, "must not be specified when labelSelector is not set");
     }
     for list in [&keys, &mismatch] {
@@ -203,7 +206,8 @@ pub fn spread_constraints(list: &At<'_>, errors: &mut ErrorList) {
             domains.invalid(errors, "must be greater than 0");
         }
         if domains.is_set() && when.text() != "DoNotSchedule" {
-            let message = format!("can only use minDomains if whenUnsatisfiable={}, not {}", "DoNotSchedule", when.text());
+            let message =
+                format!("can only use minDomains if whenUnsatisfiable={}, not {}", "DoNotSchedule", when.text());
             domains.invalid(errors, message);
         }
         for policy in ["nodeAffinityPolicy", "nodeTaintsPolicy"] {

@@ -316,7 +316,10 @@ pub fn devices(container: &At<'_>, around: &Surroundings<'_>, errors: &mut Error
         match around.volume(name.text()) {
             None => name.not_found(errors),
             Some(volume) if !volume.child("persistentVolumeClaim").is_set() && !volume.child("ephemeral").is_set() => {
-                name.invalid(errors, "can only use volume source type of PersistentVolumeClaim or Ephemeral for block mode");
+                name.invalid(
+                    errors,
+                    "can only use volume source type of PersistentVolumeClaim or Ephemeral for block mode",
+                );
             }
             Some(_) => {}
         }

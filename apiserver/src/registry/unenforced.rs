@@ -1,0 +1,34 @@
+//! Kinds that are stored and shown but that nothing acts on yet: a client that writes one is told so.
+//!
+//! A line goes when what it names is built.
+
+/// What to tell a client that creates or changes an object of this resource.
+pub fn warning(group: &str, plural: &str) -> Option<&'static str> {
+    Some(match (group, plural) {
+        ("admissionregistration.k8s.io", _) => "this object is stored but admission does not consult it yet",
+        ("apiextensions.k8s.io", "customresourcedefinitions") => "custom resources are not served yet",
+        ("apiregistration.k8s.io", "apiservices") => "aggregated API servers are not called yet",
+        ("autoscaling", "horizontalpodautoscalers") => "this object is stored but nothing scales by it yet",
+        ("flowcontrol.apiserver.k8s.io", _) => "this object is stored but requests are not queued by it yet",
+        ("networking.k8s.io", "networkpolicies") => {
+            "this NetworkPolicy is stored but traffic is not restricted by it yet"
+        }
+        ("networking.k8s.io", "ingresses" | "ingressclasses") => {
+            "this object is stored but no ingress controller is built in"
+        }
+        ("networking.k8s.io", "servicecidrs") => "this object is stored but addresses are not allocated from it yet",
+        ("", "resourcequotas") => "this ResourceQuota is stored but not enforced yet",
+        ("", "limitranges") => "this LimitRange is stored but not enforced yet",
+        ("apps", "daemonsets" | "statefulsets") | ("batch", "cronjobs") => {
+            "this object is stored but its controller is not built yet"
+        }
+        ("policy", "poddisruptionbudgets") => {
+            "evictions respect this object, but nothing keeps its status up to date yet"
+        }
+        ("resource.k8s.io", _) => "this object is stored but devices are not allocated yet",
+        ("storage.k8s.io", _) | ("", "persistentvolumes" | "persistentvolumeclaims") => {
+            "this object is stored but volumes are not provisioned or bound yet"
+        }
+        _ => return None,
+    })
+}
