@@ -8,6 +8,7 @@ use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Uri};
 use http_body_util::{BodyExt, Limited};
 use hyper_util::rt::TokioIo;
 use skiff_apimachinery::status::{self, Status};
+use tokio::io::AsyncWriteExt;
 
 use super::transport::{self, Address};
 
@@ -110,6 +111,8 @@ async fn copy(client: hyper::upgrade::OnUpgrade, server: hyper::upgrade::OnUpgra
     if let Err(error) = copied {
         tracing::debug!(%error, "an upgraded connection ended with an error");
     }
+    // One side may have gone without a word; the other is still told properly.
+    let _ = tokio::join!(client.shutdown(), server.shutdown());
 }
 
 /// A kubelet's refusal as a Status; a success as it is.

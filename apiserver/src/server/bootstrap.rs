@@ -35,10 +35,7 @@ impl ApiServer {
     pub async fn keep_bootstrapped(self: Arc<Self>) {
         loop {
             let pause = match self.bootstrap().await {
-                Ok(()) => {
-                    self.health.bootstrapped.store(true, Ordering::Relaxed);
-                    PERIOD
-                }
+                Ok(()) => PERIOD,
                 Err(error) => {
                     tracing::warn!(%error, "what must exist at start could not be made; trying again");
                     RETRY
@@ -66,7 +63,9 @@ impl ApiServer {
         self.ensure("networking.k8s.io", "servicecidrs", self.service_cidr()).await?;
         self.ensure("", "services", self.kubernetes_service()).await?;
         self.write("", "endpoints", self.kubernetes_endpoints()).await?;
-        self.write("discovery.k8s.io", "endpointslices", self.kubernetes_slice()).await
+        self.write("discovery.k8s.io", "endpointslices", self.kubernetes_slice()).await?;
+        self.health.bootstrapped.store(true, Ordering::Relaxed);
+        Ok(())
     }
 
     fn store(&self, group: &str, resource: &str) -> Result<&Arc<Store>, Status> {

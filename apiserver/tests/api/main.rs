@@ -4,6 +4,7 @@ mod client;
 mod configmaps;
 mod discovery;
 mod namespaces;
+mod network;
 mod pods;
 mod reviews;
 mod services;
