@@ -1,1 +1,44 @@
-//! Skeleton.
+//! The kubelet: runs the pods that are bound to one node through CRI v1, and reports on them.
+//!
+//! In reading order: [`Config`] says what is set, [`kubelet`] puts the parts together and runs them. Pods come from the API
+//! to [`pod_workers`]: one worker per pod, which observes ([`runtime`], [`observed`]), plans ([`actions`], pure) and acts
+//! ([`sync`]), with what pods are made of on the way ([`spec`], [`env`], [`volumes`], [`images`]). [`status`] computes and
+//! sends what is reported, [`probes`] and [`pleg`] wake workers, [`node`] keeps the Node object, its HTTP API (not there yet) answers
+//! logs, exec and metrics, and [`housekeeping`] removes what nobody looks after.
+//!
+//! Invariants: everything is keyed by pod UID; nothing about a running pod is remembered that is not in the runtime or
+//! the API, so a restart never disturbs containers; the API object of a pod is deleted only by UID and only after
+//! everything of the pod is gone from the node; a container asks for nothing that is silently ignored.
+
+mod config;
+mod kubelet;
+mod context;
+mod pod_workers;
+mod actions;
+mod sync;
+mod pod;
+mod observed;
+mod runtime;
+mod labels;
+mod container_hash;
+mod admission;
+mod backoff;
+mod cgroups;
+mod env;
+mod events;
+mod housekeeping;
+mod images;
+mod lifecycle;
+mod logs;
+mod node;
+mod objects;
+mod pleg;
+mod probes;
+mod quantity;
+mod spec;
+mod status;
+mod termination_order;
+mod volumes;
+
+pub use config::{Config, DEFAULT_MAX_PODS, DEFAULT_PORT, ServingTls};
+pub use kubelet::run;
