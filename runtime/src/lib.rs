@@ -14,6 +14,7 @@ mod files;
 mod image;
 mod mounts;
 mod oci;
+mod options;
 mod sandbox;
 mod service;
 mod shim;
@@ -24,5 +25,6 @@ mod streams;
 
 pub use cleanup::cleanup_all;
 pub use config::Config;
-pub use service::run;
+pub use options::Options;
+pub use service::{run, run_alone};
 pub use shim::shim_main;

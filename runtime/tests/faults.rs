@@ -311,3 +311,28 @@ async fn a_pod_removed_while_it_starts_leaves_nothing() {
     }
     node.finish().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn it_ends_when_asked_and_leaves_containers_alone() {
+    let mut node = Node::start("term").await;
+    let pod = node.pod("web").await;
+    let id = node.container(&pod, shell("app", "sleep 1000")).await;
+    let (_, pid) = node.verbose_status(&id).await;
+    let _events = node
+        .client
+        .clone()
+        .runtime
+        .get_container_events(v1::GetEventsRequest {})
+        .await
+        .expect("events");
+    let before = Instant::now();
+    node.terminate();
+    assert!(before.elapsed() < Duration::from_secs(10));
+    assert!(
+        !node.path("cri.sock").exists() && std::path::Path::new(&format!("/proc/{pid}")).exists()
+    );
+    node.run().await;
+    assert_eq!(node.verbose_status(&id).await.1, pid);
+    assert_eq!(node.shell(&id, "echo on").await.0, "on\n");
+    node.finish().await;
+}

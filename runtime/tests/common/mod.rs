@@ -128,6 +128,14 @@ impl Node {
         }
     }
 
+    /// Asks the runtime to end with SIGTERM, and waits for it.
+    pub fn terminate(&mut self) {
+        let mut process = self.process.take().expect("it runs");
+        let pid = rustix::process::Pid::from_child(&process);
+        rustix::process::kill_process(pid, rustix::process::Signal::TERM).expect("SIGTERM");
+        assert!(process.wait().expect("wait").success(), "{}", self.log());
+    }
+
     /// Starts a second runtime on the same folders, which is expected to fail, and returns what it says.
     pub fn run_second(&self) -> String {
         let mut command = self.command();
