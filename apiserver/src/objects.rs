@@ -4,9 +4,10 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use compact_str::CompactString;
 use parking_lot::Mutex;
 use skiff_apimachinery::status::Status;
-use skiff_apimachinery::value::Value;
+use skiff_apimachinery::value::{Object, Value};
 use skiff_storage::Storage;
 
 use crate::cacher::{ObjectReader, SharedReader};
@@ -208,28 +209,62 @@ pub mod refusal {
     }
 }
 
+/// A tree read without a detour.
 struct Tree(Value);
 
 impl<'de> serde::Deserialize<'de> for Tree {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let json = serde_json::Value::deserialize(deserializer)?;
-        Ok(Tree(convert(json)))
+        deserializer.deserialize_any(TreeVisitor).map(Tree)
     }
 }
 
-fn convert(json: serde_json::Value) -> Value {
-    match json {
-        serde_json::Value::Null => Value::Null,
-        serde_json::Value::Bool(b) => Value::Bool(b),
-        serde_json::Value::Number(n) => match n.as_i64() {
-            Some(n) => Value::Int(n),
-            None => Value::Float(n.as_f64().unwrap_or_default()),
-        },
-        serde_json::Value::String(s) => Value::from(s),
-        serde_json::Value::Array(items) => Value::Array(items.into_iter().map(convert).collect()),
-        serde_json::Value::Object(entries) => {
-            Value::Object(entries.into_iter().map(|(key, value)| (key, convert(value))).collect())
+struct TreeVisitor;
+
+impl<'de> serde::de::Visitor<'de> for TreeVisitor {
+    type Value = Value;
+
+    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("JSON")
+    }
+
+    fn visit_unit<E>(self) -> Result<Value, E> {
+        Ok(Value::Null)
+    }
+
+    fn visit_bool<E>(self, value: bool) -> Result<Value, E> {
+        Ok(Value::Bool(value))
+    }
+
+    fn visit_i64<E>(self, value: i64) -> Result<Value, E> {
+        Ok(Value::Int(value))
+    }
+
+    fn visit_u64<E>(self, value: u64) -> Result<Value, E> {
+        Ok(i64::try_from(value).map_or(Value::Float(value as f64), Value::Int))
+    }
+
+    fn visit_f64<E>(self, value: f64) -> Result<Value, E> {
+        Ok(Value::Float(value))
+    }
+
+    fn visit_str<E>(self, value: &str) -> Result<Value, E> {
+        Ok(Value::from(value))
+    }
+
+    fn visit_seq<A: serde::de::SeqAccess<'de>>(self, mut access: A) -> Result<Value, A::Error> {
+        let mut items = Vec::new();
+        while let Some(Tree(item)) = access.next_element()? {
+            items.push(item);
         }
+        Ok(Value::Array(items))
+    }
+
+    fn visit_map<A: serde::de::MapAccess<'de>>(self, mut access: A) -> Result<Value, A::Error> {
+        let mut entries = Vec::new();
+        while let Some((key, Tree(value))) = access.next_entry::<CompactString, Tree>()? {
+            entries.push((key, value));
+        }
+        Ok(Value::Object(Object::from_unsorted(entries).0))
     }
 }
 
@@ -347,6 +382,16 @@ pub(crate) mod testing {
             }
         }
         convert(value).to_string()
+    }
+
+    #[test]
+    fn trees_are_read_as_they_are_written() {
+        use skiff_apimachinery::value;
+        let mixed = vec![Value::from(true), Value::from(-2), Value::Float(1.5), Value::from("x\n"), value!({"c": []})];
+        let tree = value!({"a": null, "b": mixed, "d": {}});
+        assert_eq!(parse(to_json(&tree).as_bytes()), Some(tree));
+        assert_eq!(parse(b"{\"z\":1,\"a\":2}"), Some(value!({"a": 2, "z": 1})));
+        assert_eq!(parse(b"{"), None);
     }
 
     #[test]

@@ -7,6 +7,8 @@ use std::collections::BTreeMap;
 
 use http::HeaderMap;
 use jiff::Timestamp;
+use skiff_apimachinery::value;
+use skiff_apimachinery::value::Value;
 
 use super::UserInfo;
 use super::x509::ClientCertificates;
@@ -41,6 +43,26 @@ impl FrontProxyConfig {
             extra_header_prefixes: one("X-Remote-Extra-"),
         }
     }
+}
+
+/// What extension API servers must know to believe the same clients and proxies as this server: the ConfigMap
+/// `extension-apiserver-authentication` of kube-system (`pkg/controlplane/controller/clusterauthenticationtrust`).
+pub fn extension_apiserver_authentication(client_ca_pem: &str, proxy: &FrontProxyConfig) -> Value {
+    let list = |texts: &[String]| serde_json::Value::from(texts).to_string();
+    value!({
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": {"name": "extension-apiserver-authentication", "namespace": "kube-system"},
+        "data": {
+            "client-ca-file": client_ca_pem,
+            "requestheader-allowed-names": (list(&proxy.allowed_names)),
+            "requestheader-client-ca-file": (proxy.ca_pem.as_str()),
+            "requestheader-extra-headers-prefix": (list(&proxy.extra_header_prefixes)),
+            "requestheader-group-headers": (list(&proxy.group_headers)),
+            "requestheader-uid-headers": (list(&proxy.uid_headers)),
+            "requestheader-username-headers": (list(&proxy.username_headers))
+        }
+    })
 }
 
 pub(super) struct FrontProxy {

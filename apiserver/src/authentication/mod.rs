@@ -19,7 +19,7 @@ use jiff::Timestamp;
 use skiff_apimachinery::status::Status;
 use skiff_apimachinery::value::{Object, Value};
 
-pub use self::front_proxy::FrontProxyConfig;
+pub use self::front_proxy::{FrontProxyConfig, extension_apiserver_authentication};
 pub use self::union::{Authentication, AuthenticationConfig, AuthenticationError};
 
 /// Group of everybody with credentials.

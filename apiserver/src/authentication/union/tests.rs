@@ -208,6 +208,21 @@ async fn front_proxies_are_believed_by_their_certificate() {
     assert_eq!(user.map(|user| user.0).as_deref(), Some("system:kube-scheduler"));
 }
 
+#[test]
+fn extension_servers_are_told_whom_to_believe() {
+    let map = crate::authentication::extension_apiserver_authentication("CA", &FrontProxyConfig::new("PROXY-CA"));
+    let expected = value!({
+        "client-ca-file": "CA",
+        "requestheader-allowed-names": "[\"front-proxy-client\"]",
+        "requestheader-client-ca-file": "PROXY-CA",
+        "requestheader-extra-headers-prefix": "[\"X-Remote-Extra-\"]",
+        "requestheader-group-headers": "[\"X-Remote-Group\"]",
+        "requestheader-uid-headers": "[\"X-Remote-Uid\"]",
+        "requestheader-username-headers": "[\"X-Remote-User\"]"
+    });
+    assert_eq!(map.get("data"), Some(&expected));
+}
+
 #[tokio::test]
 async fn bootstrap_tokens_introduce_machines() {
     let fixture = fixture();
