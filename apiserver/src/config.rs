@@ -54,4 +54,7 @@ pub struct Security {
     pub oidc: Option<OidcDocuments>,
     /// How kubelets and pods are called; log, exec and proxies are refused without.
     pub proxy_tls: Option<ProxyTls>,
+    /// How aggregated API servers are to authenticate our callers: the data of ConfigMap
+    /// `kube-system/extension-apiserver-authentication`.
+    pub published: Vec<(&'static str, String)>,
 }

@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 use crate::config::{Config, Security};
 use crate::options::Options;
 use crate::pki::kubeconfig::Kubeconfig;
+use crate::pki::rotation::keep_current;
 use crate::pki::{Identity, Pki, PkiConfig};
 use crate::server::{ApiServer, Listener};
 
@@ -39,6 +40,9 @@ pub async fn run(options: Options, storage: Arc<dyn Storage>, shutdown: Cancella
     }
     let tls = Arc::new(ArcSwap::from_pointee(pki.server_config()?));
     let (first, last) = options.service_node_port_range;
+    let clock: crate::authentication::Clock = Arc::new(Timestamp::now);
+    let pki = Arc::new(pki);
+    tokio::spawn(keep_current(pki.clone(), tls.clone(), clock, shutdown.clone()));
     let config = Config {
         advertise_address: options.advertise_address,
         advertise_port: port,

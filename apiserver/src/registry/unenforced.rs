@@ -17,8 +17,6 @@ pub fn warning(group: &str, plural: &str) -> Option<&'static str> {
             "this object is stored but no ingress controller is built in"
         }
         ("networking.k8s.io", "servicecidrs") => "this object is stored but addresses are not allocated from it yet",
-        ("", "resourcequotas") => "this ResourceQuota is stored but not enforced yet",
-        ("", "limitranges") => "this LimitRange is stored but not enforced yet",
         ("apps", "daemonsets" | "statefulsets") | ("batch", "cronjobs") => {
             "this object is stored but its controller is not built yet"
         }

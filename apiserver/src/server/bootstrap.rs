@@ -8,9 +8,12 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use futures::future::BoxFuture;
+use futures::{StreamExt, TryStreamExt};
+use sha2::{Digest, Sha256};
 use skiff_apimachinery::status::Status;
 use skiff_apimachinery::value;
-use skiff_apimachinery::value::Value;
+use skiff_apimachinery::value::{Object, Value};
 use skiff_apimachinery::{meta, time};
 
 use super::ApiServer;
@@ -26,18 +29,22 @@ const NAMESPACES: [&str; 4] = ["default", "kube-system", "kube-public", "kube-no
 const PERIOD: Duration = Duration::from_secs(60);
 /// Pause after a failure.
 const RETRY: Duration = Duration::from_secs(1);
+/// Roles and bindings that are written at the same time.
+const PARALLEL_WRITES: usize = 64;
 const SERVICE: &str = "kubernetes";
 /// The server's own identity.
 const OWN_USER: &str = "system:apiserver";
 
 impl ApiServer {
-    /// Makes what must exist, and keeps making it, until shutdown. `/readyz` waits for the first success.
+    /// Makes what must exist, and looks after it until shutdown. `/readyz` waits for the first success.
     pub async fn keep_bootstrapped(self: Arc<Self>) {
         loop {
-            let pause = match self.bootstrap().await {
+            let ready = self.health.bootstrapped.load(Ordering::Relaxed);
+            let done = if ready { self.look_after().await } else { self.bootstrap().await };
+            let pause = match done {
                 Ok(()) => PERIOD,
                 Err(error) => {
-                    tracing::warn!(%error, "what must exist at start could not be made; trying again");
+                    tracing::warn!(%error, "what must exist could not be made; trying again");
                     RETRY
                 }
             };
@@ -50,22 +57,33 @@ impl ApiServer {
 
     /// Makes what must exist and does not.
     pub async fn bootstrap(&self) -> Result<(), Status> {
+        self.look_after().await?;
+        // Side by side, so that the store can commit many at once.
+        let roles = bootstrap::objects();
+        let mut writes: Vec<BoxFuture<'_, Result<(), Status>>> = Vec::with_capacity(roles.len());
+        for role in &roles {
+            writes.push(Box::pin(self.reconcile_role(role)));
+        }
+        futures::stream::iter(writes).buffer_unordered(PARALLEL_WRITES).try_collect::<()>().await?;
+        for (name, value) in SYSTEM_CLASSES {
+            self.ensure("scheduling.k8s.io", "priorityclasses", priority_class(name, *value)).await?;
+        }
+        self.health.bootstrapped.store(true, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Makes again what somebody may have deleted, and says that this server is there.
+    async fn look_after(&self) -> Result<(), Status> {
         for name in NAMESPACES {
             let namespace = value!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}});
             self.ensure("", "namespaces", namespace).await?;
         }
-        for object in bootstrap::objects() {
-            self.reconcile_role(&object).await?;
-        }
-        for (name, value) in SYSTEM_CLASSES {
-            self.ensure("scheduling.k8s.io", "priorityclasses", priority_class(name, *value)).await?;
-        }
+        self.write("", "configmaps", self.published_authentication()).await?;
+        self.write("coordination.k8s.io", "leases", identity_lease()).await?;
         self.ensure("networking.k8s.io", "servicecidrs", self.service_cidr()).await?;
         self.ensure("", "services", self.kubernetes_service()).await?;
         self.write("", "endpoints", self.kubernetes_endpoints()).await?;
-        self.write("discovery.k8s.io", "endpointslices", self.kubernetes_slice()).await?;
-        self.health.bootstrapped.store(true, Ordering::Relaxed);
-        Ok(())
+        self.write("discovery.k8s.io", "endpointslices", self.kubernetes_slice()).await
     }
 
     fn store(&self, group: &str, resource: &str) -> Result<&Arc<Store>, Status> {
@@ -146,6 +164,16 @@ impl ApiServer {
         std::net::Ipv4Addr::from(first).to_string()
     }
 
+    fn published_authentication(&self) -> Value {
+        let data = self.published.iter().map(|(key, text)| (*key, Value::from(text.as_str()))).collect::<Object>();
+        value!({
+            "apiVersion": "v1",
+            "kind": "ConfigMap",
+            "metadata": {"name": "extension-apiserver-authentication", "namespace": "kube-system"},
+            "data": data
+        })
+    }
+
     fn service_cidr(&self) -> Value {
         value!({
             "apiVersion": "networking.k8s.io/v1",
@@ -210,6 +238,28 @@ impl ApiServer {
             "ports": [{"name": "https", "port": (self.settings.advertise_port), "protocol": "TCP"}]
         })
     }
+}
+
+/// Says that this server is there (`apiserver-HASH` in kube-system), for an hour from now.
+fn identity_lease() -> Value {
+    const DURATION_SECONDS: i64 = 3600;
+    const HASH_CHARACTERS: usize = 26;
+    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default().trim().to_owned();
+    let digest = Sha256::digest(host.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+    let name = format!("apiserver-{}", &digest[..HASH_CHARACTERS]);
+    value!({
+        "apiVersion": "coordination.k8s.io/v1",
+        "kind": "Lease",
+        "metadata": {
+            "name": (name.as_str()), "namespace": "kube-system",
+            "labels": {"apiserver.kubernetes.io/identity": "kube-apiserver", "kubernetes.io/hostname": host}
+        },
+        "spec": {
+            "holderIdentity": name,
+            "leaseDurationSeconds": DURATION_SECONDS,
+            "renewTime": (time::format_micro(jiff::Timestamp::now()))
+        }
+    })
 }
 
 fn priority_class(name: &str, value: i64) -> Value {

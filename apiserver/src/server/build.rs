@@ -46,6 +46,7 @@ impl ApiServer {
             token_issuer: security.token_issuer,
             oidc: security.oidc,
             proxy_tls: security.proxy_tls,
+            published: security.published,
             flow_control: FlowControl::default(),
             metrics: Metrics::default(),
             discovery: Documents::default(),

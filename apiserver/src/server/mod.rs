@@ -55,6 +55,8 @@ pub struct ApiServer {
     pub oidc: Option<OidcDocuments>,
     /// How kubelets and pods are called; those who ask for them are refused without.
     pub proxy_tls: Option<ProxyTls>,
+    /// What aggregated API servers need to authenticate our callers.
+    pub published: Vec<(&'static str, String)>,
     /// How many requests at once.
     pub flow_control: FlowControl,
     /// What Prometheus sees.

@@ -39,6 +39,7 @@ impl Security {
             bootstrap_tokens: true,
             anonymous: true,
         };
+        let published = published(&authentication);
         let oidc = OidcDocuments::new(ISSUER, &format!("{external_url}{}", OidcDocuments::JWKS_PATH), &keys);
         Ok(Box::new(move |reader: SharedReader| {
             let clock: Clock = Arc::new(Timestamp::now);
@@ -62,9 +63,28 @@ impl Security {
                 token_issuer: Some(Arc::new(TokenIssuer::new(keys, issuer, objects, clock))),
                 oidc: Some(oidc),
                 proxy_tls: Some(proxy_tls),
+                published,
             })
         }))
     }
+}
+
+/// The data of ConfigMap `extension-apiserver-authentication`, lists as JSON.
+fn published(config: &AuthenticationConfig) -> Vec<(&'static str, String)> {
+    let mut data = Vec::new();
+    if let Some(ca) = &config.client_ca_pem {
+        data.push(("client-ca-file", ca.clone()));
+    }
+    if let Some(proxy) = &config.front_proxy {
+        let list = |items: &[String]| serde_json::json!(items).to_string();
+        data.push(("requestheader-client-ca-file", proxy.ca_pem.clone()));
+        data.push(("requestheader-allowed-names", list(&proxy.allowed_names)));
+        data.push(("requestheader-username-headers", list(&proxy.username_headers)));
+        data.push(("requestheader-uid-headers", list(&proxy.uid_headers)));
+        data.push(("requestheader-group-headers", list(&proxy.group_headers)));
+        data.push(("requestheader-extra-headers-prefix", list(&proxy.extra_header_prefixes)));
+    }
+    data
 }
 
 /// Nobody gives away rights that they do not have. Upstream does this in the storage of the rbac kinds; the effect is

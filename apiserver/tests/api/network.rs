@@ -138,7 +138,8 @@ async fn certificates_decide_who_gets_in() {
     let scheduler = cluster.pki.client(&Identity::Scheduler, Timestamp::now()).expect("scheduler");
     assert_eq!(cluster.send(Some(&scheduler), get("/api/v1/pods")).await.status(), StatusCode::OK);
     assert_eq!(cluster.send(Some(&scheduler), get("/api/v1/secrets")).await.status(), StatusCode::FORBIDDEN);
-    let bad = Request::get("/api/v1/pods").header("authorization", "Bearer nonsense").body(Body::empty()).expect("request");
+    let bad =
+        Request::get("/api/v1/pods").header("authorization", "Bearer nonsense").body(Body::empty()).expect("request");
     assert_eq!(cluster.send(None, bad).await.status(), StatusCode::UNAUTHORIZED);
     let mut acting = get("/api/v1/pods");
     acting.headers_mut().insert("impersonate-user", "jane".parse().expect("value"));
@@ -149,7 +150,8 @@ async fn certificates_decide_who_gets_in() {
 async fn what_must_exist_exists_twice_over() {
     let cluster = Cluster::start().await;
     let admin = cluster.admin();
-    let service = json_of(cluster.send(Some(&admin), get("/api/v1/namespaces/default/services/kubernetes")).await).await;
+    let service =
+        json_of(cluster.send(Some(&admin), get("/api/v1/namespaces/default/services/kubernetes")).await).await;
     assert_eq!(service["spec"]["clusterIP"], "10.96.0.1");
     let slice = "/apis/discovery.k8s.io/v1/namespaces/default/endpointslices/kubernetes";
     let slice = json_of(cluster.send(Some(&admin), get(slice)).await).await;
