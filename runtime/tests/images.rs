@@ -353,10 +353,13 @@ async fn pulling_from_a_registry() {
     assert_eq!(shown.id, id);
     let by_digest = format!("{}/team/app@{}", registry.address(), good.manifest);
     assert_eq!(shown.repo_digests, std::slice::from_ref(&by_digest));
+    let served = registry.blobs_served();
     assert_eq!(
         pull(&mut node, &by_digest, None).await.expect("by digest"),
         id
     );
+    // Only the configuration is asked for again.
+    assert_eq!(registry.blobs_served(), served + 1);
     let pod = node.pod("web").await;
     let mut config = shell("app", "");
     (config.image, config.command) = (spec(&name), Vec::new());
@@ -383,13 +386,14 @@ async fn pulling_from_a_registry() {
         .expect_err("no name");
     assert_eq!(error.code(), Code::InvalidArgument, "{error}");
 
-    let mut lying = image::image(&[image::busybox_layer()], json!({ "Cmd": ["lie"] }));
+    let unknown = image::layer(&[("unknown", Some(&[7; 100_000]), 0o644)]);
+    let mut lying = image::image(&[unknown], json!({ "Cmd": ["lie"] }));
     let biggest = lying
         .blobs
         .values_mut()
         .max_by_key(|blob| blob.len())
         .expect("a blob");
-    biggest[100] ^= 1;
+    biggest[50] ^= 1;
     registry.add("team/lying", "v1", &lying);
     let name = format!("{}/team/lying:v1", registry.address());
     let error = pull(&mut node, &name, None)

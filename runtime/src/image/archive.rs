@@ -324,11 +324,13 @@ impl Archive {
             .iter()
             .map(|name| normalize(name))
             .collect::<Result<Vec<_>, _>>()?;
-        let layers = found
-            .layers
-            .iter()
-            .map(|part| self.extract(store, *part))
-            .collect::<Result<_, _>>()?;
+        let (known, _known) = store.known_layers(&found.config)?;
+        let layers = found.layers.iter().enumerate().map(|(index, part)| {
+            // A configuration that does not fit the layers is refused later.
+            let known = known.get(index).copied().unwrap_or(false);
+            (!known).then(|| self.extract(store, *part)).transpose()
+        });
+        let layers = layers.collect::<Result<_, _>>()?;
         let size = found.layers.iter().map(|part| part.size).sum();
         let (image, _hold) = store.add(NewImage {
             config: found.config,

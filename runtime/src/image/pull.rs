@@ -113,23 +113,36 @@ impl Puller {
         let config = self
             .download(&client, reference, &manifest.config, MAX_DOCUMENT)
             .await?;
-        // `buffered` keeps the order of the manifest, whatever arrives first.
+        let mut document = Vec::new();
+        std::io::Read::read_to_end(&mut &config, &mut document)?;
+        let (known, held) = self.store.known_layers(&document)?;
         let client = &client;
-        let layers: Vec<File> = futures::stream::iter(manifest.layers)
-            .map(|layer| async move { self.download(client, reference, &layer, MAX_LAYER).await })
-            .buffered(PARALLEL_LAYERS)
-            .try_collect()
-            .await?;
+        // `buffered` keeps the order of the manifest, whatever arrives first.
+        let layers: Vec<Option<File>> =
+            futures::stream::iter(manifest.layers.into_iter().enumerate())
+                .map(|(index, layer)| {
+                    let known = known.get(index).copied().unwrap_or(false);
+                    async move {
+                        if known {
+                            return Ok(None);
+                        }
+                        self.download(client, reference, &layer, MAX_LAYER)
+                            .await
+                            .map(Some)
+                    }
+                })
+                .buffered(PARALLEL_LAYERS)
+                .try_collect()
+                .await?;
         let (store, reference) = (Arc::clone(&self.store), reference.clone());
         let work = move || {
-            let mut document = Vec::new();
-            std::io::Read::read_to_end(&mut &config, &mut document)?;
             let new = NewImage {
                 config: document,
                 layers,
                 size: u64::try_from(size).unwrap_or(0),
             };
             let (image, _hold) = store.add(new)?;
+            drop(held);
             store.name(
                 &image.id,
                 &reference,

@@ -40,8 +40,8 @@ pub(crate) struct ImageRecord {
 /// Everything an image is made of, ready to be unpacked.
 pub(super) struct NewImage {
     pub(super) config: Vec<u8>,
-    /// Layers in the order of the manifest, base first.
-    pub(super) layers: Vec<File>,
+    /// Layers in the order of the manifest, base first; `None` for one that is on disk and held.
+    pub(super) layers: Vec<Option<File>>,
     pub(super) size: u64,
 }
 
@@ -142,6 +142,20 @@ impl ImageStore {
         }
     }
 
+    /// Which layers of an image are on disk already, base first. The answer keeps them there.
+    pub(super) fn known_layers(
+        self: &Arc<Self>,
+        config: &[u8],
+    ) -> Result<(Vec<bool>, Hold), ImageError> {
+        let names = layer_names(&parse_config(config)?)?;
+        // Held first: what is found then stays.
+        let hold = self.hold(&names);
+        let known = names
+            .iter()
+            .map(|name| self.paths.layers().join(name).is_dir());
+        Ok((known.collect(), hold))
+    }
+
     /// Unpacks a new image and registers it without a name. Blocks.
     pub(super) fn add(
         self: &Arc<Self>,
@@ -155,24 +169,22 @@ impl ImageStore {
                 "the image has {has} layers but its configuration says {says}"
             )));
         }
-        if diff_ids.len() > MAX_LAYERS {
-            return Err(ImageError::Invalid(format!(
-                "the image has more than {MAX_LAYERS} layers"
-            )));
+        let names = layer_names(&config)?;
+        let unpacking = self.hold(&names);
+        for (index, layer) in new.layers.into_iter().enumerate() {
+            match layer {
+                Some(layer) => {
+                    self.add_layer(layer, &diff_ids[index], &names[index], &names[..index])?
+                }
+                None if self.paths.layers().join(&names[index]).is_dir() => {}
+                None => {
+                    return Err(ImageError::Invalid(format!(
+                        "layer {} is missing",
+                        diff_ids[index]
+                    )));
+                }
+            }
         }
-        let mut chain: Option<String> = None;
-        let mut names: Vec<String> = Vec::new();
-        let mut holds = Vec::new();
-        for (layer, diff_id) in new.layers.into_iter().zip(diff_ids) {
-            hex(diff_id)?;
-            let id = chain_id(chain.as_deref(), diff_id);
-            let name = hex(&id)?[..LAYER_NAME].to_owned();
-            holds.push(self.hold(std::slice::from_ref(&name)));
-            self.add_layer(layer, diff_id, &name, &names)?;
-            names.push(name);
-            chain = Some(id);
-        }
-        let hold = self.hold(&names);
         let id = of(&new.config);
         let folder = self.folder(&id)?;
         create_private_dir(&folder)?;
@@ -189,7 +201,7 @@ impl ImageStore {
             size: new.size,
         };
         let record = self.put(&mut state, record)?;
-        Ok((record, hold))
+        Ok((record, unpacking))
     }
 
     fn add_layer(
@@ -335,6 +347,25 @@ fn parse_config(bytes: &[u8]) -> Result<ImageConfiguration, ImageError> {
     ImageConfiguration::from_reader(bytes).map_err(|error| {
         ImageError::Invalid(format!("the image configuration cannot be read: {error}"))
     })
+}
+
+/// The folders of an image's layers, base first.
+fn layer_names(config: &ImageConfiguration) -> Result<Vec<String>, ImageError> {
+    let diff_ids = config.rootfs().diff_ids();
+    if diff_ids.len() > MAX_LAYERS {
+        return Err(ImageError::Invalid(format!(
+            "the image has more than {MAX_LAYERS} layers"
+        )));
+    }
+    let mut chain: Option<String> = None;
+    let names = diff_ids.iter().map(|diff_id| {
+        hex(diff_id)?;
+        let id = chain_id(chain.as_deref(), diff_id);
+        let name = hex(&id)?[..LAYER_NAME].to_owned();
+        chain = Some(id);
+        Ok(name)
+    });
+    names.collect()
 }
 
 fn tempfile_dir(parent: &Path) -> io::Result<PathBuf> {

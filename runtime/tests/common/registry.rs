@@ -26,6 +26,7 @@ struct Content {
     /// By path.
     files: BTreeMap<String, (Bytes, &'static str, String)>,
     credentials: Option<String>,
+    blobs_served: usize,
 }
 
 pub struct Registry {
@@ -49,7 +50,7 @@ impl Registry {
             while let Ok((socket, _)) = listener.accept().await {
                 let content = Arc::clone(&shared);
                 let service = service_fn(move |request| {
-                    let response = respond(&content.lock().expect("lock"), &request);
+                    let response = respond(&mut content.lock().expect("lock"), &request);
                     async move { Ok::<_, Infallible>(response) }
                 });
                 tokio::spawn(
@@ -87,6 +88,11 @@ impl Registry {
         }
     }
 
+    /// How many blobs were asked for.
+    pub fn blobs_served(&self) -> usize {
+        self.content.lock().expect("lock").blobs_served
+    }
+
     /// Asks for credentials from now on.
     pub fn require(&mut self, user: &str, password: &str) {
         use base64::Engine;
@@ -96,7 +102,7 @@ impl Registry {
     }
 }
 
-fn respond(content: &Content, request: &Request<Incoming>) -> Response<Full<Bytes>> {
+fn respond(content: &mut Content, request: &Request<Incoming>) -> Response<Full<Bytes>> {
     let given = request
         .headers()
         .get("authorization")
@@ -109,6 +115,9 @@ fn respond(content: &Content, request: &Request<Incoming>) -> Response<Full<Byte
         return response
             .body(Full::from("{\"errors\":[{\"code\":\"UNAUTHORIZED\"}]}"))
             .expect("response");
+    }
+    if request.uri().path().contains("/blobs/") {
+        content.blobs_served += 1;
     }
     match content.files.get(request.uri().path()) {
         Some((bytes, kind, digest)) => {
