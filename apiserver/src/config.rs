@@ -5,6 +5,7 @@ use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use ipnet::Ipv4Net;
+use skiff_apimachinery::value::Value;
 use skiff_storage::HistoryLimits;
 use tokio_util::sync::CancellationToken;
 
@@ -54,7 +55,6 @@ pub struct Security {
     pub oidc: Option<OidcDocuments>,
     /// How kubelets and pods are called; log, exec and proxies are refused without.
     pub proxy_tls: Option<ProxyTls>,
-    /// How aggregated API servers are to authenticate our callers: the data of ConfigMap
-    /// `kube-system/extension-apiserver-authentication`.
-    pub published: Vec<(&'static str, String)>,
+    /// How aggregated API servers are to authenticate our callers: a ConfigMap, not published without.
+    pub published: Option<Value>,
 }

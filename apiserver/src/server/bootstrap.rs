@@ -78,7 +78,9 @@ impl ApiServer {
             let namespace = value!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}});
             self.ensure("", "namespaces", namespace).await?;
         }
-        self.write("", "configmaps", self.published_authentication()).await?;
+        if let Some(published) = &self.published {
+            self.write("", "configmaps", published.clone()).await?;
+        }
         self.write("coordination.k8s.io", "leases", identity_lease()).await?;
         self.ensure("networking.k8s.io", "servicecidrs", self.service_cidr()).await?;
         self.ensure("", "services", self.kubernetes_service()).await?;
@@ -162,16 +164,6 @@ impl ApiServer {
     fn service_ip(&self) -> String {
         let first = u32::from(self.settings.service_cidr.network()) + 1;
         std::net::Ipv4Addr::from(first).to_string()
-    }
-
-    fn published_authentication(&self) -> Value {
-        let data = self.published.iter().map(|(key, text)| (*key, Value::from(text.as_str()))).collect::<Object>();
-        value!({
-            "apiVersion": "v1",
-            "kind": "ConfigMap",
-            "metadata": {"name": "extension-apiserver-authentication", "namespace": "kube-system"},
-            "data": data
-        })
     }
 
     fn service_cidr(&self) -> Value {

@@ -16,6 +16,7 @@ use std::task::{Context, Poll};
 use axum::body::Body;
 use http::Request;
 use ipnet::Ipv4Net;
+use skiff_apimachinery::value::Value;
 use tokio_util::sync::CancellationToken;
 
 pub use listen::Listener;
@@ -56,7 +57,7 @@ pub struct ApiServer {
     /// How kubelets and pods are called; those who ask for them are refused without.
     pub proxy_tls: Option<ProxyTls>,
     /// What aggregated API servers need to authenticate our callers.
-    pub published: Vec<(&'static str, String)>,
+    pub published: Option<Value>,
     /// How many requests at once.
     pub flow_control: FlowControl,
     /// What Prometheus sees.

@@ -8,7 +8,9 @@ use skiff_storage::Storage;
 
 use crate::admission::{AdmissionChain, AdmissionConfig, Operation, Plugin, Request};
 use crate::authentication::service_account::{OidcDocuments, TokenIssuer, TokenIssuerConfig, TokenKeys};
-use crate::authentication::{Authentication, AuthenticationConfig, Clock, FrontProxyConfig};
+use crate::authentication::{
+    Authentication, AuthenticationConfig, Clock, FrontProxyConfig, extension_apiserver_authentication,
+};
 use crate::authorization::Authorization;
 use crate::authorization::rbac::RbacWrite;
 use crate::cacher::SharedReader;
@@ -30,16 +32,17 @@ impl Security {
         let kubelet_client = pki.client(&Identity::KubeletClient, Timestamp::now())?;
         let proxy_tls =
             ProxyTls::new(&kubelet_client.certificate_pem, &kubelet_client.key_pem, pki.ca().certificate_pem())?;
+        let proxies = FrontProxyConfig::new(pki.front_proxy_ca().certificate_pem());
+        let published = Some(extension_apiserver_authentication(pki.ca().certificate_pem(), &proxies));
         let authentication = AuthenticationConfig {
             client_ca_pem: Some(pki.ca().certificate_pem().to_owned()),
-            front_proxy: Some(FrontProxyConfig::new(pki.front_proxy_ca().certificate_pem())),
+            front_proxy: Some(proxies),
             service_account_keys: keys.clone(),
             service_account_issuer: ISSUER.to_owned(),
             api_audiences: vec![ISSUER.to_owned()],
             bootstrap_tokens: true,
             anonymous: true,
         };
-        let published = published(&authentication);
         let oidc = OidcDocuments::new(ISSUER, &format!("{external_url}{}", OidcDocuments::JWKS_PATH), &keys);
         Ok(Box::new(move |reader: SharedReader| {
             let clock: Clock = Arc::new(Timestamp::now);
@@ -67,24 +70,6 @@ impl Security {
             })
         }))
     }
-}
-
-/// The data of ConfigMap `extension-apiserver-authentication`, lists as JSON.
-fn published(config: &AuthenticationConfig) -> Vec<(&'static str, String)> {
-    let mut data = Vec::new();
-    if let Some(ca) = &config.client_ca_pem {
-        data.push(("client-ca-file", ca.clone()));
-    }
-    if let Some(proxy) = &config.front_proxy {
-        let list = |items: &[String]| serde_json::json!(items).to_string();
-        data.push(("requestheader-client-ca-file", proxy.ca_pem.clone()));
-        data.push(("requestheader-allowed-names", list(&proxy.allowed_names)));
-        data.push(("requestheader-username-headers", list(&proxy.username_headers)));
-        data.push(("requestheader-uid-headers", list(&proxy.uid_headers)));
-        data.push(("requestheader-group-headers", list(&proxy.group_headers)));
-        data.push(("requestheader-extra-headers-prefix", list(&proxy.extra_header_prefixes)));
-    }
-    data
 }
 
 /// Nobody gives away rights that they do not have. Upstream does this in the storage of the rbac kinds; the effect is

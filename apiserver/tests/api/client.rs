@@ -83,7 +83,7 @@ impl Api {
                     token_issuer: None,
                     oidc: None,
                     proxy_tls: None,
-                    published: Vec::new(),
+                    published: None,
                 })
             }),
             shutdown: shutdown.clone(),
