@@ -22,6 +22,9 @@ pub struct Options {
     /// Directory of the PKI, made if it is not there.
     #[arg(long, default_value = "/var/lib/skiff/pki")]
     pub cert_dir: PathBuf,
+    /// Folder of the embedded store, made if it is not there; without, objects live in memory only.
+    #[arg(long)]
+    pub data_dir: Option<PathBuf>,
     /// Range of cluster IPs.
     #[arg(long, default_value = "10.96.0.0/12")]
     pub service_cluster_ip_range: Ipv4Net,
