@@ -1,0 +1,88 @@
+//! What makes this machine a node: runtime, kubelet, proxy; and the cluster's DNS.
+
+use std::sync::Arc;
+
+use rustls::RootCertStore;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
+use skiff_apiserver::pki::Identity;
+
+use crate::certificate::KubeletCertificate;
+use crate::layout::Layout;
+use crate::{Cluster, Settings, in_process};
+
+/// Index of the DNS address in the Service range.
+const DNS_INDEX: u32 = 10;
+
+/// Cgroup below which everything of a cluster runs.
+pub fn cgroup(cluster: &str) -> String {
+    format!("/skiff-{cluster}")
+}
+
+/// Settings of our own runtime.
+pub fn runtime_config(settings: &Settings, layout: &Layout) -> skiff_runtime::Config {
+    skiff_runtime::Config {
+        root_dir: layout.runtime(),
+        state_dir: layout.runtime_state(),
+        socket: layout.cri_socket(),
+        cgroup_root: cgroup(&settings.name),
+        cluster_range: settings.cluster_cidr,
+        insecure_registries: settings.insecure_registries.clone(),
+        ..skiff_runtime::Config::new(&settings.name)
+    }
+}
+
+/// Settings of the service proxy.
+pub fn proxy_config(settings: &Settings, node_name: &str) -> skiff_proxy::Config {
+    skiff_proxy::Config {
+        cluster: settings.name.clone(),
+        node_name: node_name.to_owned(),
+        pod_range: settings.cluster_cidr,
+        service_range: settings.service_cluster_ip_range,
+    }
+}
+
+/// Where the kubelet finds the runtime.
+pub fn cri_endpoint(settings: &Settings, layout: &Layout) -> String {
+    let own = || format!("unix://{}", layout.cri_socket().display());
+    settings.container_runtime_endpoint.clone().unwrap_or_else(own)
+}
+
+/// Starts runtime, kubelet and proxy.
+pub(crate) fn start(cluster: &Cluster) -> anyhow::Result<()> {
+    let shutdown = cluster.shutdown().clone();
+    if cluster.settings.container_runtime_endpoint.is_none() {
+        let config = runtime_config(&cluster.settings, &cluster.layout);
+        let shutdown = shutdown.clone();
+        cluster.supervise("runtime", move || skiff_runtime::run(config.clone(), shutdown.clone()));
+    }
+    let kubelet = kubelet_config(cluster)?;
+    let identity = Identity::Node(cluster.node_name.clone());
+    let (client, ending) = (in_process::client(cluster.service(), &identity), shutdown.clone());
+    cluster.supervise("kubelet", move || skiff_kubelet::run(kubelet.clone(), client.clone(), ending.clone()));
+
+    Ok(())
+}
+
+fn kubelet_config(cluster: &Cluster) -> anyhow::Result<skiff_kubelet::Config> {
+    let Cluster { settings, layout, pki, node_name, node_ip, .. } = cluster;
+    let mut client_ca = RootCertStore::empty();
+    for certificate in CertificateDer::pem_slice_iter(pki.ca().certificate_pem().as_bytes()) {
+        client_ca.add(certificate?)?;
+    }
+    let certificate =
+        KubeletCertificate::start(pki.clone(), node_name.clone(), vec![*node_ip], cluster.shutdown().clone())?;
+    Ok(skiff_kubelet::Config {
+        node_ips: vec![*node_ip],
+        root_dir: layout.kubelet(),
+        pod_logs_dir: layout.pod_logs(),
+        container_runtime_endpoint: cri_endpoint(settings, layout),
+        cgroup_root: Some(cgroup(&settings.name)),
+        cluster_dns: vec![settings.service_ip(DNS_INDEX).into()],
+        cluster_domain: settings.cluster_domain.clone(),
+        listen: (settings.bind_address, settings.kubelet_port).into(),
+        serving: Some(skiff_kubelet::ServingTls { certificate, client_ca: Arc::new(client_ca) }),
+        version: skiff_apiserver::routes::version::git_version(),
+        ..skiff_kubelet::Config::new(node_name.clone(), &settings.name)
+    })
+}
