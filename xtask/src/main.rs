@@ -1,5 +1,6 @@
 //! Chores of the project: `cargo xtask codegen`, and what other tasks join it.
 
+mod bench;
 mod codegen;
 
 use std::path::PathBuf;
@@ -21,11 +22,18 @@ enum Command {
         #[arg(long)]
         check: bool,
     },
+    /// Measure the release build and write the table in SPECIFICATION.md; fails below a floor.
+    Bench {
+        /// Passed to the load generator, e.g. --rows 2,4 or --kubeconfig FILE --server URL; see its --help.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
 }
 
 fn main() -> anyhow::Result<()> {
     let root = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("..");
     match Args::parse().command {
         Command::Codegen { check } => codegen::run(&root, check),
+        Command::Bench { arguments } => bench::run(&root, &arguments),
     }
 }

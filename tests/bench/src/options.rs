@@ -1,0 +1,52 @@
+//! Command line flags.
+
+use std::path::PathBuf;
+
+use clap::Parser;
+
+/// Measures API servers.
+#[derive(Parser)]
+pub struct Options {
+    /// Program that is started and measured; takes kube-apiserver's flags.
+    #[arg(long)]
+    pub program: PathBuf,
+    /// Arguments that go before those flags, e.g. the subcommand.
+    #[arg(long)]
+    pub program_argument: Vec<String>,
+    /// URL of another API server to measure in the same run; by default the one in --kubeconfig.
+    #[arg(long)]
+    pub server: Option<String>,
+    /// Kubeconfig of the other API server.
+    #[arg(long)]
+    pub kubeconfig: Option<PathBuf>,
+    /// Processes of the other API server and its store on this machine, for their CPU.
+    #[arg(long, value_delimiter = ',')]
+    pub server_pids: Vec<u32>,
+    /// Process whose tree is the whole of Skiff with the sample application, a minute after it is ready.
+    #[arg(long)]
+    pub application_pid: Option<u32>,
+    /// The shipped file.
+    #[arg(long)]
+    pub shipped: Option<PathBuf>,
+    /// Seconds that each load counts.
+    #[arg(long, default_value_t = 5)]
+    pub seconds: u64,
+    /// Pairs of runs when another server is measured too.
+    #[arg(long, default_value_t = 5)]
+    pub rounds: usize,
+    /// Only rows of these numbers.
+    #[arg(long, value_delimiter = ',')]
+    pub rows: Vec<String>,
+    /// Pods that are listed.
+    #[arg(long, default_value_t = 10_000)]
+    pub pods: usize,
+    /// Seed of the objects' contents.
+    #[arg(long, default_value_t = 1)]
+    pub seed: u64,
+    /// File whose table is replaced.
+    #[arg(long)]
+    pub write: Option<PathBuf>,
+    /// Threads of the load generator; by default half of the cores, the others are the server's.
+    #[arg(long)]
+    pub threads: Option<usize>,
+}

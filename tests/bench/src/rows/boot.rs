@@ -1,0 +1,19 @@
+//! From nothing to ready.
+
+use crate::sample::{self, Metric, Sample};
+use crate::target::{Program, Server};
+
+/// Starts on empty folders.
+const STARTS: usize = 5;
+
+/// Starts the server on an empty folder several times, its PKI and its bootstrap objects included.
+pub async fn measure(program: &Program) -> anyhow::Result<Sample> {
+    let mut latencies = Vec::new();
+    for _ in 0..STARTS {
+        latencies.push(Server::start(program).await?.ready_after);
+    }
+    let total = latencies.iter().sum();
+    let mut sample = sample::of_load(&mut latencies, total, None);
+    sample.remove(&Metric::Rate);
+    Ok(sample)
+}

@@ -1,0 +1,199 @@
+//! One run: servers up, terms checked, every row measured in turn, the table out.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+
+use crate::client::{JSON, PROTOBUF};
+use crate::kubeconfig::Access;
+use crate::objects::Pods;
+use crate::options::Options;
+use crate::rows::{self, Settings};
+use crate::sample::{self, Metric, Sample};
+use crate::table::{self, Result, Row};
+use crate::target::{Program, Server, Target};
+use crate::{process, terms};
+
+/// Watchers, and writes that they see.
+const WATCHERS: usize = 1000;
+const EVENTS: usize = 200;
+
+/// A server settles for this long before its idle minute.
+const SETTLE: Duration = Duration::from_secs(5);
+
+/// How long idle processes are watched: the API server alone, and everything.
+const IDLE_ALONE: Duration = Duration::from_secs(20);
+const IDLE_ALL: Duration = Duration::from_secs(60);
+
+/// Measures, prints and writes; returns the floors that do not hold.
+pub async fn run(options: &Options) -> anyhow::Result<Vec<String>> {
+    let settings = Settings {
+        warm_up: Duration::from_secs(1),
+        measured: Duration::from_secs(options.seconds),
+        seeded: options.pods,
+        watchers: WATCHERS,
+        events: EVENTS,
+        pods: Arc::new(Pods::new(options.seed)),
+    };
+    let program = Program { path: options.program.clone(), arguments: options.program_argument.clone() };
+    let rows: Vec<_> = Row::ALL.into_iter().filter(|row| wanted(options, *row)).collect();
+    let mut results = Vec::new();
+    for row in rows.iter().copied().filter(|row| !is_load(*row)) {
+        let load = process::load();
+        if let Some(ours) = without_load(row, options, &program).await? {
+            results.push(announce(Result { row, ours, other: None, load, failure: None }));
+        }
+    }
+    if rows.iter().any(|row| is_load(*row)) {
+        results.extend(loads(options, &program, &settings, &rows).await?);
+    }
+    results.sort_by_key(|result| Row::ALL.iter().position(|row| *row == result.row));
+    let table = table::render(&results, options.kubeconfig.is_some().then_some("other server"));
+    eprintln!("\n{table}");
+    if let Some(path) = &options.write {
+        table::write_into(path, &table)?;
+    }
+    Ok(results.iter().flat_map(|result| result.broken(process::cpus())).collect())
+}
+
+fn wanted(options: &Options, row: Row) -> bool {
+    options.rows.is_empty() || options.rows.iter().any(|number| row.number().split(", ").any(|own| own == number))
+}
+
+fn is_load(row: Row) -> bool {
+    !matches!(row, Row::Boot | Row::Idle | Row::Application | Row::Size)
+}
+
+fn announce(result: Result) -> Result {
+    let shown = result.ours.iter().map(|(metric, value)| format!("{metric} {}", metric.show(*value)));
+    eprintln!("row {}: {}", result.row.number(), shown.collect::<Vec<_>>().join(", "));
+    result
+}
+
+/// Rows that need no requests. `None` for one that was not asked for.
+async fn without_load(row: Row, options: &Options, program: &Program) -> anyhow::Result<Option<Sample>> {
+    Ok(match row {
+        Row::Boot => Some(rows::boot::measure(program).await?),
+        Row::Idle => {
+            let server = Server::start(program).await?;
+            tokio::time::sleep(SETTLE).await;
+            Some(rows::idle::measure(&[server.pid()], IDLE_ALONE).await?)
+        }
+        Row::Application => match options.application_pid {
+            Some(pid) => Some(rows::idle::measure(&process::tree(pid)?, IDLE_ALL).await?),
+            None => None,
+        },
+        Row::Size => match &options.shipped {
+            Some(path) => {
+                let length = std::fs::metadata(path).with_context(|| format!("no {}", path.display()))?.len();
+                Some(Sample::from([(Metric::Bytes, length as f64)]))
+            }
+            None => None,
+        },
+        _ => None,
+    })
+}
+
+/// Rows that are requests: ours and the other server in turn.
+async fn loads(options: &Options, program: &Program, settings: &Settings, rows: &[Row]) -> anyhow::Result<Vec<Result>> {
+    let server = Server::start(program).await?;
+    let mut targets = vec![server.target().await?];
+    if let Some(path) = &options.kubeconfig {
+        let access = Access::read(path, options.server.as_deref())?;
+        targets.push(Target::existing("the other server", &access, options.server_pids.clone()).await?);
+    }
+    let measured = measure_all(&targets, options, settings, rows).await;
+    let measured = measured.inspect_err(|_| eprintln!("the server's log ends with:\n{}", server.log()))?;
+    eprintln!("peak memory of the API server: {:.1} MB", process::peak_rss(&[server.pid()])? as f64 / 1e6);
+    Ok(measured)
+}
+
+async fn measure_all(
+    targets: &[Target],
+    options: &Options,
+    settings: &Settings,
+    rows: &[Row],
+) -> anyhow::Result<Vec<Result>> {
+    for target in targets {
+        rows::prepare(target).await?;
+        terms::check(target, &settings.pods).await?;
+    }
+    let rounds = if targets.len() > 1 { options.rounds } else { 1 };
+    let (mut results, mut seeded) = (Vec::new(), false);
+    for row in rows.iter().copied().filter(|row| is_load(*row)) {
+        if reads(row) && !seeded {
+            for target in targets {
+                rows::seed(target, settings).await?;
+            }
+            seeded = true;
+        }
+        results.push(announce(in_turn(row, targets, rounds, settings).await));
+    }
+    for target in targets {
+        rows::empty(&mut target.endpoint.connect().await?).await?;
+    }
+    Ok(results)
+}
+
+/// One row on every server, several times. A failure is a result too: the other rows are still worth knowing.
+async fn in_turn(row: Row, targets: &[Target], rounds: usize, settings: &Settings) -> Result {
+    let (load, mut failure) = (process::load(), None);
+    let mut samples = vec![Vec::new(); targets.len()];
+    'rounds: for _ in 0..rounds {
+        for (target, samples) in targets.iter().zip(&mut samples) {
+            match measure(row, target, settings).await {
+                Ok(sample) => samples.push(sample),
+                Err(error) => {
+                    failure = Some(format!("on {}: {error:#}", target.name));
+                    break 'rounds;
+                }
+            }
+        }
+    }
+    let other = samples.get(1).map(|others| (sample::medians(others), ratios(row, &samples[0], others)));
+    Result { row, ours: sample::medians(&samples[0]), other, load, failure }
+}
+
+fn reads(row: Row) -> bool {
+    matches!(row, Row::Get | Row::ListJson | Row::ListProtobuf)
+}
+
+async fn measure(row: Row, target: &Target, settings: &Settings) -> anyhow::Result<Sample> {
+    match row {
+        Row::CreateOne => rows::create::measure(target, 1, settings).await,
+        Row::CreateMany => rows::create::measure(target, 64, settings).await,
+        Row::Get => rows::get::measure(target, 16, settings).await,
+        Row::ListJson => rows::list::measure(target, JSON, settings).await,
+        Row::ListProtobuf => rows::list::measure(target, PROTOBUF, settings).await,
+        Row::Fanout => rows::fanout::measure(target, settings).await,
+        Row::Boot | Row::Idle | Row::Application | Row::Size => Ok(Sample::new()),
+    }
+}
+
+/// How many times better we were, pair by pair: in rate if the row has one, else in the median's time.
+fn ratios(row: Row, ours: &[Sample], others: &[Sample]) -> [f64; 3] {
+    let by_rate = matches!(row, Row::CreateOne | Row::CreateMany | Row::Get);
+    let pairs = ours.iter().zip(others).filter_map(|(ours, other)| {
+        let metric = if by_rate { Metric::Rate } else { Metric::P50 };
+        let (ours, other) = (ours.get(&metric)?, other.get(&metric)?);
+        Some(if by_rate { ours / other } else { other / ours })
+    });
+    let pairs: Vec<f64> = pairs.collect();
+    let least = pairs.iter().copied().fold(f64::INFINITY, f64::min);
+    let most = pairs.iter().copied().fold(0.0, f64::max);
+    [least, sample::median(pairs).unwrap_or(f64::NAN), most]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ratios_are_above_one_when_we_are_better() {
+        let sample = |rate, p50| Sample::from([(Metric::Rate, rate), (Metric::P50, p50)]);
+        let (ours, others) = ([sample(10.0, 1.0), sample(30.0, 1.0)], [sample(5.0, 4.0), sample(10.0, 2.0)]);
+        assert_eq!(ratios(Row::Get, &ours, &others), [2.0, 2.5, 3.0]);
+        assert_eq!(ratios(Row::ListJson, &ours, &others), [2.0, 3.0, 4.0]);
+    }
+}

@@ -1,0 +1,167 @@
+//! The API servers that are measured: ours, started here, and any other that runs already.
+
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, bail};
+use hyper::{Method, StatusCode};
+
+use crate::client::{Call, Endpoint};
+use crate::kubeconfig::Access;
+use crate::process;
+
+/// How long a server may take until it is ready.
+const READY_WITHIN: Duration = Duration::from_secs(60);
+
+/// How often its readiness is asked for: much less than any start takes.
+const READY_EVERY: Duration = Duration::from_millis(1);
+
+/// Address that the kubernetes Service leads to. Nobody follows it here (TEST-NET-1).
+const ADVERTISED: &str = "192.0.2.1";
+
+/// A server that can be put under load.
+pub struct Target {
+    /// What to call it in tables.
+    pub name: String,
+    /// How to reach it.
+    pub endpoint: Endpoint,
+    /// How to reach it without credentials.
+    pub anonymous: Endpoint,
+    /// Its processes, if they run on this machine: the API server and its store.
+    pub pids: Vec<u32>,
+}
+
+impl Target {
+    /// A server that runs already.
+    pub async fn existing(name: &str, access: &Access, pids: Vec<u32>) -> anyhow::Result<Target> {
+        let (endpoint, anonymous) = (Endpoint::new(access).await?, Endpoint::anonymous(access).await?);
+        Ok(Target { name: name.to_owned(), endpoint, anonymous, pids })
+    }
+
+    /// CPU time that its processes have used, if they are known.
+    pub fn cpu(&self) -> anyhow::Result<Option<Duration>> {
+        if self.pids.is_empty() { Ok(None) } else { process::cpu(&self.pids).map(Some) }
+    }
+}
+
+/// How to start our own server.
+#[derive(Clone, Debug)]
+pub struct Program {
+    /// The executable, which takes kube-apiserver's flags.
+    pub path: PathBuf,
+    /// Arguments before the flags.
+    pub arguments: Vec<String>,
+}
+
+/// Our API server with an embedded store, in a folder of its own. Dropping it ends the process.
+pub struct Server {
+    child: Child,
+    /// Who may enter.
+    pub access: Access,
+    /// From the start of the process until it was ready.
+    pub ready_after: Duration,
+    folder: tempfile::TempDir,
+}
+
+impl Server {
+    /// Starts it on an empty folder and waits until it is ready.
+    pub async fn start(program: &Program) -> anyhow::Result<Server> {
+        let folder = tempfile::tempdir()?;
+        let port = free_port()?;
+        let kubeconfig = folder.path().join("kubeconfig");
+        let log = std::fs::File::create(folder.path().join("log"))?;
+        let started = Instant::now();
+        let child = Command::new(&program.path)
+            .args(&program.arguments)
+            .args(["--bind-address", "127.0.0.1", "--advertise-address", ADVERTISED])
+            .args(["--secure-port", &port.to_string()])
+            .arg("--data-dir")
+            .arg(folder.path().join("store"))
+            .arg("--cert-dir")
+            .arg(folder.path().join("pki"))
+            .arg("--write-kubeconfig")
+            .arg(&kubeconfig)
+            .stdin(Stdio::null())
+            .stdout(log.try_clone()?)
+            .stderr(log)
+            .spawn()
+            .with_context(|| format!("cannot start {}", program.path.display()))?;
+        let mut server = Starting { child: Some(child) };
+        let access = server.ready(&kubeconfig, started, folder.path()).await?;
+        let ready_after = started.elapsed();
+        let child = server.child.take().context("the server was not started")?;
+        Ok(Server { child, access, ready_after, folder })
+    }
+
+    /// Its process.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// What it wrote to its log, at most the last few lines.
+    pub fn log(&self) -> String {
+        last_lines(&self.folder.path().join("log"))
+    }
+
+    /// This server as a target.
+    pub async fn target(&self) -> anyhow::Result<Target> {
+        Target::existing("skiff", &self.access, vec![self.pid()]).await
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        end(&mut self.child);
+    }
+}
+
+/// A process that is ended unless it becomes a [`Server`].
+struct Starting {
+    child: Option<Child>,
+}
+
+impl Starting {
+    async fn ready(&mut self, kubeconfig: &Path, started: Instant, folder: &Path) -> anyhow::Result<Access> {
+        while started.elapsed() < READY_WITHIN {
+            if let Some(status) = self.child.as_mut().map(Child::try_wait).transpose()?.flatten() {
+                bail!("the server ended with {status}:\n{}", last_lines(&folder.join("log")));
+            }
+            if kubeconfig.exists() {
+                let access = Access::read(kubeconfig, None)?;
+                if is_ready(&access).await.unwrap_or(false) {
+                    return Ok(access);
+                }
+            }
+            tokio::time::sleep(READY_EVERY).await;
+        }
+        bail!("the server was not ready within {READY_WITHIN:?}:\n{}", last_lines(&folder.join("log")))
+    }
+}
+
+impl Drop for Starting {
+    fn drop(&mut self) {
+        self.child.as_mut().map(end);
+    }
+}
+
+async fn is_ready(access: &Access) -> anyhow::Result<bool> {
+    let mut connection = Endpoint::new(access).await?.connect().await?;
+    Ok(connection.send(Call::new(Method::GET, "/readyz")).await?.0 == StatusCode::OK)
+}
+
+/// The store must survive this, so nobody waits for a polite end.
+fn end(child: &mut Child) {
+    let _ = child.kill();
+    let _ = child.wait();
+}
+
+fn free_port() -> anyhow::Result<u16> {
+    Ok(std::net::TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port())
+}
+
+fn last_lines(log: &Path) -> String {
+    let text = std::fs::read_to_string(log).unwrap_or_default();
+    let lines: Vec<_> = text.lines().collect();
+    lines[lines.len().saturating_sub(20)..].join("\n")
+}
