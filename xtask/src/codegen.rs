@@ -19,20 +19,10 @@ pub(crate) fn run(root: &Path, check: bool) -> anyhow::Result<()> {
         let path = api.join("facts").join(name);
         fs::read_to_string(&path).with_context(|| format!("reading {}", path.display()))
     };
-    let types: BTreeMap<String, TypeFact> =
-        serde_json::from_str(&read("types.json")?).context("types.json")?;
-    let groups: Vec<GroupFact> =
-        serde_json::from_str(&read("resources.json")?).context("resources.json")?;
-    emit(
-        &api.join("src/tables/types.tsv"),
-        &type_table(&types)?,
-        check,
-    )?;
-    emit(
-        &api.join("src/tables/resources.tsv"),
-        &resource_table(&groups, &types)?,
-        check,
-    )
+    let types: BTreeMap<String, TypeFact> = serde_json::from_str(&read("types.json")?).context("types.json")?;
+    let groups: Vec<GroupFact> = serde_json::from_str(&read("resources.json")?).context("resources.json")?;
+    emit(&api.join("src/tables/types.tsv"), &type_table(&types)?, check)?;
+    emit(&api.join("src/tables/resources.tsv"), &resource_table(&groups, &types)?, check)
 }
 
 fn emit(path: &Path, text: &str, check: bool) -> anyhow::Result<()> {
@@ -83,10 +73,7 @@ struct FieldFact {
     #[serde(default)]
     keep_empty: bool,
     #[serde(default)]
-    #[expect(
-        dead_code,
-        reason = "a fact that the tables do not need: creationTimestamp is handled with the times"
-    )]
+    #[expect(dead_code, reason = "a fact that the tables do not need: creationTimestamp is handled with the times")]
     omit_zero: bool,
     go: Option<String>,
 }
@@ -124,11 +111,7 @@ struct ResourceFact {
 }
 
 fn type_table(types: &BTreeMap<String, TypeFact>) -> anyhow::Result<String> {
-    let ids: HashMap<&str, usize> = types
-        .keys()
-        .zip(0..)
-        .map(|(name, id)| (name.as_str(), id))
-        .collect();
+    let ids: HashMap<&str, usize> = types.keys().zip(0..).map(|(name, id)| (name.as_str(), id)).collect();
     let mut out = String::new();
     for (name, fact) in types {
         let mut flags = String::new();
@@ -137,23 +120,10 @@ fn type_table(types: &BTreeMap<String, TypeFact>) -> anyhow::Result<String> {
                 flags.push(flag);
             }
         }
-        let gvk = fact
-            .gvk
-            .iter()
-            .map(|(g, v, k)| format!("{g}/{v}/{k}"))
-            .collect::<Vec<_>>()
-            .join(",");
-        let unions = if fact.unions.is_null() {
-            String::new()
-        } else {
-            fact.unions.to_string()
-        };
+        let gvk = fact.gvk.iter().map(|(g, v, k)| format!("{g}/{v}/{k}")).collect::<Vec<_>>().join(",");
+        let unions = if fact.unions.is_null() { String::new() } else { fact.unions.to_string() };
         // Every group version registers its own DeleteOptions and WatchEvent; the resource table says which exist.
-        let gvk = if fact.gvk.len() > 2 {
-            String::new()
-        } else {
-            gvk
-        };
+        let gvk = if fact.gvk.len() > 2 { String::new() } else { gvk };
         record(&mut out, &[&format!("={name}"), &flags, &gvk, &unions]);
         for (field, fact) in &fact.fields {
             field_record(&mut out, field, fact, &ids).with_context(|| format!("{name}.{field}"))?;
@@ -162,12 +132,7 @@ fn type_table(types: &BTreeMap<String, TypeFact>) -> anyhow::Result<String> {
     Ok(out)
 }
 
-fn field_record(
-    out: &mut String,
-    name: &str,
-    fact: &FieldFact,
-    ids: &HashMap<&str, usize>,
-) -> anyhow::Result<()> {
+fn field_record(out: &mut String, name: &str, fact: &FieldFact, ids: &HashMap<&str, usize>) -> anyhow::Result<()> {
     let mut flags = String::new();
     for strategy in fact.strategy.iter().flat_map(|s| s.split(',')) {
         flags.push(match strategy {
@@ -198,11 +163,7 @@ fn field_record(
         Some("schemaOrStringArray") => flags.push('S'),
         Some(other) => bail!("wrapped {other}"),
     }
-    let default = fact
-        .default
-        .as_ref()
-        .map(Value::to_string)
-        .unwrap_or_default();
+    let default = fact.default.as_ref().map(Value::to_string).unwrap_or_default();
     record(
         out,
         &[
@@ -219,11 +180,7 @@ fn field_record(
 }
 
 /// The type as the table spells it; list and map kinds belong to the outermost list or map.
-fn type_expression(
-    ty: &str,
-    fact: Option<&FieldFact>,
-    ids: &HashMap<&str, usize>,
-) -> anyhow::Result<String> {
+fn type_expression(ty: &str, fact: Option<&FieldFact>, ids: &HashMap<&str, usize>) -> anyhow::Result<String> {
     if let Some(item) = ty.strip_prefix("[]") {
         let kind = match fact.and_then(|f| f.list.as_deref()) {
             None | Some("atomic") => "a".to_owned(),
@@ -237,11 +194,7 @@ fn type_expression(
         return Ok(format!("{{{}", type_expression(value, None, ids)?));
     }
     if let Some(definition) = ty.strip_prefix('#') {
-        return Ok(format!(
-            "#{}",
-            ids.get(definition)
-                .with_context(|| format!("no definition {definition}"))?
-        ));
+        return Ok(format!("#{}", ids.get(definition).with_context(|| format!("no definition {definition}"))?));
     }
     let code = match ty {
         "bool" => "b",
@@ -262,21 +215,14 @@ fn type_expression(
     Ok(code.to_owned())
 }
 
-fn resource_table(
-    groups: &[GroupFact],
-    types: &BTreeMap<String, TypeFact>,
-) -> anyhow::Result<String> {
+fn resource_table(groups: &[GroupFact], types: &BTreeMap<String, TypeFact>) -> anyhow::Result<String> {
     let mut out = String::new();
     for group in groups {
         for version in &group.versions {
-            record(
-                &mut out,
-                &[&format!("={}/{}", group.group, version.version)],
-            );
+            record(&mut out, &[&format!("={}/{}", group.group, version.version)]);
             for resource in &version.resources {
-                resource_record(&mut out, resource, types).with_context(|| {
-                    format!("{}/{} {}", group.group, version.version, resource.name)
-                })?;
+                resource_record(&mut out, resource, types)
+                    .with_context(|| format!("{}/{} {}", group.group, version.version, resource.name))?;
             }
         }
     }
@@ -289,18 +235,11 @@ fn resource_record(
     types: &BTreeMap<String, TypeFact>,
 ) -> anyhow::Result<()> {
     // The options kinds of proxy subresources are not published; all of them are core/v1.
-    let definition = resource
-        .definition
-        .clone()
-        .unwrap_or_else(|| format!("io.k8s.api.core.v1.{}", resource.kind));
+    let definition = resource.definition.clone().unwrap_or_else(|| format!("io.k8s.api.core.v1.{}", resource.kind));
     if !types.contains_key(&definition) {
         bail!("no definition {definition}");
     }
-    let pair = |p: &Option<(String, String)>| {
-        p.as_ref()
-            .map(|(g, v)| format!("{g}/{v}"))
-            .unwrap_or_default()
-    };
+    let pair = |p: &Option<(String, String)>| p.as_ref().map(|(g, v)| format!("{g}/{v}")).unwrap_or_default();
     record(
         out,
         &[
@@ -323,10 +262,7 @@ fn resource_record(
 
 /// Appends one line, without the empty columns at its end.
 fn record(out: &mut String, columns: &[&str]) {
-    let used = columns
-        .iter()
-        .rposition(|c| !c.is_empty())
-        .map_or(0, |i| i + 1);
+    let used = columns.iter().rposition(|c| !c.is_empty()).map_or(0, |i| i + 1);
     let _ = writeln!(out, "{}", columns[..used].join("\t"));
 }
 
