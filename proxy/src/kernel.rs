@@ -2,53 +2,89 @@
 
 use skiff_netlink::link::Links;
 use skiff_netlink::pod_network::table;
-use skiff_netlink::{Result, nft, sysctl};
+use skiff_netlink::{Error, Result, nft, sysctl};
+use tracing::{debug, warn};
 
 use crate::config::Config;
 use crate::rules;
-use crate::ruleset::{self, Ruleset};
+use crate::ruleset::{self, Base, Ruleset};
+use crate::table::{Change, Table};
 
 /// The table of one cluster.
 pub struct Kernel {
     table: String,
-    base: String,
-    /// What the kernel has; `None` until the first write, or after one that failed half known.
-    current: Option<Ruleset>,
+    base: Base,
+    /// Whether the kernel's table is known to be what was last written.
+    in_step: bool,
 }
 
 impl Kernel {
-    /// Prepares the network namespace of this process.
+    /// Prepares the network namespace of this process. The table stays as it is until the first [`Kernel::apply`].
     pub async fn new(config: &Config) -> Result<Self> {
         // NodePorts answer on 127.0.0.1 too: such packets leave by another link after translation.
         sysctl::set("net/ipv4/conf/all/route_localnet", "1")?;
         sysctl::set("net/ipv4/ip_forward", "1")?;
+        raise_conntrack_limit(config.conntrack_min);
         let links = Links::open()?;
         // Without any route, connecting to a cluster IP fails before translation is even tried.
         if !links.has_default_route().await? {
             links.add_route("lo", config.service_range.network(), config.service_range.prefix_len(), None).await?;
         }
-        Ok(Self { table: table(&config.cluster, "proxy"), base: rules::base(config), current: None })
+        Ok(Self { table: table(&config.cluster, "proxy"), base: rules::base(config), in_step: false })
     }
 
-    /// Makes the kernel's table equal to `wanted`, in one transaction. Returns whether anything was sent.
-    pub async fn apply(&mut self, wanted: Ruleset) -> Result<bool> {
-        let transaction = match &self.current {
-            None => Some(ruleset::replace(&self.table, &self.base, &wanted)),
-            Some(current) => ruleset::change(&self.table, current, &wanted),
-        };
-        let Some(transaction) = transaction else { return Ok(false) };
-        // When the kernel refuses, somebody else changed the table: build it anew next time.
-        let previous = self.current.take();
-        if let Err(error) = nft::apply(&transaction).await {
-            drop(previous);
-            return Err(error);
+    /// Writes a change of `table`, or all of it when the kernel's state is not known, in one transaction. Returns
+    /// whether anything was sent. After a failure everything is written next time.
+    pub async fn apply(&mut self, table: &Table, change: &Change) -> Result<bool> {
+        if std::mem::replace(&mut self.in_step, false) {
+            if let Some(transaction) = ruleset::change(&self.table, &change.old, &change.new) {
+                nft::apply(&transaction).await?;
+                self.in_step = true;
+                return Ok(true);
+            }
+            self.in_step = true;
+            return Ok(false);
         }
-        self.current = Some(wanted);
+        self.write_whole(&table.whole()).await?;
+        self.in_step = true;
         Ok(true)
+    }
+
+    /// Takes over the table that an earlier process left, so that no packet is missed; builds it anew if it is not of
+    /// our making.
+    async fn write_whole(&self, whole: &Ruleset) -> Result<()> {
+        if let Some(existing) = nft::table_names(&self.table).await? {
+            match nft::apply(&ruleset::adopt(&self.table, &self.base, &existing, whole)).await {
+                Ok(()) => return Ok(()),
+                Err(Error::Nft { message }) => debug!(message, "the table is of another version, replacing it"),
+                Err(error) => return Err(error),
+            }
+        }
+        nft::apply(&ruleset::replace(&self.table, &self.base, whole)).await
+    }
+
+    /// Whether the table is still there. If not, the next [`Kernel::apply`] writes everything.
+    pub async fn check(&mut self) -> Result<bool> {
+        self.in_step = self.in_step && nft::has_rules(&self.table, rules::ENTRY_CHAIN).await?;
+        Ok(self.in_step)
     }
 }
 
-/// Removes what a cluster's proxy made.
+/// Raises the limit of tracked connections. It belongs to the machine, so a cluster in a namespace cannot set it.
+fn raise_conntrack_limit(least: u32) {
+    const LIMIT: &str = "net/netfilter/nf_conntrack_max";
+    match sysctl::get(LIMIT).map(|text| text.parse::<u32>()) {
+        Ok(Ok(current)) if current < least => {
+            if let Err(error) = sysctl::set(LIMIT, &least.to_string()) {
+                debug!(%error, current, "cannot raise the number of tracked connections");
+            }
+        }
+        Ok(_) => {}
+        Err(error) => warn!(%error, "cannot read how many connections are tracked"),
+    }
+}
+
+/// Removes what a cluster's proxy made in this network namespace.
 pub async fn cleanup(cluster: &str, service_range: ipnet::Ipv4Net) -> Result<()> {
     nft::delete_table(&table(cluster, "proxy")).await?;
     Links::open()?.delete_route("lo", service_range.network(), service_range.prefix_len()).await

@@ -1,14 +1,30 @@
 //! The service proxy: Services and EndpointSlices in, nftables out.
 //!
-//! In reading order: [`model`] is what the proxy knows, [`endpoints`] chooses where traffic goes, [`rules`] says it in
-//! nftables (all three pure), [`ruleset`] turns two states into one transaction, [`run`] keeps the kernel in step.
-//! Behaviour follows upstream's `pkg/proxy` (topology.go, nftables/proxier.go).
+//! ```text
+//!   API ─► informers ─► tracker (model, which Services changed) ─► rules of those ─► table ─► one transaction ─► kernel
+//! ```
+//!
+//! In reading order: [`model`] is what the proxy knows, [`convert`] makes it of API objects, [`endpoints`] chooses where
+//! traffic goes, [`rules`] says it in nftables, [`ruleset`] turns two states into one transaction, [`table`] holds the
+//! rules by Service (all pure); [`tracker`] follows the informers, [`kernel`] holds the table in the kernel,
+//! [`conntrack`] forgets flows to endpoints that are gone, and [`run`] keeps all in step. [`health`] and [`servers`]
+//! tell how it goes. Behaviour follows upstream's `pkg/proxy` (topology.go, nftables/proxier.go).
 
 pub mod config;
-pub mod endpoints;
-pub mod kernel;
 pub mod model;
+pub mod convert;
+pub mod endpoints;
 pub mod rules;
 pub mod ruleset;
+pub mod table;
+pub mod tracker;
+pub mod kernel;
+pub mod conntrack;
+pub mod health;
+pub mod metrics;
+pub mod servers;
+pub mod run;
 
 pub use config::Config;
+pub use kernel::cleanup;
+pub use run::run;

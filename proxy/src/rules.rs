@@ -7,9 +7,9 @@
 use std::fmt::Write;
 
 use crate::config::Config;
-use crate::endpoints::{Destination, Routing, Target, route, slices_by_service};
+use crate::endpoints::{Destination, Here, Routing, Target, route};
 use crate::model::{Service, ServicePort, State};
-use crate::ruleset::Ruleset;
+use crate::ruleset::{Base, Ruleset};
 
 /// Mark of packets to masquerade (upstream's default masquerade bit, 14).
 const MASQUERADE: &str = "meta mark set meta mark or 0x4000";
@@ -20,10 +20,30 @@ const SERVICE_NODEPORTS: &str = "service_nodeports";
 const REFUSED_IPS: &str = "refused_ips";
 const REFUSED_NODEPORTS: &str = "refused_nodeports";
 
-/// Maps, hooks and the chains they share.
-pub fn base(config: &Config) -> String {
+/// The chain of the base through which every packet for a Service goes.
+pub const ENTRY_CHAIN: &str = "services";
+
+/// The maps of the base.
+const MAPS: [&str; 4] = [SERVICE_IPS, SERVICE_NODEPORTS, REFUSED_IPS, REFUSED_NODEPORTS];
+/// The chains of the base.
+const CHAINS: [&str; 9] = [
+    "services",
+    "refuse",
+    "unroutable",
+    "prerouting",
+    "output",
+    "postrouting",
+    "filter_input",
+    "filter_forward",
+    "filter_output",
+];
+
+/// Maps, hooks and the chains they share. A refused TCP connection is reset rather than told "port unreachable": the
+/// kernel does not deliver that message to itself on a node without a default route.
+pub fn base(config: &Config) -> Base {
     let Config { service_range, .. } = config;
-    format!(
+    let node_ports = node_port_destination(config);
+    let text = format!(
         "\
  map {SERVICE_IPS} {{ type ipv4_addr . inet_proto . inet_service : verdict; }}
  map {SERVICE_NODEPORTS} {{ type inet_proto . inet_service : verdict; }}
@@ -31,15 +51,16 @@ pub fn base(config: &Config) -> String {
  map {REFUSED_NODEPORTS} {{ type inet_proto . inet_service : verdict; }}
  chain services {{
   ip daddr . meta l4proto . th dport vmap @{SERVICE_IPS}
-  fib daddr type local meta l4proto . th dport vmap @{SERVICE_NODEPORTS}
+  {node_ports} meta l4proto . th dport vmap @{SERVICE_NODEPORTS}
  }}
  chain refuse {{
+  meta l4proto tcp reject with tcp reset
   reject
  }}
  chain unroutable {{
   ct state new ip daddr . meta l4proto . th dport vmap @{REFUSED_IPS}
-  ct state new fib daddr type local meta l4proto . th dport vmap @{REFUSED_NODEPORTS}
-  ct state new ip daddr {service_range} ct status != dnat reject
+  ct state new {node_ports} meta l4proto . th dport vmap @{REFUSED_NODEPORTS}
+  ct state new ip daddr {service_range} jump refuse
  }}
  chain prerouting {{
   type nat hook prerouting priority dstnat; policy accept;
@@ -55,7 +76,7 @@ pub fn base(config: &Config) -> String {
  }}
  chain filter_input {{
   type filter hook input priority 0; policy accept;
-  ip daddr 127.0.0.0/8 ip saddr != 127.0.0.0/8 ct status != dnat ct state new drop
+  ip daddr 127.0.0.0/8 ip saddr != 127.0.0.0/8 ct status & dnat == 0 ct state new drop
   jump unroutable
  }}
  chain filter_forward {{
@@ -67,116 +88,192 @@ pub fn base(config: &Config) -> String {
   jump unroutable
  }}
 "
-    )
+    );
+    Base { text, maps: &MAPS, chains: &CHAINS }
 }
 
-/// What the Services and endpoints known add to the base.
+/// Matches the addresses on which node ports answer.
+fn node_port_destination(config: &Config) -> String {
+    let ranges: Vec<String> = config.node_port_addresses.iter().map(|range| format!("ip daddr {range}")).collect();
+    match ranges.as_slice() {
+        [] => "fib daddr type local".to_owned(),
+        [one] => format!("fib daddr type local {one}"),
+        _ => {
+            let ranges: Vec<String> = config.node_port_addresses.iter().map(ToString::to_string).collect();
+            format!("fib daddr type local ip daddr {{ {} }}", ranges.join(", "))
+        }
+    }
+}
+
+/// What all Services known add to the base.
 pub fn build(config: &Config, state: &State) -> Ruleset {
+    let mut whole = Ruleset::default();
+    for key in state.services.keys() {
+        whole.merge(build_service(config, state, &state.services[key]));
+    }
+    whole
+}
+
+/// What one Service adds to the base.
+pub fn build_service(config: &Config, state: &State, service: &Service) -> Ruleset {
+    let here = Here { node: &config.node_name, zone: &state.zone };
     let mut ruleset = Ruleset::default();
-    let slices = slices_by_service(state);
-    for service in state.services.values() {
-        let slices = slices.get(&service.key).map(Vec::as_slice).unwrap_or_default();
-        for port in &service.ports {
-            let routing = route(service, port, slices, &config.node_name);
-            add_port(&mut ruleset, config, service, port, &routing);
+    for port in &service.ports {
+        let routing = route(service, &state.endpoints(&service.key, port), here);
+        let rules = PortRules { config, service, port, id: chain_id(service, port) };
+        rules.add_cluster(&mut ruleset, &routing);
+        if port.node_port.is_some() || !service.external_ips.is_empty() || !service.load_balancer_ips.is_empty() {
+            rules.add_external(&mut ruleset, &routing);
         }
     }
     ruleset
 }
 
-fn add_port(ruleset: &mut Ruleset, config: &Config, service: &Service, port: &ServicePort, routing: &Routing) {
-    let id = chain_id(service, port);
-    let protocol = port.protocol.as_str();
-    let cluster_key = format!("{} . {protocol} . {}", service.cluster_ip, port.port);
-    let from_outside = format!("ip saddr != {} {MASQUERADE}", config.pod_range);
-    let cluster_chain = format!("svc_{id}");
-    if add_destination(ruleset, service, port, &cluster_chain, vec![from_outside], &routing.cluster) {
-        ruleset.elements.insert((SERVICE_IPS, cluster_key), format!("goto {cluster_chain}"));
-    } else if routing.cluster == Destination::Reject {
-        ruleset.elements.insert((REFUSED_IPS, cluster_key), "goto refuse".to_owned());
-    } else {
-        ruleset.elements.insert((REFUSED_IPS, cluster_key), "drop".to_owned());
-    }
-    add_external(ruleset, config, service, port, routing, &id);
+/// One Service port on its way into a ruleset.
+struct PortRules<'a> {
+    config: &'a Config,
+    service: &'a Service,
+    port: &'a ServicePort,
+    id: String,
 }
 
-/// Node port, external addresses and load balancer addresses share one chain.
-fn add_external(
-    ruleset: &mut Ruleset,
-    config: &Config,
-    service: &Service,
-    port: &ServicePort,
-    routing: &Routing,
-    id: &str,
-) {
-    if port.node_port.is_none() && service.external_ips.is_empty() {
-        return;
+impl PortRules<'_> {
+    fn key(&self, address: std::net::Ipv4Addr) -> String {
+        format!("{address} . {} . {}", self.port.protocol.as_str(), self.port.port)
     }
-    let protocol = port.protocol.as_str();
-    let chain = format!("ext_{id}");
-    // Under policy Local the client's address is kept, but for clients on this node's loopback, which pods cannot answer.
-    let masquerade = if service.external_local {
-        let pods_go_cluster_wide = format!("ip saddr {} goto svc_{id}", config.pod_range);
-        let mut rules = vec![format!("fib saddr type local {MASQUERADE}")];
-        if matches!(routing.cluster, Destination::Targets(_)) {
-            rules.insert(0, pods_go_cluster_wide);
+
+    /// The cluster IP.
+    fn add_cluster(&self, ruleset: &mut Ruleset, routing: &Routing) {
+        let key = self.key(self.service.cluster_ip);
+        let from_outside = format!("ip saddr != {} {MASQUERADE}", self.config.pod_range);
+        let chain = format!("svc_{}", self.id);
+        match &routing.cluster {
+            Destination::Targets(targets) => {
+                self.add_spread(ruleset, &chain, vec![from_outside], targets);
+                ruleset.elements.insert((SERVICE_IPS, key), format!("goto {chain}"));
+            }
+            nowhere => {
+                ruleset.elements.insert((REFUSED_IPS, key), refusal(nowhere).to_owned());
+            }
+        }
+    }
+
+    /// Node port, external addresses and load balancer addresses share one chain.
+    fn add_external(&self, ruleset: &mut Ruleset, routing: &Routing) {
+        let chain = format!("ext_{}", self.id);
+        let mut rules = self.before_spread(routing);
+        let mut translated = true;
+        match &routing.external {
+            Destination::Targets(targets) => self.add_spread(ruleset, &chain, rules, targets),
+            // Pods and the node itself may still reach endpoints elsewhere.
+            nowhere => {
+                self.add_entries(ruleset, (REFUSED_IPS, REFUSED_NODEPORTS), refusal(nowhere));
+                translated = *nowhere == Destination::Drop && matches!(routing.cluster, Destination::Targets(_));
+                if translated {
+                    ruleset.chains.insert(chain.clone(), std::mem::take(&mut rules));
+                }
+            }
+        }
+        if translated {
+            self.add_entries(ruleset, (SERVICE_IPS, SERVICE_NODEPORTS), &format!("goto {chain}"));
+        }
+    }
+
+    /// Under policy Local the client's address is kept, but for clients on this node, which pods cannot tell from
+    /// others; what pods and the node itself send is not "external" and goes where the cluster IP leads.
+    fn before_spread(&self, routing: &Routing) -> Vec<String> {
+        if !self.service.external_local {
+            return vec![MASQUERADE.to_owned()];
+        }
+        let mut rules = Vec::new();
+        let inside = matches!(routing.cluster, Destination::Targets(_));
+        if inside {
+            rules.push(format!("ip saddr {} goto svc_{}", self.config.pod_range, self.id));
+        }
+        rules.push(format!("fib saddr type local {MASQUERADE}"));
+        if inside {
+            rules.push(format!("fib saddr type local goto svc_{}", self.id));
         }
         rules
-    } else {
-        vec![MASQUERADE.to_owned()]
-    };
-    let (map, verdict) = if add_destination(ruleset, service, port, &chain, masquerade, &routing.external) {
-        ((SERVICE_IPS, SERVICE_NODEPORTS), format!("goto {chain}"))
-    } else if routing.external == Destination::Reject {
-        ((REFUSED_IPS, REFUSED_NODEPORTS), "goto refuse".to_owned())
-    } else {
-        ((REFUSED_IPS, REFUSED_NODEPORTS), "drop".to_owned())
-    };
-    if let Some(node_port) = port.node_port {
-        ruleset.elements.insert((map.1, format!("{protocol} . {node_port}")), verdict.clone());
     }
-    for address in &service.external_ips {
-        ruleset.elements.insert((map.0, format!("{address} . {protocol} . {}", port.port)), verdict.clone());
-    }
-}
 
-/// Adds the chain that spreads over the targets; false when there are none.
-fn add_destination(
-    ruleset: &mut Ruleset,
-    service: &Service,
-    port: &ServicePort,
-    chain: &str,
-    mut rules: Vec<String>,
-    destination: &Destination,
-) -> bool {
-    let Destination::Targets(targets) = destination else { return false };
-    let id = chain_id(service, port);
-    let mut choices = String::new();
-    for (number, target) in targets.iter().enumerate() {
-        let endpoint = endpoint_chain(&id, target);
-        if service.affinity_seconds.is_some() {
-            rules.push(format!("ip saddr @aff_{endpoint} goto {endpoint}"));
+    /// Enters node port, external and load balancer addresses into the maps for addresses and for node ports.
+    fn add_entries(&self, ruleset: &mut Ruleset, maps: (&'static str, &'static str), verdict: &str) {
+        if let Some(node_port) = self.port.node_port {
+            let key = format!("{} . {node_port}", self.port.protocol.as_str());
+            ruleset.elements.insert((maps.1, key), verdict.to_owned());
         }
-        let separator = if number == 0 { "" } else { ", " };
-        // Writing to a String cannot fail.
-        let _ = write!(choices, "{separator}{number} : goto {endpoint}");
-        add_endpoint(ruleset, service, port, &endpoint, target);
+        for address in &self.service.external_ips {
+            ruleset.elements.insert((maps.0, self.key(*address)), verdict.to_owned());
+        }
+        for address in &self.service.load_balancer_ips {
+            let verdict = self.guard_load_balancer(ruleset, maps.0, verdict);
+            ruleset.elements.insert((maps.0, self.key(*address)), verdict);
+        }
     }
-    rules.push(format!("numgen random mod {} vmap {{ {choices} }}", targets.len()));
-    ruleset.chains.insert(chain.to_owned(), rules);
-    true
+
+    /// Load balancer addresses let in only the source ranges, if there are any.
+    fn guard_load_balancer(&self, ruleset: &mut Ruleset, map: &'static str, verdict: &str) -> String {
+        if self.service.source_ranges.is_empty() || map != SERVICE_IPS {
+            return verdict.to_owned();
+        }
+        let chain = format!("fw_{}", self.id);
+        let ranges: Vec<String> = self.service.source_ranges.iter().map(ToString::to_string).collect();
+        // Upstream lets a node reach its own load balancers, however far away their clients must be.
+        let mut rules: Vec<String> = ranges.iter().map(|range| format!("ip saddr {range} {verdict}")).collect();
+        rules.push(format!("fib saddr type local {verdict}"));
+        rules.push("drop".to_owned());
+        ruleset.chains.insert(chain.clone(), rules);
+        format!("goto {chain}")
+    }
+
+    /// Adds the chain that spreads over the targets, after some rules of its own.
+    fn add_spread(
+        &self,
+        ruleset: &mut Ruleset,
+        chain: &str,
+        mut rules: Vec<String>,
+        targets: &std::collections::BTreeSet<Target>,
+    ) {
+        let mut choices = String::new();
+        for (number, target) in targets.iter().enumerate() {
+            let endpoint = endpoint_chain(&self.id, target);
+            if let Some(seconds) = self.service.affinity_seconds {
+                rules.push(format!("ip saddr @{} goto {endpoint}", affinity_set(&endpoint, seconds)));
+            }
+            let separator = if number == 0 { "" } else { ", " };
+            // Writing to a String cannot fail.
+            let _ = write!(choices, "{separator}{number} : goto {endpoint}");
+            self.add_endpoint(ruleset, endpoint, target);
+        }
+        rules.push(format!("numgen random mod {} vmap {{ {choices} }}", targets.len()));
+        ruleset.chains.insert(chain.to_owned(), rules);
+    }
+
+    fn add_endpoint(&self, ruleset: &mut Ruleset, chain: String, (address, number): &Target) {
+        let mut rules = vec![format!("ip saddr {address} {MASQUERADE}")];
+        if let Some(seconds) = self.service.affinity_seconds {
+            let set = affinity_set(&chain, seconds);
+            rules.push(format!("update @{set} {{ ip saddr }}"));
+            let definition = format!("type ipv4_addr; flags dynamic,timeout; timeout {seconds}s; size {AFFINITY_CLIENTS};");
+            ruleset.sets.insert(set, definition);
+        }
+        rules.push(format!("meta l4proto {} dnat to {address}:{number}", self.port.protocol.as_str()));
+        ruleset.chains.insert(chain, rules);
+    }
 }
 
-fn add_endpoint(ruleset: &mut Ruleset, service: &Service, port: &ServicePort, chain: &str, target: &Target) {
-    let (address, number) = target;
-    let mut rules = vec![format!("ip saddr {address} {MASQUERADE}")];
-    if let Some(seconds) = service.affinity_seconds {
-        let definition = format!("type ipv4_addr; flags dynamic,timeout; timeout {seconds}s; size 65536;");
-        ruleset.sets.insert(format!("aff_{chain}"), definition);
-        rules.push(format!("update @aff_{chain} {{ ip saddr }}"));
-    }
-    rules.push(format!("meta l4proto {} dnat to {address}:{number}", port.protocol.as_str()));
-    ruleset.chains.insert(chain.to_owned(), rules);
+/// Clients that an affinity set remembers at most; more of them are spread as without affinity.
+const AFFINITY_CLIENTS: u32 = 65_536;
+
+/// The set of an endpoint's clients. The timeout is part of the name, as a set's timeout cannot be changed.
+fn affinity_set(endpoint_chain: &str, seconds: u32) -> String {
+    format!("aff{seconds}_{endpoint_chain}")
+}
+
+/// The verdict for what leads nowhere.
+fn refusal(destination: &Destination) -> &'static str {
+    if *destination == Destination::Drop { "drop" } else { "goto refuse" }
 }
 
 fn endpoint_chain(id: &str, (address, port): &Target) -> String {
@@ -207,6 +304,7 @@ mod tests {
             node_name: "n1".into(),
             pod_range: "10.244.0.0/16".parse().expect("range"),
             service_range: "10.96.0.0/12".parse().expect("range"),
+            ..Config::default()
         }
     }
 
@@ -218,11 +316,15 @@ mod tests {
             serving: ready,
             terminating: false,
             node_name: Some("n1".into()),
+            for_nodes: vec![],
+            for_zones: vec![],
         });
         let service = Service {
             key: key.clone(),
             cluster_ip: Ipv4Addr::new(10, 96, 1, 1),
             external_ips: vec![],
+            load_balancer_ips: vec![],
+            source_ranges: vec![],
             ports: vec![ServicePort {
                 name: String::new(),
                 protocol: Protocol::Tcp,
@@ -235,11 +337,12 @@ mod tests {
             health_check_node_port: None,
         };
         let slice = Slice {
-            service: key.clone(),
             ports: vec![(String::new(), Protocol::Tcp, 8080)],
             endpoints: endpoints.into(),
         };
-        State { services: [(key.clone(), service)].into(), slices: [(key, slice)].into() }
+        let mut state = State { services: [(key.clone(), service)].into(), ..State::default() };
+        state.add_slice(key, "web-1", slice);
+        state
     }
 
     #[test]
@@ -273,6 +376,37 @@ mod tests {
         let ruleset = build(&config(), &state(Some(600), true));
         assert_eq!(ruleset.sets.len(), 2);
         let service = ruleset.chains.iter().find(|(n, _)| n.starts_with("svc_")).expect("service chain").1;
-        assert!(service[1].starts_with("ip saddr @aff_ep_web_"), "{service:?}");
+        assert!(service[1].starts_with("ip saddr @aff600_ep_web_"), "{service:?}");
+    }
+
+    #[test]
+    fn policy_local_without_endpoints_here_still_serves_the_node_and_its_pods() {
+        let mut state = state(None, true);
+        let key = Key { namespace: "demo".into(), name: "web".into() };
+        state.services.get_mut(&key).expect("web").external_local = true;
+        for endpoint in &mut state.slices.get_mut(&key).expect("slices").get_mut("web-1").expect("slice").endpoints {
+            endpoint.node_name = Some("n2".into());
+        }
+        let ruleset = build(&config(), &state);
+        assert_eq!(ruleset.elements[&(REFUSED_NODEPORTS, "tcp . 30080".to_owned())], "drop");
+        let (name, rules) = ruleset.chains.iter().find(|(n, _)| n.starts_with("ext_")).expect("external chain");
+        assert_eq!(ruleset.elements[&(SERVICE_NODEPORTS, "tcp . 30080".to_owned())], format!("goto {name}"));
+        let verdicts: Vec<&str> = rules.iter().map(|rule| rule.rsplit_once(' ').expect("words").1).collect();
+        assert!(verdicts[0].starts_with("svc_") && verdicts[2].starts_with("svc_"), "{rules:?}");
+        assert_eq!(rules.len(), 3, "nothing for others: {rules:?}");
+    }
+
+    #[test]
+    fn load_balancer_addresses_let_in_their_source_ranges_only() {
+        let mut state = state(None, true);
+        let key = Key { namespace: "demo".into(), name: "web".into() };
+        let service = state.services.get_mut(&key).expect("web");
+        service.load_balancer_ips = vec![Ipv4Addr::new(203, 0, 113, 9)];
+        service.source_ranges = vec!["198.51.100.0/24".parse().expect("range")];
+        let ruleset = build(&config(), &state);
+        let verdict = &ruleset.elements[&(SERVICE_IPS, "203.0.113.9 . tcp . 80".to_owned())];
+        let rules = &ruleset.chains[verdict.strip_prefix("goto ").expect("a chain")];
+        assert!(rules[0].starts_with("ip saddr 198.51.100.0/24 goto ext_web_"), "{rules:?}");
+        assert_eq!(rules.last().map(String::as_str), Some("drop"));
     }
 }

@@ -5,6 +5,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 
+use skiff_netlink::nft::TableNames;
+
 /// A table: fixed part, chains, map elements, sets.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Ruleset {
@@ -16,10 +18,58 @@ pub struct Ruleset {
     pub sets: BTreeMap<String, String>,
 }
 
-/// The transaction that builds `table` from nothing, replacing one that is there. `base` declares maps and hooks.
-pub fn replace(table: &str, base: &str, ruleset: &Ruleset) -> String {
-    let mut text = format!("add table ip {table}\ndelete table ip {table}\ntable ip {table} {{\n{base}}}\n");
+impl Ruleset {
+    /// Puts another one's parts in; where both have a part, the first one's stays.
+    pub fn merge(&mut self, other: Ruleset) {
+        for (name, rules) in other.chains {
+            self.chains.entry(name).or_insert(rules);
+        }
+        for (key, verdict) in other.elements {
+            self.elements.entry(key).or_insert(verdict);
+        }
+        for (name, definition) in other.sets {
+            self.sets.entry(name).or_insert(definition);
+        }
+    }
+}
+
+/// The part of a table that never changes: maps, hooks and the chains that they share.
+#[derive(Clone, Debug)]
+pub struct Base {
+    /// Declarations, as inside of `table { }`.
+    pub text: String,
+    /// Names of the maps in it.
+    pub maps: &'static [&'static str],
+    /// Names of the chains in it.
+    pub chains: &'static [&'static str],
+}
+
+/// The transaction that builds `table` from nothing, replacing one that is there.
+pub fn replace(table: &str, base: &Base, ruleset: &Ruleset) -> String {
+    let mut text = format!("add table ip {table}\ndelete table ip {table}\ntable ip {table} {{\n{}}}\n", base.text);
     write_changes(&mut text, table, &Ruleset::default(), ruleset);
+    text
+}
+
+/// The transaction that makes an `existing` table say `ruleset` without deleting it: hooks never miss a packet and the
+/// affinity sets that are still wanted keep their clients. The table must have been made by [`replace`] from the same
+/// `base` but for the rules in it; the kernel refuses otherwise.
+pub fn adopt(table: &str, base: &Base, existing: &TableNames, ruleset: &Ruleset) -> String {
+    let mut text = format!("flush table ip {table}\ntable ip {table} {{\n{}}}\n", base.text);
+    // Writing to a String cannot fail.
+    for map in base.maps {
+        let _ = writeln!(text, "flush map ip {table} {map}");
+    }
+    let kept = ruleset.sets.iter().filter(|(name, _)| existing.sets.contains(*name));
+    let old = Ruleset { sets: kept.map(|(n, d)| (n.clone(), d.clone())).collect(), ..Ruleset::default() };
+    write_changes(&mut text, table, &old, ruleset);
+    let wanted = |name: &str| ruleset.chains.contains_key(name) || base.chains.contains(&name);
+    for name in existing.chains.iter().filter(|name| !wanted(name)) {
+        let _ = writeln!(text, "delete chain ip {table} {name}");
+    }
+    for name in existing.sets.iter().filter(|name| !ruleset.sets.contains_key(*name)) {
+        let _ = writeln!(text, "delete set ip {table} {name}");
+    }
     text
 }
 
@@ -98,5 +148,20 @@ mod tests {
              delete element ip t m { 2 }\nadd element ip t m { 2 : goto c }\nflush chain ip t b\ndelete chain ip t b\n"
         );
         assert_eq!(change("t", &new, &new), None);
+    }
+
+    #[test]
+    fn an_existing_table_is_taken_over_without_deleting_it() {
+        let base = Base { text: " chain hook {\n }\n".into(), maps: &["m"], chains: &["hook"] };
+        let mut wanted = ruleset(&[("a", "r1")], &[("1", "goto a")]);
+        wanted.sets = [("kept".to_owned(), "d".to_owned()), ("new".to_owned(), "d".to_owned())].into();
+        let names = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
+        let existing = TableNames { chains: names(&["hook", "a", "stale"]), sets: names(&["kept", "gone"]) };
+        assert_eq!(
+            adopt("t", &base, &existing, &wanted),
+            "flush table ip t\ntable ip t {\n chain hook {\n }\n}\nflush map ip t m\n\
+             add set ip t new { d }\nadd chain ip t a\nadd rule ip t a r1\nadd element ip t m { 1 : goto a }\n\
+             delete chain ip t stale\ndelete set ip t gone\n"
+        );
     }
 }

@@ -11,6 +11,8 @@ use skiff_netlink::pod_network::{self, PodNetwork};
 use skiff_netlink::{link, netns};
 use skiff_proxy::kernel::Kernel;
 use skiff_proxy::model::{Endpoint, Key, Protocol, Service, ServicePort, Slice, State};
+use skiff_proxy::ruleset::Ruleset;
+use skiff_proxy::table::Table;
 use skiff_proxy::{Config, rules};
 
 const CLUSTER: &str = "proxy-test";
@@ -61,6 +63,8 @@ fn state(pods: &[&Pod]) -> State {
         key: key.clone(),
         cluster_ip: CLUSTER_IP,
         external_ips: vec![],
+        load_balancer_ips: vec![],
+        source_ranges: vec![],
         ports: vec![port],
         affinity_seconds: None,
         external_local: false,
@@ -73,13 +77,23 @@ fn state(pods: &[&Pod]) -> State {
         serving: true,
         terminating: false,
         node_name: Some("n1".into()),
+        for_nodes: vec![],
+        for_zones: vec![],
     });
     let slice = Slice {
-        service: key.clone(),
         ports: vec![("http".into(), Protocol::Tcp, 8080)],
         endpoints: endpoints.collect(),
     };
-    State { services: [(key.clone(), service)].into(), slices: [(key, slice)].into() }
+    let mut state = State { services: [(key.clone(), service)].into(), ..State::default() };
+    state.add_slice(key, "web-1", slice);
+    state
+}
+
+/// What the Service adds to the table, or that it is gone.
+fn parts(config: &Config, state: &State) -> Option<(Key, Option<Ruleset>)> {
+    let key = Key { namespace: "demo".into(), name: "web".into() };
+    let service = state.services.get(&key);
+    Some((key, service.map(|service| rules::build_service(config, state, service))))
 }
 
 /// Everything below runs in one node, so that its parts share the set-up; each assertion names what it shows.
@@ -93,6 +107,7 @@ fn services_reach_their_endpoints() {
         node_name: "n1".into(),
         pod_range: "10.244.0.0/16".parse().expect("range"),
         service_range: "10.96.0.0/12".parse().expect("range"),
+        ..Config::default()
     };
     let pods = attach_pods(dir.path(), &node, &config);
     let stop = Arc::new(AtomicBool::new(false));
@@ -109,10 +124,13 @@ fn services_reach_their_endpoints() {
         netns::run_in(&node, || {
             link::blocking(|_| async {
                 let mut kernel = Kernel::new(&config).await?;
+                let mut table = Table::default();
                 for state in &states {
-                    kernel.apply(rules::build(&config, state)).await?;
+                    let change = table.update(parts(&config, state));
+                    kernel.apply(&table, &change).await?;
                 }
-                assert!(!kernel.apply(rules::build(&config, &states[states.len() - 1])).await?, "nothing to change");
+                let same = table.update(parts(&config, &states[states.len() - 1]));
+                assert!(!kernel.apply(&table, &same).await?, "nothing to change");
                 Ok(())
             })
         })
@@ -139,9 +157,13 @@ fn services_reach_their_endpoints() {
 
     program(vec![state(&[a, b]), state(&[])]);
     for target in [cluster, "10.96.0.77:80".parse().expect("address"), "10.244.7.1:30080".parse().expect("address")] {
-        let error = ask(&b.namespace, target).expect_err("no endpoints");
-        assert_eq!(error.kind(), std::io::ErrorKind::ConnectionRefused, "{target}: {error}");
+        for from in [&b.namespace, &node] {
+            let error = ask(from, target).expect_err("no endpoints");
+            assert_eq!(error.kind(), std::io::ErrorKind::ConnectionRefused, "{target}: {error}");
+        }
     }
+    let error = ask(&node, "127.0.0.1:30080".parse().expect("address")).expect_err("no endpoints");
+    assert_eq!(error.kind(), std::io::ErrorKind::ConnectionRefused, "node port on loopback: {error}");
 
     stop.store(true, Ordering::SeqCst);
     for (pod, server) in pods.iter().zip(servers) {

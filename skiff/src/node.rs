@@ -39,6 +39,7 @@ pub fn proxy_config(settings: &Settings, node_name: &str) -> skiff_proxy::Config
         node_name: node_name.to_owned(),
         pod_range: settings.cluster_cidr,
         service_range: settings.service_cluster_ip_range,
+        ..skiff_proxy::Config::default()
     }
 }
 
@@ -60,7 +61,9 @@ pub(crate) fn start(cluster: &Cluster) -> anyhow::Result<()> {
     let identity = Identity::Node(cluster.node_name.clone());
     let (client, ending) = (in_process::client(cluster.service(), &identity), shutdown.clone());
     cluster.supervise("kubelet", move || skiff_kubelet::run(kubelet.clone(), client.clone(), ending.clone()));
-
+    let proxy = proxy_config(&cluster.settings, &cluster.node_name);
+    let client = in_process::client(cluster.service(), &Identity::Proxy);
+    cluster.supervise("proxy", move || skiff_proxy::run(proxy.clone(), client.clone(), shutdown.clone()));
     Ok(())
 }
 

@@ -3,6 +3,7 @@
 //! Everything here names what it makes after the cluster, so that clusters and tests run side by side on one machine,
 //! and each `cleanup` removes what a cluster made and nothing else.
 
+pub mod conntrack;
 pub mod error;
 pub mod hostport;
 pub mod link;

@@ -14,3 +14,10 @@ pub fn set(name: &str, value: &str) -> Result<()> {
     }
     fs::write(&path, value).map_err(Error::file("write", &path))
 }
+
+/// Reads a parameter, without the end of line.
+pub fn get(name: &str) -> Result<String> {
+    let path = Path::new("/proc/sys").join(name);
+    let text = fs::read_to_string(&path).map_err(Error::file("read", &path))?;
+    Ok(text.trim_end().to_owned())
+}
