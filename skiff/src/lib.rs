@@ -14,6 +14,7 @@ pub mod kubeconfig;
 pub mod instance;
 pub mod doctor;
 pub mod commands;
+mod apply;
 mod certificate;
 mod endpoint;
 mod terminal;

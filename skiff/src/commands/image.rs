@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use clap::{Args, Subcommand};
-use skiff_cri::v1::{ImageSpec, ListImagesRequest, PullImageRequest};
+use skiff_cri::v1::{self, ImageSpec, ListImagesRequest, PullImageRequest};
 
 use crate::layout::Layout;
 use crate::terminal::{line, table};
@@ -52,7 +52,9 @@ impl Image {
             Command::Load { settings, tag, files } => {
                 let client = connect(&settings).await?;
                 for file in files {
-                    load(&client, &file, &tag).await.with_context(|| format!("cannot load {}", file.display()))?;
+                    for image in load(&client, &file, &tag).await? {
+                        line(format_args!("{}  {}", image.name, image.id));
+                    }
                 }
                 Ok(())
             }
@@ -72,28 +74,49 @@ impl Image {
     }
 }
 
-async fn connect(settings: &Settings) -> anyhow::Result<skiff_cri::Client> {
+/// An image that was loaded.
+pub(super) struct Loaded {
+    /// Its first name, or its id if it has none.
+    pub(super) name: String,
+    /// Digest of its configuration.
+    pub(super) id: String,
+    /// It was not there before under this name.
+    pub(super) new: bool,
+}
+
+/// The runtime of a running cluster.
+pub(super) async fn connect(settings: &Settings) -> anyhow::Result<skiff_cri::Client> {
     let settings = endpoint::saved_settings(settings)?;
     let endpoint = node::cri_endpoint(&settings, &Layout::new(&settings));
     let client = skiff_cri::Client::connect(&endpoint).await;
     client.with_context(|| format!("cluster {} does not run; `skiff up` starts it", settings.name))
 }
 
-async fn load(client: &skiff_cri::Client, file: &Path, tag: &str) -> anyhow::Result<()> {
-    let images = if file == Path::new("-") {
+/// Loads an archive; `-` is standard input.
+pub(super) async fn load(client: &skiff_cri::Client, file: &Path, tag: &str) -> anyhow::Result<Vec<Loaded>> {
+    let failed = || format!("cannot load {}", file.display());
+    let before = images(client).await?;
+    let imported = if file == Path::new("-") {
         client.import_archive(tokio::io::stdin(), tag).await
     } else {
-        client.import_archive(tokio::fs::File::open(file).await?, tag).await
+        client.import_archive(tokio::fs::File::open(file).await.with_context(failed)?, tag).await
     };
-    for image in images.map_err(said)? {
-        let name = image.names.first().unwrap_or(&image.id);
-        line(format_args!("{name}  {}", image.id));
-    }
-    Ok(())
+    let imported = imported.map_err(said).with_context(failed)?;
+    let loaded = imported.into_iter().map(|image| {
+        let name = image.names.first().unwrap_or(&image.id).clone();
+        let known = |old: &v1::Image| old.id == image.id && image.names.iter().all(|name| old.repo_tags.contains(name));
+        Loaded { new: !before.iter().any(known), name, id: image.id }
+    });
+    Ok(loaded.collect())
 }
 
-async fn list(mut client: skiff_cri::Client) -> anyhow::Result<()> {
-    let images = client.images.list_images(ListImagesRequest::default()).await.map_err(said)?.into_inner().images;
+async fn images(client: &skiff_cri::Client) -> anyhow::Result<Vec<v1::Image>> {
+    let listed = client.images.clone().list_images(ListImagesRequest::default()).await.map_err(said)?;
+    Ok(listed.into_inner().images)
+}
+
+async fn list(client: skiff_cri::Client) -> anyhow::Result<()> {
+    let images = images(&client).await?;
     let mut rows = vec![["IMAGE", "ID", "SIZE"].map(str::to_owned).to_vec()];
     for image in images {
         let id = image.id.trim_start_matches("sha256:").chars().take(12).collect::<String>();

@@ -10,11 +10,11 @@ use clap::Args;
 use k8s_openapi::api::core::v1::Node;
 use kube::{Api, Client};
 
-use crate::kubeconfig;
+use super::image;
 use crate::layout::{Layout, write_private};
 use crate::settings::Component;
 use crate::terminal::{Progress, line, note};
-use crate::{Settings, doctor, endpoint, instance, machine};
+use crate::{Settings, apply, doctor, endpoint, instance, kubeconfig, machine};
 
 /// How often the starting server is looked at.
 const POLL: Duration = Duration::from_millis(10);
@@ -32,7 +32,13 @@ pub(crate) struct Up {
     /// Leave every kubeconfig alone.
     #[arg(long, conflicts_with = "kubeconfig")]
     no_kubeconfig: bool,
-    /// Seconds to wait until the cluster is ready.
+    /// Image archive to load; may be given several times.
+    #[arg(long)]
+    load_image: Vec<PathBuf>,
+    /// Manifest to apply, and to wait for; may be given several times.
+    #[arg(long)]
+    apply: Vec<PathBuf>,
+    /// Seconds to wait until everything is ready.
     #[arg(long, default_value_t = 120)]
     timeout: u64,
 }
@@ -48,7 +54,9 @@ impl Up {
             let (client, _) = Box::pin(self.until_ready(&layout, None, deadline)).await?;
             self.until_node_ready(&client, deadline).await?;
             self.merge_kubeconfig(&layout)?;
-            line(format_args!("Cluster {name} runs already (process {pid}); nothing to do."));
+            let changed = self.fill(&client, &progress, deadline).await?;
+            let rest = if changed { "" } else { "; nothing to do" };
+            line(format_args!("Cluster {name} runs already (process {pid}){rest}."));
             return Ok(());
         }
         doctor::require(&self.settings)?;
@@ -61,6 +69,7 @@ impl Up {
             progress.done(format_args!("node {node} Ready"));
         }
         self.merge_kubeconfig(&layout)?;
+        self.fill(&client, &progress, deadline).await?;
         line(format_args!("Cluster {name} runs. Data: {}. Log: {}.", layout.data.display(), layout.logs.display()));
         Ok(())
     }
@@ -123,6 +132,33 @@ impl Up {
             }
             tokio::time::sleep(POLL).await;
         }
+    }
+
+    /// Loads images, applies manifests, and waits for what they make. Says whether anything is new.
+    async fn fill(&self, client: &Client, progress: &Progress, deadline: Instant) -> anyhow::Result<bool> {
+        let mut changed = false;
+        if !self.load_image.is_empty() {
+            let runtime = image::connect(&self.settings).await?;
+            for archive in &self.load_image {
+                let images = image::load(&runtime, archive, "").await?;
+                changed |= images.iter().any(|image| image.new);
+                for image in images.iter().filter(|image| image.new) {
+                    progress.done(format_args!("image {} loaded", image.name));
+                }
+            }
+        }
+        let mut applied = Vec::new();
+        for manifest in &self.apply {
+            applied.append(&mut Box::pin(apply::apply_file(client, manifest)).await?);
+        }
+        for object in &applied {
+            object.until_ready(deadline).await?;
+            if object.changed {
+                changed = true;
+                progress.done(format_args!("{} ready", object.title()));
+            }
+        }
+        Ok(changed)
     }
 
     fn merge_kubeconfig(&self, layout: &Layout) -> anyhow::Result<()> {
