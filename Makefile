@@ -1,12 +1,37 @@
-# make test   every tier that exists so far; installs what it needs by apt
-# make bench  measures the release build, writes the table in SPECIFICATION.md, fails below a floor
-.PHONY: test bench setup
+# make up         builds, starts a one-node cluster with a sample application, and waits until it is ready
+# make down       stops it; `skiff down --delete-data` also removes its data and the kubeconfig context
+# make test       every tier; installs what it needs by apt
+# make bench      measures the release build, writes the table in SPECIFICATION.md, fails below a floor
+# make test-fresh `make up` inside a minimal Debian made for it
+# make test-vm    a cluster on Debian's cloud kernel, with systemd and cgroup v2, under qemu
+.PHONY: up down build images test bench test-fresh test-vm setup
 
-test: setup
+SKIFF  := $(or $(CARGO_TARGET_DIR),target)/release/skiff
+IMAGES := $(or $(CARGO_TARGET_DIR),target)/images
+
+up: build images
+	scripts/up $(SKIFF) $(IMAGES)
+
+down:
+	$(SKIFF) down
+
+build: setup
+	cargo build --release --locked --package skiff
+
+images: setup
+	cargo xtask images --out $(IMAGES)
+
+test: setup build images
 	cargo test --workspace --locked
 
-bench: setup
+bench: build
 	cargo xtask bench
+
+test-fresh: setup build
+	scripts/test-fresh
+
+test-vm: setup build images
+	scripts/test-vm $(SKIFF) $(IMAGES)
 
 setup:
 	scripts/setup
