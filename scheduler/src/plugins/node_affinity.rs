@@ -1,0 +1,157 @@
+//! NodeAffinity: a pod's node selector and required node affinity must match the node; preferred terms rank it.
+
+use skiff_client::types::{NodeAffinity as Rules, NodeRequirement, NodeSelector, NodeSelectorTerm, Pod};
+
+use crate::cache::{NodeInfo, PodInfo, Snapshot};
+use crate::framework::{CycleState, Filter, Plugin, PreFilter, Score, Status, normalize_scores};
+use crate::queue::ClusterEvents;
+
+/// The plugin.
+pub(super) struct NodeAffinity;
+
+impl Plugin for NodeAffinity {
+    fn name(&self) -> &'static str {
+        "NodeAffinity"
+    }
+
+    fn events(&self) -> ClusterEvents {
+        ClusterEvents::NODE_ADD | ClusterEvents::NODE_LABEL | ClusterEvents::UNSCHEDULED_POD_UPDATE
+    }
+}
+
+fn rules(pod: &Pod) -> Option<&Rules> {
+    pod.spec.affinity.as_ref()?.node_affinity.as_ref()
+}
+
+/// Whether the pod's own rules let it run on the node.
+pub(super) fn matches(pod: &Pod, node: &NodeInfo) -> bool {
+    pod.spec.node_selector.iter().all(|(key, value)| node.label(key) == Some(value))
+        && rules(pod).and_then(|rules| rules.required.as_ref()).is_none_or(|required| {
+            matches_node_selector(required, &node.name, |key| node.label(key))
+        })
+}
+
+/// Whether a node selector matches a node: one of its terms must. Also for volumes, later.
+pub fn matches_node_selector<'a>(
+    selector: &NodeSelector,
+    name: &'a str,
+    label: impl Fn(&str) -> Option<&'a str>,
+) -> bool {
+    selector.node_selector_terms.iter().any(|term| matches_term(term, name, &label))
+}
+
+fn matches_term<'a>(term: &NodeSelectorTerm, name: &'a str, label: &impl Fn(&str) -> Option<&'a str>) -> bool {
+    if term.match_expressions.is_empty() && term.match_fields.is_empty() {
+        return false;
+    }
+    term.match_expressions.iter().all(|rule| satisfies(rule, label(&rule.key)))
+        && term.match_fields.iter().all(|rule| satisfies(rule, Some(name).filter(|_| rule.key == "metadata.name")))
+}
+
+fn satisfies(rule: &NodeRequirement, value: Option<&str>) -> bool {
+    let listed = value.is_some_and(|value| rule.values.iter().any(|one| one == value));
+    let number = |text: &str| text.parse::<i64>().ok();
+    let pair = || Some((number(value?)?, number(rule.values.first()?)?));
+    match rule.operator.as_str() {
+        "In" => listed,
+        "NotIn" => !listed,
+        "Exists" => value.is_some(),
+        "DoesNotExist" => value.is_none(),
+        "Gt" => pair().is_some_and(|(have, bound)| have > bound),
+        "Lt" => pair().is_some_and(|(have, bound)| have < bound),
+        _ => false,
+    }
+}
+
+impl PreFilter for NodeAffinity {
+    fn pre_filter(&self, _: &mut CycleState, pod: &PodInfo, _: &Snapshot) -> Status {
+        let required = rules(&pod.pod).is_some_and(|rules| rules.required.is_some());
+        if required || !pod.pod.spec.node_selector.is_empty() { Status::SUCCESS } else { Status::SKIP }
+    }
+}
+
+impl Filter for NodeAffinity {
+    fn filter(&self, _: &CycleState, pod: &PodInfo, node: &NodeInfo) -> Status {
+        if matches(&pod.pod, node) {
+            return Status::SUCCESS;
+        }
+        Status::unresolvable("node(s) didn't match Pod's node affinity/selector")
+    }
+}
+
+impl Score for NodeAffinity {
+    fn pre_score(&self, _: &mut CycleState, pod: &PodInfo, _: &[std::sync::Arc<NodeInfo>], _: &Snapshot) -> bool {
+        rules(&pod.pod).is_some_and(|rules| !rules.preferred.is_empty())
+    }
+
+    fn score(&self, _: &CycleState, pod: &PodInfo, node: &NodeInfo) -> i64 {
+        let preferred = rules(&pod.pod).map_or(&[][..], |rules| &rules.preferred);
+        let matching = preferred.iter().filter(|term| {
+            // An empty preference prefers every node.
+            let term = &term.preference;
+            (term.match_expressions.is_empty() && term.match_fields.is_empty())
+                || matches_term(term, &node.name, &|key| node.label(key))
+        });
+        matching.map(|term| i64::from(term.weight)).sum()
+    }
+
+    fn normalize(&self, _: &CycleState, scores: &mut [i64]) {
+        normalize_scores(scores, false);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{node_with, pod, scores, snapshot, verdicts};
+    use serde_json::{Value, json};
+
+    fn nodes() -> Snapshot {
+        let labelled = |name: &str, labels: Value| node_with(json!({"metadata": {"name": name, "labels": labels}}));
+        snapshot(&[labelled("a", json!({"zone": "z1", "cpus": "4"})), labelled("b", json!({"zone": "z2", "cpus": "16"}))], &[])
+    }
+
+    fn check(spec: Value, expected: &str) {
+        let verdicts = verdicts(&NodeAffinity, &pod("p", spec.clone()), &nodes());
+        let fitting: Vec<&str> = verdicts.iter().filter_map(|verdict| verdict.strip_suffix(": ok")).collect();
+        let found = if verdicts == ["skip"] { "skip".to_owned() } else { fitting.join(" ") };
+        assert_eq!(found, expected, "{spec}");
+    }
+
+    fn required(term: Value) -> Value {
+        json!({"affinity": {"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution":
+            {"nodeSelectorTerms": [term]}}}})
+    }
+
+    #[test]
+    fn selectors_and_terms_match_as_upstream() {
+        let expression = |key: &str, operator: &str, values: Value| {
+            required(json!({"matchExpressions": [{"key": key, "operator": operator, "values": values}]}))
+        };
+        check(json!({}), "skip");
+        check(json!({"nodeSelector": {"zone": "z2"}}), "b");
+        check(expression("zone", "In", json!(["z1", "z2"])), "a b");
+        check(expression("zone", "NotIn", json!(["z1"])), "b");
+        check(expression("disk", "NotIn", json!(["ssd"])), "a b");
+        check(expression("disk", "Exists", json!([])), "");
+        check(expression("disk", "DoesNotExist", json!([])), "a b");
+        check(expression("cpus", "Gt", json!(["8"])), "b");
+        check(expression("cpus", "Lt", json!(["8"])), "a");
+        check(expression("zone", "Gt", json!(["8"])), "");
+        check(required(json!({})), "");
+        check(required(json!({"matchFields": [{"key": "metadata.name", "operator": "In", "values": ["b"]}]})), "b");
+        check(json!({"nodeSelector": {"zone": "z1"}, "affinity": expression("cpus", "Gt", json!(["8"]))["affinity"]}), "");
+    }
+
+    #[test]
+    fn preferences_add_up() {
+        let term = |weight: i32, zone: &str| {
+            json!({"weight": weight, "preference":
+                {"matchExpressions": [{"key": "zone", "operator": "In", "values": [zone]}]}})
+        };
+        let spec = json!({"affinity": {"nodeAffinity": {"preferredDuringSchedulingIgnoredDuringExecution":
+            [term(80, "z1"), term(20, "z2"), {"weight": 0, "preference": {}}]}}});
+        assert_eq!(scores(&NodeAffinity, &pod("p", spec), &nodes()), [100, 25]);
+        assert!(scores(&NodeAffinity, &pod("p", json!({})), &nodes()).is_empty());
+    }
+}

@@ -1,0 +1,228 @@
+//! Putting the parts together: build, then run.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use kube::Client;
+use skiff_client::types::{Namespace, Node, Pod, PodDisruptionBudget};
+use skiff_client::{EventRecorder, EventType, ObjectReference, SharedInformers, leader_election};
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::binding::{self, Bound};
+use crate::cache::{Cache, PodInfo, Snapshot};
+use crate::config::Config;
+use crate::event_handlers::Handlers;
+use crate::failure::{self, SCHEDULER_ERROR, UNSCHEDULABLE, Verdict};
+use crate::framework::{CycleState, FitError, PostFilterResult, Profile};
+use crate::plugins::{Sources, default_profile};
+use crate::queue::{ClusterEvents, QueuedPod, SchedulingQueue, Times};
+use crate::schedule_one::{Outcome, Search, schedule};
+
+/// How often pods that have been unschedulable for long are looked for.
+const FLUSH_PERIOD: Duration = Duration::from_secs(30);
+
+/// Runs the scheduler until shutdown; with leader election, while this process leads.
+pub async fn run(config: Config, client: Client, shutdown: CancellationToken) -> anyhow::Result<()> {
+    config.validate()?;
+    match config.leader_election.clone() {
+        None => run_leading(config, client, shutdown).await,
+        Some(election) => {
+            leader_election::run(election, client.clone(), shutdown, |leading| {
+                let (config, client) = (config.clone(), client.clone());
+                async move {
+                    if let Err(error) = Box::pin(run_leading(config, client, leading)).await {
+                        tracing::error!("the scheduler failed: {error:#}");
+                    }
+                }
+            })
+            .await;
+            Ok(())
+        }
+    }
+}
+
+async fn run_leading(config: Config, client: Client, shutdown: CancellationToken) -> anyhow::Result<()> {
+    // Ends what this run started when it ends, whatever ends it.
+    let shutdown = shutdown.child_token();
+    let _ended = shutdown.clone().drop_guard();
+    let informers =
+        config.informers.clone().unwrap_or_else(|| SharedInformers::new(client.clone(), shutdown.clone()));
+    let (pods, nodes) = (informers.get::<Pod>(), informers.get::<Node>());
+    let namespaces = informers.get::<Namespace>();
+    let sources = Sources { namespaces: namespaces.clone(), budgets: informers.get::<PodDisruptionBudget>() };
+    let profile = Arc::new(default_profile(&sources));
+    let times = Times {
+        initial_backoff: config.pod_initial_backoff,
+        max_backoff: config.pod_max_backoff,
+        max_unschedulable: config.pod_max_unschedulable,
+    };
+    let scheduler = Arc::new(Scheduler {
+        events: EventRecorder::spawn(client.clone(), &config.scheduler_name, "", shutdown.clone()),
+        cache: Arc::default(),
+        queue: Arc::new(SchedulingQueue::new(times, profile.clone())),
+        bindings: Arc::new(Semaphore::new(config.parallel_bindings)),
+        tasks: TaskTracker::new(),
+        client,
+        profile,
+        config,
+    });
+    let handlers = Handlers {
+        cache: scheduler.cache.clone(),
+        queue: scheduler.queue.clone(),
+        scheduler_name: scheduler.config.scheduler_name.as_str().into(),
+    };
+    handlers.attach(&pods, &nodes, &namespaces);
+    // Deciding on half of the nodes would be deciding wrongly.
+    let synced = async {
+        tokio::join!(pods.wait_synced(), nodes.wait_synced(), namespaces.wait_synced(), sources.budgets.wait_synced())
+    };
+    if shutdown.run_until_cancelled(synced).await.is_none() {
+        return Ok(());
+    }
+    tracing::info!(scheduler = scheduler.config.scheduler_name, "the scheduler is running");
+    tokio::select! {
+        () = scheduler.cycles() => {}
+        () = scheduler.flush() => {}
+        () = shutdown.cancelled() => {}
+    }
+    scheduler.queue.close();
+    scheduler.tasks.close();
+    scheduler.tasks.wait().await;
+    Ok(())
+}
+
+struct Scheduler {
+    config: Config,
+    client: Client,
+    events: EventRecorder,
+    profile: Arc<Profile>,
+    cache: Arc<Cache>,
+    queue: Arc<SchedulingQueue>,
+    bindings: Arc<Semaphore>,
+    tasks: TaskTracker,
+}
+
+impl Scheduler {
+    async fn flush(&self) {
+        loop {
+            tokio::time::sleep(FLUSH_PERIOD).await;
+            self.queue.flush_unschedulable();
+        }
+    }
+
+    async fn cycles(self: &Arc<Self>) {
+        let mut snapshot = Snapshot::default();
+        let mut search = Search::new(self.config.percentage_of_nodes_to_score);
+        while let Some(queued) = self.queue.pop().await {
+            let pod = &queued.info;
+            if pod.pod.metadata.is_deleting() || self.cache.is_placed(pod.uid()) {
+                self.queue.remove(pod.uid());
+                continue;
+            }
+            self.cache.update(&mut snapshot);
+            match schedule(&self.profile, &mut search, pod, &snapshot) {
+                Outcome::Node { name, state } => self.place(queued, name, state).await,
+                Outcome::Unschedulable { error, post_filter } => self.fail(&queued, error, post_filter),
+            }
+            // Cycles do not wait for anything while pods do: others must get their turn.
+            tokio::task::yield_now().await;
+        }
+    }
+
+    /// Counts the pod on its node from now on, and tells the API beside the next cycles.
+    async fn place(self: &Arc<Self>, queued: QueuedPod, node: String, mut state: CycleState) {
+        let pod = queued.info.clone();
+        if !self.cache.assume(pod.clone(), &node) {
+            self.queue.remove(pod.uid());
+            return;
+        }
+        for (at, plugin) in self.profile.reserve.iter().enumerate() {
+            let status = plugin.reserve(&mut state, &pod, &node);
+            if !status.is_success() {
+                self.profile.reserve[..=at].iter().rev().for_each(|plugin| plugin.unreserve(&mut state, &pod, &node));
+                return self.take_back(&pod, status.reasons.join(", "));
+            }
+        }
+        let Ok(permit) = self.bindings.clone().acquire_owned().await else { return };
+        let this = self.clone();
+        self.tasks.spawn(async move {
+            let bound = binding::bind(&this.client, &pod.pod, &node).await;
+            drop(permit);
+            this.bound(&pod, &node, state, bound);
+        });
+    }
+
+    fn bound(self: &Arc<Self>, pod: &Arc<PodInfo>, node: &str, mut state: CycleState, bound: Bound) {
+        match bound {
+            Bound::Done => {
+                self.queue.remove(pod.uid());
+                let meta = &pod.pod.metadata;
+                let message = format!("Successfully assigned {}/{} to {node}", meta.namespace, meta.name);
+                let object = ObjectReference::to(pod.pod.as_ref());
+                self.events.event_with_action(&object, EventType::Normal, "Scheduled", "Binding", message);
+            }
+            Bound::Gone => {
+                self.queue.remove(pod.uid());
+                self.cache.forget(pod.uid());
+                self.queue.on_event(ClusterEvents::ASSIGNED_POD_DELETE, |_| true);
+            }
+            Bound::Failed(error) => {
+                self.profile.reserve.iter().rev().for_each(|plugin| plugin.unreserve(&mut state, pod, node));
+                self.take_back(pod, format!("binding rejected: {error}"));
+            }
+        }
+    }
+
+    /// The pod does not come to its node after all.
+    fn take_back(self: &Arc<Self>, pod: &Arc<PodInfo>, message: String) {
+        self.cache.forget(pod.uid());
+        if self.cache.is_placed(pod.uid()) {
+            // It has a node by now: the answer was lost, or another scheduler was faster.
+            return self.queue.remove(pod.uid());
+        }
+        tracing::warn!(pod = %pod.key(), message, "a pod could not be bound; it is tried again");
+        self.queue.on_event(ClusterEvents::ASSIGNED_POD_DELETE, |_| true);
+        self.queue.put_back_after_error(pod.uid());
+        self.tell(pod, Verdict { reason: SCHEDULER_ERROR, message, nominated_node: None });
+    }
+
+    fn fail(self: &Arc<Self>, queued: &QueuedPod, error: FitError, post_filter: Option<PostFilterResult>) {
+        let pod = &queued.info;
+        let message = error.to_string();
+        tracing::debug!(pod = %pod.key(), message, "no node fits");
+        let mut nominated_node = None;
+        if let Some(result) = post_filter {
+            match &result.nominated_node {
+                Some(node) => self.cache.nominate(pod.clone(), node),
+                None if !result.keep_nomination => self.cache.clear_nomination(pod.uid()),
+                None => {}
+            }
+            if !result.keep_nomination {
+                nominated_node = Some(result.nominated_node.clone().unwrap_or_default());
+            }
+            self.evict(pod, &result);
+        }
+        self.queue.put_back_unschedulable(pod.uid(), &error.diagnosis.plugins);
+        self.tell(pod, Verdict { reason: UNSCHEDULABLE, message, nominated_node });
+    }
+
+    fn evict(self: &Arc<Self>, preemptor: &Arc<PodInfo>, result: &PostFilterResult) {
+        let Some(node) = result.nominated_node.clone() else { return };
+        let (this, preemptor, victims) = (self.clone(), preemptor.clone(), result.victims.clone());
+        self.tasks.spawn(async move {
+            let by = this.config.scheduler_name.as_str();
+            for victim in victims {
+                failure::evict(&this.client, &this.events, &preemptor.pod, &victim, &node, by).await;
+            }
+        });
+    }
+
+    fn tell(self: &Arc<Self>, pod: &Arc<PodInfo>, verdict: Verdict) {
+        let (this, pod) = (self.clone(), pod.clone());
+        self.tasks.spawn(async move {
+            failure::tell(&this.client, &this.events, &pod.pod, &verdict, this.config.clock.now()).await;
+        });
+    }
+}
