@@ -149,6 +149,13 @@ impl Cluster {
         if self.settings.runs(Component::ControllerManager) {
             self.start_controllers();
         }
+        if self.settings.runs(Component::Scheduler) {
+            let client = self.client(&Identity::Scheduler);
+            let shutdown = self.shutdown.clone();
+            self.supervise("scheduler", move || {
+                skiff_scheduler::run(skiff_scheduler::Config::default(), client.clone(), shutdown.clone())
+            });
+        }
         if self.settings.runs(Component::Node) {
             node::start(self)?;
         }

@@ -41,6 +41,7 @@ impl Down {
         let ran = stop(&layout).await?;
         // Not the proxy's rules first: while containers run, their Services answer.
         skiff_runtime::cleanup_all(&node::runtime_config(&settings, &layout)).await?;
+        skiff_proxy::cleanup(&name, settings.service_cluster_ip_range).await?;
         unmount_below(&layout.kubelet())?;
         remove(&layout.run)?;
         if self.delete_data {
