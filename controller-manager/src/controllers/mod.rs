@@ -10,9 +10,11 @@ pub mod endpoints;
 pub mod endpointslice;
 pub mod namespace;
 pub mod node_ipam;
+pub mod node_lifecycle;
 pub mod replicaset;
 pub mod root_ca;
 pub mod serviceaccount;
+pub mod taint_eviction;
 pub mod ttl_after_finished;
 
 /// A running controller.
@@ -43,6 +45,8 @@ pub const ALL: &[Descriptor] = &[
     descriptor!("serviceaccount-controller", serviceaccount::run),
     descriptor!("root-ca-certificate-publisher-controller", root_ca::run),
     descriptor!("node-ipam-controller", node_ipam::run),
+    descriptor!("node-lifecycle-controller", node_lifecycle::run),
+    descriptor!("taint-eviction-controller", taint_eviction::run),
     descriptor!("ttl-after-finished-controller", ttl_after_finished::run),
 ];
 
