@@ -2,6 +2,7 @@
 
 mod bench;
 mod codegen;
+mod images;
 
 use std::path::PathBuf;
 
@@ -22,6 +23,12 @@ enum Command {
         #[arg(long)]
         check: bool,
     },
+    /// Build the images of samples and tests as OCI archives.
+    Images {
+        /// Folder of the archives.
+        #[arg(long)]
+        out: PathBuf,
+    },
     /// Measure the release build and write the table in SPECIFICATION.md; fails below a floor.
     Bench {
         /// Passed to the load generator, e.g. --rows 2,4 or --kubeconfig FILE --server URL; see its --help.
@@ -34,6 +41,7 @@ fn main() -> anyhow::Result<()> {
     let root = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("..");
     match Args::parse().command {
         Command::Codegen { check } => codegen::run(&root, check),
+        Command::Images { out } => images::run(&root, &out),
         Command::Bench { arguments } => bench::run(&root, &arguments),
     }
 }

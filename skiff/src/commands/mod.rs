@@ -50,7 +50,6 @@ pub fn main() -> ExitCode {
     match run(skiff) {
         Ok(code) => code,
         Err(error) => {
-            tracing::error!("{error:#}");
             terminal::note(format_args!("error: {error:#}"));
             ExitCode::FAILURE
         }
