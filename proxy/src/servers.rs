@@ -1,19 +1,14 @@
 //! The proxy's listening sockets: its own health and metrics, and one per health check port of a Service.
 
 use std::collections::BTreeMap;
-use std::convert::Infallible;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
 
-use http::{Request, Response, StatusCode, header};
-use hyper::body::Incoming;
-use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
+use http::{Response, StatusCode};
 use serde_json::Value;
+use skiff_component_base::pages;
 use tokio::net::TcpListener;
-use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
@@ -21,13 +16,6 @@ use crate::config::Config;
 use crate::health::Health;
 use crate::metrics::Metrics;
 use crate::model::Key;
-
-/// Connections that one socket serves at a time; more wait in the kernel's queue.
-const MAX_CONNECTIONS: usize = 64;
-/// How long a client may take to send its request.
-const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
-/// How long to wait after a failed accept (no file descriptors, say).
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// What a socket serves.
 #[derive(Clone)]
@@ -100,7 +88,8 @@ impl Servers {
         match TcpListener::bind(address).await {
             Ok(listener) => {
                 info!(%address, "listening");
-                tokio::spawn(serve(listener, page, self.health.clone(), stop));
+                let health = self.health.clone();
+                tokio::spawn(pages::serve(listener, move |path| answer(&page, &health, path), stop));
                 true
             }
             Err(error) => {
@@ -108,42 +97,6 @@ impl Servers {
                 false
             }
         }
-    }
-}
-
-async fn serve(listener: TcpListener, page: Page, health: Health, stop: CancellationToken) {
-    let slots = Arc::new(Semaphore::new(MAX_CONNECTIONS));
-    loop {
-        // The semaphore is never closed.
-        let Ok(slot) = slots.clone().acquire_owned().await else { return };
-        let stream = tokio::select! {
-            () = stop.cancelled() => return,
-            accepted = listener.accept() => match accepted {
-                Ok((stream, _)) => stream,
-                Err(error) => {
-                    warn!(%error, "cannot accept a connection");
-                    tokio::time::sleep(ACCEPT_PAUSE).await;
-                    continue;
-                }
-            },
-        };
-        let (page, health, stop) = (page.clone(), health.clone(), stop.clone());
-        tokio::spawn(async move {
-            let service = service_fn(|request: Request<Incoming>| {
-                let answer = answer(&page, &health, request.uri().path());
-                async move { Ok::<_, Infallible>(answer) }
-            });
-            let connection = hyper::server::conn::http1::Builder::new()
-                .timer(TokioTimer::new())
-                .header_read_timeout(REQUEST_TIMEOUT)
-                .serve_connection(TokioIo::new(stream), service);
-            tokio::select! {
-                () = stop.cancelled() => {}
-                // A client that goes away is its own affair.
-                _ = connection => {}
-            }
-            drop(slot);
-        });
     }
 }
 
@@ -157,27 +110,16 @@ fn answer(page: &Page, health: &Health, path: &str) -> Response<String> {
         }
         (Page::Health, "/healthz") => document(health.healthz()),
         (Page::Health, "/livez") => document(health.livez()),
-        (Page::Metrics(_), "/healthz") => plain(StatusCode::OK, "text/plain; charset=utf-8", "ok".into()),
-        (Page::Metrics(_), "/proxyMode") => plain(StatusCode::OK, "text/plain; charset=utf-8", "nftables".into()),
-        (Page::Metrics(metrics), "/metrics") => {
-            plain(StatusCode::OK, "application/openmetrics-text; version=1.0.0; charset=utf-8", metrics.text())
-        }
-        _ => plain(StatusCode::NOT_FOUND, "text/plain; charset=utf-8", "404 page not found\n".into()),
+        (Page::Metrics(_), "/healthz") => pages::text(StatusCode::OK, "ok"),
+        (Page::Metrics(_), "/proxyMode") => pages::text(StatusCode::OK, "nftables"),
+        (Page::Metrics(metrics), "/metrics") => pages::metrics(metrics.text()),
+        _ => pages::not_found(),
     }
 }
 
 fn document((good, body): (bool, Value)) -> Response<String> {
     let code = if good { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    plain(code, "application/json", body.to_string())
-}
-
-fn plain(code: StatusCode, content_type: &'static str, body: String) -> Response<String> {
-    let mut answer = Response::new(body);
-    *answer.status_mut() = code;
-    let headers = answer.headers_mut();
-    headers.insert(header::CONTENT_TYPE, header::HeaderValue::from_static(content_type));
-    headers.insert(header::X_CONTENT_TYPE_OPTIONS, header::HeaderValue::from_static("nosniff"));
-    answer
+    pages::json(code, body.to_string())
 }
 
 #[cfg(test)]

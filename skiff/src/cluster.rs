@@ -159,6 +159,9 @@ impl Cluster {
         if self.settings.runs(Component::Node) {
             node::start(self)?;
         }
+        if self.settings.runs(Component::Dns) {
+            node::start_dns(self);
+        }
         Ok(())
     }
 

@@ -67,6 +67,24 @@ pub(crate) fn start(cluster: &Cluster) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Starts the cluster's DNS, which listens on this machine's address.
+pub(crate) fn start_dns(cluster: &Cluster) {
+    let std::net::IpAddr::V4(node_address) = cluster.node_ip else {
+        tracing::warn!(node_ip = %cluster.node_ip, "the cluster has no DNS, which needs an IPv4 address; see --node-ip");
+        return;
+    };
+    let config = skiff_dns::Config {
+        cluster_domain: cluster.settings.cluster_domain.clone(),
+        node_name: cluster.node_name.clone(),
+        node_address,
+        service_ip: cluster.settings.service_ip(DNS_INDEX),
+        ..skiff_dns::Config::default()
+    };
+    let client = in_process::service_account(cluster.service(), "kube-system", "kube-dns");
+    let shutdown = cluster.shutdown().clone();
+    cluster.supervise("dns", move || skiff_dns::run(config.clone(), client.clone(), shutdown.clone()));
+}
+
 fn kubelet_config(cluster: &Cluster) -> anyhow::Result<skiff_kubelet::Config> {
     let Cluster { settings, layout, pki, node_name, node_ip, .. } = cluster;
     let mut client_ca = RootCertStore::empty();
