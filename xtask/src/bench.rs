@@ -29,7 +29,7 @@ pub(crate) fn run(root: &Path, arguments: &[String]) -> anyhow::Result<()> {
     }
     let release = target_folder(root).join("release");
     let mut bench = Command::new(release.join("skiff-bench"));
-    bench.arg("--program").arg(release.join("skiff-apiserver"));
+    bench.arg("--program").arg(release.join("skiff"));
     // A part of the rows is no table.
     if !arguments
         .iter()

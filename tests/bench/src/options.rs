@@ -7,12 +7,9 @@ use clap::Parser;
 /// Measures API servers.
 #[derive(Parser)]
 pub struct Options {
-    /// Program that is started and measured; takes kube-apiserver's flags.
+    /// The `skiff` that is started and measured.
     #[arg(long)]
     pub program: PathBuf,
-    /// Arguments that go before those flags, e.g. the subcommand.
-    #[arg(long)]
-    pub program_argument: Vec<String>,
     /// URL of another API server to measure in the same run; by default the one in --kubeconfig.
     #[arg(long)]
     pub server: Option<String>,
@@ -25,9 +22,6 @@ pub struct Options {
     /// Process whose tree is the whole of Skiff with the sample application, a minute after it is ready.
     #[arg(long)]
     pub application_pid: Option<u32>,
-    /// The shipped file.
-    #[arg(long)]
-    pub shipped: Option<PathBuf>,
     /// Seconds that each load counts.
     #[arg(long, default_value_t = 5)]
     pub seconds: u64,

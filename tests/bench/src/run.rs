@@ -1,5 +1,6 @@
 //! One run: servers up, terms checked, every row measured in turn, the table out.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,7 +13,7 @@ use crate::options::Options;
 use crate::rows::{self, Settings};
 use crate::sample::{self, Metric, Sample};
 use crate::table::{self, Result, Row};
-use crate::target::{Program, Server, Target};
+use crate::target::{Server, Target};
 use crate::{process, terms};
 
 /// Watchers, and writes that they see.
@@ -36,17 +37,17 @@ pub async fn run(options: &Options) -> anyhow::Result<Vec<String>> {
         events: EVENTS,
         pods: Arc::new(Pods::new(options.seed)),
     };
-    let program = Program { path: options.program.clone(), arguments: options.program_argument.clone() };
+    let program = options.program.as_path();
     let rows: Vec<_> = Row::ALL.into_iter().filter(|row| wanted(options, *row)).collect();
     let mut results = Vec::new();
     for row in rows.iter().copied().filter(|row| !is_load(*row)) {
         let load = process::load();
-        if let Some(ours) = without_load(row, options, &program).await? {
+        if let Some(ours) = without_load(row, options, program).await? {
             results.push(announce(Result { row, ours, other: None, load, failure: None }));
         }
     }
     if rows.iter().any(|row| is_load(*row)) {
-        results.extend(loads(options, &program, &settings, &rows).await?);
+        results.extend(loads(options, program, &settings, &rows).await?);
     }
     results.sort_by_key(|result| Row::ALL.iter().position(|row| *row == result.row));
     let table = table::render(&results, options.kubeconfig.is_some().then_some("other server"));
@@ -72,7 +73,7 @@ fn announce(result: Result) -> Result {
 }
 
 /// Rows that need no requests. `None` for one that was not asked for.
-async fn without_load(row: Row, options: &Options, program: &Program) -> anyhow::Result<Option<Sample>> {
+async fn without_load(row: Row, options: &Options, program: &Path) -> anyhow::Result<Option<Sample>> {
     Ok(match row {
         Row::Boot => Some(rows::boot::measure(program).await?),
         Row::Idle => {
@@ -84,19 +85,16 @@ async fn without_load(row: Row, options: &Options, program: &Program) -> anyhow:
             Some(pid) => Some(rows::idle::measure(&process::tree(pid)?, IDLE_ALL).await?),
             None => None,
         },
-        Row::Size => match &options.shipped {
-            Some(path) => {
-                let length = std::fs::metadata(path).with_context(|| format!("no {}", path.display()))?.len();
-                Some(Sample::from([(Metric::Bytes, length as f64)]))
-            }
-            None => None,
-        },
+        Row::Size => {
+            let length = std::fs::metadata(program).with_context(|| format!("no {}", program.display()))?.len();
+            Some(Sample::from([(Metric::Bytes, length as f64)]))
+        }
         _ => None,
     })
 }
 
 /// Rows that are requests: ours and the other server in turn.
-async fn loads(options: &Options, program: &Program, settings: &Settings, rows: &[Row]) -> anyhow::Result<Vec<Result>> {
+async fn loads(options: &Options, program: &Path, settings: &Settings, rows: &[Row]) -> anyhow::Result<Vec<Result>> {
     let server = Server::start(program).await?;
     let mut targets = vec![server.target().await?];
     if let Some(path) = &options.kubeconfig {

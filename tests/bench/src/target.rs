@@ -1,6 +1,6 @@
 //! The API servers that are measured: ours, started here, and any other that runs already.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -16,6 +16,9 @@ const READY_WITHIN: Duration = Duration::from_secs(60);
 
 /// How often its readiness is asked for: much less than any start takes.
 const READY_EVERY: Duration = Duration::from_millis(1);
+
+/// Name of the cluster.
+const NAME: &str = "bench";
 
 /// Address that the kubernetes Service leads to. Nobody follows it here (TEST-NET-1).
 const ADVERTISED: &str = "192.0.2.1";
@@ -45,15 +48,6 @@ impl Target {
     }
 }
 
-/// How to start our own server.
-#[derive(Clone, Debug)]
-pub struct Program {
-    /// The executable, which takes kube-apiserver's flags.
-    pub path: PathBuf,
-    /// Arguments before the flags.
-    pub arguments: Vec<String>,
-}
-
 /// Our API server with an embedded store, in a folder of its own. Dropping it ends the process.
 pub struct Server {
     child: Child,
@@ -66,27 +60,23 @@ pub struct Server {
 
 impl Server {
     /// Starts it on an empty folder and waits until it is ready.
-    pub async fn start(program: &Program) -> anyhow::Result<Server> {
+    pub async fn start(program: &Path) -> anyhow::Result<Server> {
         let folder = tempfile::tempdir()?;
-        let port = free_port()?;
-        let kubeconfig = folder.path().join("kubeconfig");
+        let kubeconfig = folder.path().join(NAME).join("admin.kubeconfig");
         let log = std::fs::File::create(folder.path().join("log"))?;
         let started = Instant::now();
-        let child = Command::new(&program.path)
-            .args(&program.arguments)
-            .args(["--bind-address", "127.0.0.1", "--advertise-address", ADVERTISED])
-            .args(["--secure-port", &port.to_string()])
-            .arg("--data-dir")
-            .arg(folder.path().join("store"))
-            .arg("--cert-dir")
-            .arg(folder.path().join("pki"))
-            .arg("--write-kubeconfig")
-            .arg(&kubeconfig)
+        let child = Command::new(program)
+            .args(["server", "--name", NAME, "--node-ip", ADVERTISED])
+            .args(["--bind-address", "127.0.0.1", "--secure-port", "0"])
+            .args(["--disable", "scheduler,controller-manager,dns,node"])
+            .args(["--data-dir".as_ref(), folder.path()])
+            .args(["--run-dir".as_ref(), folder.path().join("run").as_path()])
+            .args(["--log-dir".as_ref(), folder.path().join("log.d").as_path()])
             .stdin(Stdio::null())
             .stdout(log.try_clone()?)
             .stderr(log)
             .spawn()
-            .with_context(|| format!("cannot start {}", program.path.display()))?;
+            .with_context(|| format!("cannot start {}", program.display()))?;
         let mut server = Starting { child: Some(child) };
         let access = server.ready(&kubeconfig, started, folder.path()).await?;
         let ready_after = started.elapsed();
@@ -154,10 +144,6 @@ async fn is_ready(access: &Access) -> anyhow::Result<bool> {
 fn end(child: &mut Child) {
     let _ = child.kill();
     let _ = child.wait();
-}
-
-fn free_port() -> anyhow::Result<u16> {
-    Ok(std::net::TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port())
 }
 
 fn last_lines(log: &Path) -> String {

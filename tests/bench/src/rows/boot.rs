@@ -1,13 +1,15 @@
 //! From nothing to ready.
 
+use std::path::Path;
+
 use crate::sample::{self, Metric, Sample};
-use crate::target::{Program, Server};
+use crate::target::Server;
 
 /// Starts on empty folders.
 const STARTS: usize = 5;
 
 /// Starts the server on an empty folder several times, its PKI and its bootstrap objects included.
-pub async fn measure(program: &Program) -> anyhow::Result<Sample> {
+pub async fn measure(program: &Path) -> anyhow::Result<Sample> {
     let mut latencies = Vec::new();
     for _ in 0..STARTS {
         latencies.push(Server::start(program).await?.ready_after);
