@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::process::Command;
 
-use anyhow::{Context, bail};
+use anyhow::{bail, Context};
 
 /// File whose table is replaced.
 const TABLE: &str = "SPECIFICATION.md";
@@ -12,15 +12,7 @@ const TABLE: &str = "SPECIFICATION.md";
 pub(crate) fn run(root: &Path, arguments: &[String]) -> anyhow::Result<()> {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let build = Command::new(cargo)
-        .args([
-            "build",
-            "--release",
-            "--locked",
-            "-p",
-            "skiff-apiserver",
-            "-p",
-            "skiff-bench",
-        ])
+        .args(["build", "--release", "--locked", "-p", "skiff-apiserver", "-p", "skiff-bench"])
         .current_dir(root)
         .status()
         .context("cannot run cargo")?;
@@ -31,16 +23,10 @@ pub(crate) fn run(root: &Path, arguments: &[String]) -> anyhow::Result<()> {
     let mut bench = Command::new(release.join("skiff-bench"));
     bench.arg("--program").arg(release.join("skiff"));
     // A part of the rows is no table.
-    if !arguments
-        .iter()
-        .any(|argument| argument.starts_with("--rows"))
-    {
+    if !arguments.iter().any(|argument| argument.starts_with("--rows")) {
         bench.arg("--write").arg(root.join(TABLE));
     }
-    let measured = bench
-        .args(arguments)
-        .status()
-        .context("cannot run the load generator")?;
+    let measured = bench.args(arguments).status().context("cannot run the load generator")?;
     if !measured.success() {
         bail!("the load generator failed or a floor does not hold");
     }
@@ -48,6 +34,5 @@ pub(crate) fn run(root: &Path, arguments: &[String]) -> anyhow::Result<()> {
 }
 
 fn target_folder(root: &Path) -> std::path::PathBuf {
-    std::env::var_os("CARGO_TARGET_DIR")
-        .map_or_else(|| root.join("target"), |folder| root.join(folder))
+    std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), |folder| root.join(folder))
 }

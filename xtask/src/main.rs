@@ -2,6 +2,7 @@
 
 mod bench;
 mod codegen;
+mod tidy;
 mod images;
 
 use std::path::PathBuf;
@@ -29,6 +30,8 @@ enum Command {
         #[arg(long)]
         out: PathBuf,
     },
+    /// Check the rules of the project that no compiler checks.
+    Tidy,
     /// Measure the release build and write the table in SPECIFICATION.md; fails below a floor.
     Bench {
         /// Passed to the load generator, e.g. --rows 2,4 or --kubeconfig FILE --server URL; see its --help.
@@ -42,6 +45,7 @@ fn main() -> anyhow::Result<()> {
     match Args::parse().command {
         Command::Codegen { check } => codegen::run(&root, check),
         Command::Images { out } => images::run(&root, &out),
+        Command::Tidy => tidy::run(&root),
         Command::Bench { arguments } => bench::run(&root, &arguments),
     }
 }
