@@ -11,6 +11,7 @@
 //! version 1.1.0.
 
 pub mod config;
+pub mod options;
 pub mod index;
 pub mod lookup;
 pub mod answer;

@@ -11,6 +11,7 @@
 //! tell how it goes. Behaviour follows upstream's `pkg/proxy` (topology.go, nftables/proxier.go).
 
 pub mod config;
+pub mod options;
 pub mod model;
 pub mod convert;
 pub mod endpoints;

@@ -10,6 +10,7 @@
 pub mod resource;
 pub mod types;
 pub mod selector;
+pub mod connect;
 pub mod errors;
 pub mod objects;
 pub mod watch;
@@ -22,6 +23,7 @@ pub mod retry;
 pub mod events;
 pub mod leader_election;
 
+pub use connect::connect;
 pub use clock::{Clock, SystemClock};
 pub use events::{EventRecorder, EventType, ObjectReference};
 pub use expectations::Expectations;
