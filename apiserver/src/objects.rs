@@ -4,10 +4,9 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use compact_str::CompactString;
 use parking_lot::Mutex;
-use skiff_apimachinery::status::Status;
-use skiff_apimachinery::value::{Object, Value};
+use skiff_apimachinery::status::{self, Status};
+use skiff_apimachinery::value::Value;
 use skiff_storage::Storage;
 
 use crate::cacher::{ObjectReader, SharedReader};
@@ -48,7 +47,7 @@ impl Objects {
         }
         match self.storage.get(&storage_key(group, resource, namespace, name)).await {
             Ok((entry, _)) => Ok(entry.and_then(|entry| parse(&entry.object.json))),
-            Err(error) => Err(Status::new(500, "InternalError", format!("Internal error occurred: {error}"))),
+            Err(error) => Err(status::internal_error(error)),
         }
     }
 
@@ -86,8 +85,8 @@ fn storage_key(group: &str, resource: &str, namespace: &str, name: &str) -> Stri
 
 /// The tree of a stored object; `None` for what is not JSON, which the store does not hold.
 pub fn parse(json: &[u8]) -> Option<Value> {
-    match serde_json::from_slice::<Tree>(json) {
-        Ok(tree) => Some(tree.0),
+    match skiff_apimachinery::json::parse(json) {
+        Ok(tree) => Some(tree),
         Err(error) => {
             tracing::error!(%error, "a stored object is not JSON");
             None
@@ -150,121 +149,6 @@ impl<T> Extracts<T> {
         state.generation = Some(generation);
         state.all = Arc::new(all);
         state.all.clone()
-    }
-}
-
-/// Errors that authorizers and admission plugins give, with upstream's texts.
-pub mod refusal {
-    use skiff_apimachinery::status::{Status, StatusCause, StatusDetails};
-
-    fn with(mut status: Status, group: &str, resource: &str, name: &str) -> Status {
-        *status.details =
-            StatusDetails { name: name.into(), group: group.into(), kind: resource.into(), ..StatusDetails::default() };
-        status
-    }
-
-    fn qualified(group: &str, resource: &str) -> String {
-        if group.is_empty() { resource.to_owned() } else { format!("{resource}.{group}") }
-    }
-
-    /// 403 Forbidden (`NewForbidden`).
-    pub fn forbidden(group: &str, resource: &str, name: &str, text: &str) -> Status {
-        let message = match (resource, name) {
-            ("", _) => format!("forbidden: {text}"),
-            (_, "") => format!("{} is forbidden: {text}", qualified(group, resource)),
-            _ => format!("{} {name:?} is forbidden: {text}", qualified(group, resource)),
-        };
-        with(Status::new(403, "Forbidden", message), group, resource, name)
-    }
-
-    /// 404 NotFound (`NewNotFound`).
-    pub fn not_found(group: &str, resource: &str, name: &str) -> Status {
-        let message = format!("{} {name:?} not found", qualified(group, resource));
-        with(Status::new(404, "NotFound", message), group, resource, name)
-    }
-
-    /// 409 Conflict (`NewConflict`).
-    pub fn conflict(group: &str, resource: &str, name: &str, text: &str) -> Status {
-        let message = format!("Operation cannot be fulfilled on {} {name:?}: {text}", qualified(group, resource));
-        with(Status::new(409, "Conflict", message), group, resource, name)
-    }
-
-    /// A field's value that is not allowed (`field.Invalid`); `value` as Go prints it.
-    pub fn invalid_value(field: &str, value: &str, text: &str) -> StatusCause {
-        let message = format!("Invalid value: {value}: {text}");
-        StatusCause { reason: "FieldValueInvalid".into(), message, field: field.into() }
-    }
-
-    /// 422 Invalid (`NewInvalid`).
-    pub fn invalid(group: &str, kind: &str, name: &str, causes: Vec<StatusCause>) -> Status {
-        let errors = causes.iter().map(|cause| format!("{}: {}", cause.field, cause.message)).collect::<Vec<_>>();
-        let errors = match errors.as_slice() {
-            [one] => one.clone(),
-            several => format!("[{}]", several.join(", ")),
-        };
-        let message = format!("{} {name:?} is invalid: {errors}", qualified(group, kind));
-        let mut status = with(Status::new(422, "Invalid", message), group, kind, name);
-        status.details.causes = causes;
-        status
-    }
-}
-
-/// A tree read without a detour.
-struct Tree(Value);
-
-impl<'de> serde::Deserialize<'de> for Tree {
-    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(TreeVisitor).map(Tree)
-    }
-}
-
-struct TreeVisitor;
-
-impl<'de> serde::de::Visitor<'de> for TreeVisitor {
-    type Value = Value;
-
-    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("JSON")
-    }
-
-    fn visit_unit<E>(self) -> Result<Value, E> {
-        Ok(Value::Null)
-    }
-
-    fn visit_bool<E>(self, value: bool) -> Result<Value, E> {
-        Ok(Value::Bool(value))
-    }
-
-    fn visit_i64<E>(self, value: i64) -> Result<Value, E> {
-        Ok(Value::Int(value))
-    }
-
-    fn visit_u64<E>(self, value: u64) -> Result<Value, E> {
-        Ok(i64::try_from(value).map_or(Value::Float(value as f64), Value::Int))
-    }
-
-    fn visit_f64<E>(self, value: f64) -> Result<Value, E> {
-        Ok(Value::Float(value))
-    }
-
-    fn visit_str<E>(self, value: &str) -> Result<Value, E> {
-        Ok(Value::from(value))
-    }
-
-    fn visit_seq<A: serde::de::SeqAccess<'de>>(self, mut access: A) -> Result<Value, A::Error> {
-        let mut items = Vec::new();
-        while let Some(Tree(item)) = access.next_element()? {
-            items.push(item);
-        }
-        Ok(Value::Array(items))
-    }
-
-    fn visit_map<A: serde::de::MapAccess<'de>>(self, mut access: A) -> Result<Value, A::Error> {
-        let mut entries = Vec::new();
-        while let Some((key, Tree(value))) = access.next_entry::<CompactString, Tree>()? {
-            entries.push((key, value));
-        }
-        Ok(Value::Object(Object::from_unsorted(entries).0))
     }
 }
 
@@ -368,30 +252,10 @@ pub(crate) mod testing {
         }
     }
 
-    pub(crate) fn to_json(value: &Value) -> String {
-        fn convert(value: &Value) -> serde_json::Value {
-            match value {
-                Value::Null => serde_json::Value::Null,
-                Value::Bool(b) => (*b).into(),
-                Value::Int(n) => (*n).into(),
-                Value::Float(n) => (*n).into(),
-                Value::String(s) => s.as_str().into(),
-                Value::Array(items) => items.iter().map(convert).collect(),
-                Value::Object(object) => object.iter().map(|(k, v)| (k.to_owned(), convert(v))).collect(),
-                Value::Raw(text) => serde_json::from_str(text).expect("valid JSON"),
-            }
-        }
-        convert(value).to_string()
-    }
-
-    #[test]
-    fn trees_are_read_as_they_are_written() {
-        use skiff_apimachinery::value;
-        let mixed = vec![Value::from(true), Value::from(-2), Value::Float(1.5), Value::from("x\n"), value!({"c": []})];
-        let tree = value!({"a": null, "b": mixed, "d": {}});
-        assert_eq!(parse(to_json(&tree).as_bytes()), Some(tree));
-        assert_eq!(parse(b"{\"z\":1,\"a\":2}"), Some(value!({"a": 2, "z": 1})));
-        assert_eq!(parse(b"{"), None);
+    fn to_json(value: &Value) -> Vec<u8> {
+        let mut json = Vec::new();
+        skiff_apimachinery::json::write(value, &mut json);
+        json
     }
 
     #[test]

@@ -2,10 +2,11 @@
 //!
 //! Follows `plugin/pkg/admission/limitranger`.
 
+use skiff_apimachinery::quantity::Quantity;
 use skiff_apimachinery::status::Status;
 use skiff_apimachinery::value::{Object, Value};
 
-use super::amount::{Amount, Amounts, amounts, pod_amounts};
+use super::amounts::{Amounts, amounts, pod_amounts};
 use super::{Operation, Plugin, Request};
 use crate::objects::Objects;
 
@@ -144,7 +145,7 @@ fn pod_errors(pod: &Value, range: &Value) -> Vec<String> {
 /// Checks one range's `min`, `max` and `maxLimitRequestRatio`.
 fn check(kind: &str, limit: &Value, requests: &Amounts, limits: &Amounts, errors: &mut Vec<String>) {
     for (name, least) in amounts(limit.get("min")) {
-        let below = |amount: &&Amount| **amount < least;
+        let below = |amount: &&Quantity| **amount < least;
         let intro = format!("minimum {name} usage per {kind} is {least}");
         match (requests.get(&name), limits.get(&name)) {
             (None, _) => errors.push(format!("{intro}.  No request is specified")),
@@ -154,7 +155,7 @@ fn check(kind: &str, limit: &Value, requests: &Amounts, limits: &Amounts, errors
         }
     }
     for (name, most) in amounts(limit.get("max")) {
-        let above = |amount: &&Amount| **amount > most;
+        let above = |amount: &&Quantity| **amount > most;
         let intro = format!("maximum {name} usage per {kind} is {most}");
         match (limits.get(&name), requests.get(&name)) {
             (None, _) => errors.push(format!("{intro}.  No limit is specified")),
@@ -169,10 +170,12 @@ fn check(kind: &str, limit: &Value, requests: &Amounts, limits: &Amounts, errors
         match (given(requests), given(limits)) {
             (None, _) => errors.push(format!("{intro}, but no request is specified or request is 0")),
             (_, None) => errors.push(format!("{intro}, but no limit is specified or limit is 0")),
-            (Some(request), Some(limit)) if limit.exceeds_times(ratio, request) => {
-                errors.push(format!("{intro}, but provided ratio is {:.6}", limit.ratio(request)));
+            (Some(request), Some(limit)) => {
+                let given = limit.milli_value() as f64 / request.milli_value() as f64;
+                if given * 1000.0 > ratio.milli_value() as f64 {
+                    errors.push(format!("{intro}, but provided ratio is {given:.6}"));
+                }
             }
-            _ => {}
         }
     }
 }

@@ -3,7 +3,7 @@
 //! Each plugin is a file of its own; [`chain`] has them all in order. Plugins that change objects do so in
 //! [`Plugin::admit`], before the strategy validates; plugins that only refuse do so in [`Plugin::validate`], after.
 
-mod amount;
+mod amounts;
 mod certificates;
 pub mod chain;
 mod default_classes;
@@ -24,10 +24,10 @@ mod testing;
 
 use std::sync::Arc;
 
-use skiff_apimachinery::{status::Status, value::Value};
+use skiff_apimachinery::status::{self, Status};
+use skiff_apimachinery::value::Value;
 
 use crate::authentication::UserInfo;
-use crate::objects::refusal;
 
 pub use self::chain::{AdmissionChain, AdmissionConfig};
 pub use self::resource_quota::QuotaStore;
@@ -89,7 +89,7 @@ impl Request<'_> {
             "" => metadata("name").or_else(|| metadata("generateName")).unwrap_or("Unknown"),
             name => name,
         };
-        refusal::forbidden(self.group, self.resource, name, text)
+        status::forbidden(self.group, self.resource, name, text)
     }
 
     /// Whether the request is about this resource.

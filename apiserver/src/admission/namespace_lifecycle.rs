@@ -4,11 +4,11 @@
 
 use jiff::{SignedDuration, Timestamp};
 use quick_cache::sync::Cache;
-use skiff_apimachinery::status::{Status, StatusCause};
+use skiff_apimachinery::status::{self, Status, StatusCause};
 use skiff_apimachinery::value::Value;
 
 use super::{Operation, Plugin, Request};
-use crate::objects::{Objects, refusal};
+use crate::objects::Objects;
 
 const IMMORTAL: [&str; 3] = ["default", "kube-system", "kube-public"];
 /// How long after a deletion was asked for the cache's word that a namespace is active is not taken,
@@ -71,7 +71,7 @@ impl Plugin for NamespaceLifecycle {
             return Ok(());
         }
         let Some(phase) = self.phase(request.namespace).await? else {
-            return Err(refusal::not_found("", "namespaces", request.namespace));
+            return Err(status::not_found("", "namespaces", request.namespace));
         };
         if request.operation == Operation::Create && phase == TERMINATING {
             let namespace = request.namespace;

@@ -2,10 +2,11 @@
 //!
 //! Follows `plugin/pkg/admission/storage/persistentvolume/resize`.
 
+use skiff_apimachinery::quantity::Quantity;
 use skiff_apimachinery::status::Status;
 use skiff_apimachinery::value::Value;
 
-use super::amount::Amount;
+use super::amounts::quantity;
 use super::{Operation, Plugin, Request};
 use crate::objects::Objects;
 
@@ -19,9 +20,9 @@ impl PersistentVolumeClaimResize {
     }
 }
 
-fn size(claim: &Value) -> Amount {
+fn size(claim: &Value) -> Quantity {
     let asked = claim.at(&["spec", "resources", "requests", "storage"]);
-    asked.and_then(Amount::of).unwrap_or(Amount::whole(0))
+    asked.and_then(quantity).unwrap_or(Quantity::from_value(0))
 }
 
 /// The class by its old name, an annotation, or by its field.

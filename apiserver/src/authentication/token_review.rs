@@ -2,7 +2,7 @@
 //!
 //! Follows `pkg/registry/authentication/tokenreview/storage.go`.
 
-use skiff_apimachinery::status::Status;
+use skiff_apimachinery::status::{self, Status};
 use skiff_apimachinery::value::Value;
 
 use super::{Authentication, strings};
@@ -13,7 +13,7 @@ impl Authentication {
     pub async fn review(&self, review: &Value) -> Result<Value, Status> {
         let token = review.str_at(&["spec", "token"]).unwrap_or("");
         if token.is_empty() {
-            return Err(Status::new(400, "BadRequest", "token is required for TokenReview in authentication"));
+            return Err(status::bad_request("token is required for TokenReview in authentication"));
         }
         let asked = review.array_at(&["spec", "audiences"]).iter().filter_map(Value::as_str);
         let mut audiences = asked.map(str::to_owned).collect::<Vec<_>>();

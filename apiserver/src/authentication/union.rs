@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use http::request::Parts;
 use jiff::Timestamp;
-use skiff_apimachinery::status::Status;
+use skiff_apimachinery::status::{self, Status};
 
 use super::front_proxy::FrontProxy;
 use super::service_account::{ServiceAccountTokens, TokenKeys, TokenUser};
@@ -145,7 +145,7 @@ impl Authenticator for Authentication {
             Err(errors) => {
                 // The client learns no more than that; the reason is for the operator.
                 tracing::debug!(path = request.uri.path(), ?errors, "unable to authenticate the request");
-                Err(Status::new(401, "Unauthorized", "Unauthorized"))
+                Err(status::unauthorized())
             }
         }
     }

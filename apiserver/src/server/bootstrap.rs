@@ -13,7 +13,7 @@ use futures::{StreamExt, TryStreamExt};
 use sha2::{Digest, Sha256};
 use skiff_apimachinery::status::Status;
 use skiff_apimachinery::value;
-use skiff_apimachinery::value::{Object, Value};
+use skiff_apimachinery::value::Value;
 use skiff_apimachinery::{meta, time};
 
 use super::ApiServer;

@@ -73,6 +73,11 @@ impl Quantity {
         Self { nanos: i128::from(milli) * (NANO / 1000), format: Format::DecimalSi }
     }
 
+    /// A whole number.
+    pub fn from_value(number: i64) -> Self {
+        Self { nanos: i128::from(number) * NANO, format: Format::DecimalSi }
+    }
+
     /// The value in whole units, rounded up.
     pub fn value(&self) -> i64 {
         clamp(div_up(self.nanos, NANO))
@@ -93,6 +98,24 @@ impl Quantity {
     pub fn plus(self, other: Self) -> Self {
         let format = if self.nanos == 0 { other.format } else { self.format };
         Self { nanos: self.nanos.saturating_add(other.nanos), format }
+    }
+
+    /// The difference, in the format of `self` unless that is zero.
+    #[must_use]
+    pub fn minus(self, other: Self) -> Self {
+        let format = if self.nanos == 0 { other.format } else { self.format };
+        Self { nanos: self.nanos.saturating_sub(other.nanos), format }
+    }
+
+    /// Whether it is below zero.
+    pub fn is_negative(&self) -> bool {
+        self.nanos < 0
+    }
+
+    /// Rounded up to a whole number.
+    #[must_use]
+    pub fn rounded_up(self) -> Self {
+        Self { nanos: div_up(self.nanos, NANO).saturating_mul(NANO), format: self.format }
     }
 }
 
@@ -193,6 +216,17 @@ mod tests {
         for text in ["", "x", "1.2.3", "1Xi", "--1", "1 "] {
             assert!(Quantity::parse(text).is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn sums_keep_the_format() {
+        let quantity = |text: &str| Quantity::parse(text).expect(text);
+        assert_eq!(quantity("500m").plus(quantity("1.5")).to_string(), "2");
+        assert_eq!(Quantity::from_value(0).plus(quantity("1Gi")).to_string(), "1Gi");
+        assert_eq!(quantity("1Gi").plus(quantity("1G")).to_string(), "2073741824");
+        assert_eq!(quantity("2Gi").minus(quantity("1536Mi")).to_string(), "512Mi");
+        assert!(quantity("1").minus(quantity("2")).is_negative());
+        assert_eq!(quantity("1.1").rounded_up().to_string(), "2");
     }
 
     #[test]

@@ -8,13 +8,13 @@ mod pod;
 
 use std::sync::Arc;
 
-use skiff_apimachinery::status::Status;
+use skiff_apimachinery::status::{self, Status};
 use skiff_apimachinery::value::Value;
 
 use super::{Operation, Plugin, Request};
 use crate::authorization::node::node_identity;
 use crate::authorization::{Attributes, Authorizer, Decision};
-use crate::objects::{Objects, refusal};
+use crate::objects::Objects;
 
 const LEASE_NAMESPACE: &str = "kube-node-lease";
 /// Signers whose certificates make somebody a node.
@@ -73,7 +73,7 @@ impl NodeRestriction {
             return Err(request.forbidden("node requested token with a pod binding without a uid"));
         }
         let Some(pod) = self.objects.find("", "pods", request.namespace, name).await? else {
-            return Err(refusal::not_found("", "pods", name));
+            return Err(status::not_found("", "pods", name));
         };
         if pod.str_at(&["metadata", "uid"]) != Some(uid) {
             return Err(request.forbidden(&format!(

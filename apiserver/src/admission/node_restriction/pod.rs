@@ -1,10 +1,10 @@
 //! Pods: mirror pods of the node's own, the status of pods bound to it, and their end.
 
-use skiff_apimachinery::status::Status;
+use skiff_apimachinery::status::{self, Status};
 use skiff_apimachinery::value::Value;
 
 use super::super::{MIRROR_POD_ANNOTATION, is_mirror_pod};
-use super::{NodeRestriction, Operation, Request, operation_name, refusal};
+use super::{NodeRestriction, Operation, Request, operation_name};
 
 impl NodeRestriction {
     pub(super) async fn pod(&self, node: &str, request: &Request<'_>) -> Result<(), Status> {
@@ -26,7 +26,7 @@ impl NodeRestriction {
         let pod = request.object();
         let owner = own_mirror_pod(node, pod).map_err(|text| request.forbidden(&text))?;
         let Some(object) = self.objects.find("", "nodes", "", node).await? else {
-            return Err(refusal::not_found("", "nodes", node));
+            return Err(status::not_found("", "nodes", node));
         };
         let uid = object.str_at(&["metadata", "uid"]).unwrap_or("");
         let owner_uid = owner.str_at(&["uid"]).unwrap_or("");
@@ -56,7 +56,7 @@ impl NodeRestriction {
             return Err(request.forbidden("could not determine pod from request data"));
         }
         let Some(pod) = self.objects.find("", "pods", request.namespace, name).await? else {
-            return Err(refusal::not_found("", "pods", name));
+            return Err(status::not_found("", "pods", name));
         };
         if pod.str_at(&["spec", "nodeName"]) != Some(node) {
             return Err(request.forbidden(&format!("node {node} can only evict pods with spec.nodeName set to itself")));

@@ -9,13 +9,13 @@ mod restricted;
 
 use std::collections::BTreeMap;
 
-use skiff_apimachinery::status::Status;
+use skiff_apimachinery::status::{self, Status};
 use skiff_apimachinery::value::Value;
 
 use self::checks::{PodView, Violation, violations};
 use self::policy::{Level, LevelVersion, Policy};
 use super::{Operation, Plugin, Request};
-use crate::objects::{Objects, refusal};
+use crate::objects::Objects;
 
 /// Pods of a namespace that are looked at when its level changes.
 const MAX_PODS_CHECKED: usize = 3000;
@@ -38,8 +38,7 @@ impl PodSecurity {
             return Ok(());
         }
         let Some(policy) = self.policy(request).await? else {
-            let text = format!("Internal error occurred: failed to lookup namespace {:?}", request.namespace);
-            return Err(Status::new(500, "InternalError", text));
+            return Err(status::internal_error(format!("failed to lookup namespace {:?}", request.namespace)));
         };
         let object = request.object();
         let pod = PodView { metadata: member(object, "metadata"), spec: member(object, "spec") };
@@ -64,7 +63,7 @@ impl PodSecurity {
         let old = request.old_object.map(Policy::of);
         let errors_are_new = old.as_ref().is_none_or(|old| old.errors != new.errors);
         if !new.errors.is_empty() && errors_are_new {
-            return Err(refusal::invalid("", "Namespace", request.name, new.errors));
+            return Err(status::invalid("", "Namespace", request.name, new.errors));
         }
         let Some(old) = old else { return Ok(()) };
         let relaxed = new.enforce.version == old.enforce.version && new.enforce.level <= old.enforce.level;

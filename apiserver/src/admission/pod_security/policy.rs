@@ -2,10 +2,8 @@
 //!
 //! Follows `k8s.io/pod-security-admission/api/helpers.go`.
 
-use skiff_apimachinery::status::StatusCause;
+use skiff_apimachinery::field::{self, ErrorList};
 use skiff_apimachinery::value::Value;
-
-use crate::objects::refusal;
 
 /// How strict.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -62,7 +60,7 @@ pub(super) struct Policy {
     /// What violates it is warned about.
     pub(super) warn: LevelVersion,
     /// Labels that cannot be read.
-    pub(super) errors: Vec<StatusCause>,
+    pub(super) errors: ErrorList,
 }
 
 impl Policy {
@@ -105,8 +103,9 @@ impl Policy {
     }
 
     fn error(&mut self, label: &str, text: &str, problem: &str) {
-        let field = format!("metadata.labels[pod-security.kubernetes.io/{label}]");
-        self.errors.push(refusal::invalid_value(&field, &format!("{text:?}"), problem));
+        let labels = field::Path::new("metadata").child("labels");
+        let path = labels.key(&format!("pod-security.kubernetes.io/{label}"));
+        self.errors.push(field::Error::invalid(&path, text, problem));
     }
 
     fn level(&mut self, label: &str, text: &str) -> Option<Level> {

@@ -4,10 +4,11 @@
 
 use std::collections::BTreeSet;
 
+use skiff_apimachinery::quantity::Quantity;
 use skiff_apimachinery::value::{Object, Value};
 
 use super::super::Operation;
-use super::super::amount::{Amounts, amounts};
+use super::super::amounts::{Amounts, amounts};
 use super::usage::Measured;
 
 /// A request as far as quotas see it.
@@ -85,7 +86,7 @@ fn delta(request: Charged<'_>, quota: &Value, usage: &Amounts) -> Amounts {
     let before = before.usage();
     let left = usage.iter().map(|(name, amount)| {
         let before = before.get(name).copied();
-        (name.clone(), before.map_or(*amount, |before| amount.minus(before)))
+        (name.clone(), before.map_or(*amount, |before| amount.minus(before).max(Quantity::from_value(0))))
     });
     left.collect()
 }

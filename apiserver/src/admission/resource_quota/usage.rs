@@ -4,10 +4,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use skiff_apimachinery::quantity::Quantity;
 use skiff_apimachinery::value::Value;
 
 use super::super::Operation;
-use super::super::amount::{Amount, Amounts, amounts, pod_amounts};
+use super::super::amounts::{Amounts, amounts, pod_amounts, quantity};
 
 const STORAGE_CLASS_INFIX: &str = ".storageclass.storage.k8s.io/";
 /// Quota names that a pod's amounts are counted under.
@@ -90,7 +91,7 @@ impl Measured<'_> {
 
     /// What the object uses.
     pub(super) fn usage(self) -> Amounts {
-        let one = Amount::whole(1);
+        let one = Quantity::from_value(1);
         let mut usage = Amounts::from([(count_name(self.group, self.resource), one)]);
         match (self.group, self.resource) {
             ("", "pods") => pod_usage(self.object, &mut usage),
@@ -241,7 +242,7 @@ fn pod_usage(pod: &Value, usage: &mut Amounts) {
     if matches!(pod.str_at(&["status", "phase"]), Some("Failed" | "Succeeded")) {
         return;
     }
-    usage.insert("pods".into(), Amount::whole(1));
+    usage.insert("pods".into(), Quantity::from_value(1));
     compute_usage(&pod_amounts(pod, "requests"), &pod_amounts(pod, "limits"), usage);
 }
 
@@ -256,23 +257,23 @@ fn service_usage(service: &Value, usage: &mut Amounts) {
         "LoadBalancer" => chosen,
         _ => 0,
     };
-    usage.insert("services".into(), Amount::whole(1));
-    usage.insert("services.nodeports".into(), Amount::whole(i64::try_from(node_ports).unwrap_or(i64::MAX)));
-    usage.insert("services.loadbalancers".into(), Amount::whole(i64::from(kind == "LoadBalancer")));
+    usage.insert("services".into(), Quantity::from_value(1));
+    usage.insert("services.nodeports".into(), Quantity::from_value(i64::try_from(node_ports).unwrap_or(i64::MAX)));
+    usage.insert("services.loadbalancers".into(), Quantity::from_value(i64::from(kind == "LoadBalancer")));
 }
 
 fn claim_usage(claim: &Value, usage: &mut Amounts) {
     const OLD_ANNOTATION: [&str; 3] = ["metadata", "annotations", "volume.beta.kubernetes.io/storage-class"];
     let class = claim.str_at(&OLD_ANNOTATION).or_else(|| claim.str_at(&["spec", "storageClassName"])).unwrap_or("");
-    let mut charge = |name: &str, amount: Amount| {
+    let mut charge = |name: &str, amount: Quantity| {
         usage.insert(name.to_owned(), amount);
         if !class.is_empty() {
             usage.insert(format!("{class}{STORAGE_CLASS_INFIX}{name}"), amount);
         }
     };
-    charge("persistentvolumeclaims", Amount::whole(1));
-    let asked = claim.at(&["spec", "resources", "requests", "storage"]).and_then(Amount::of);
-    let allocated = claim.at(&["status", "allocatedResources", "storage"]).and_then(Amount::of);
+    charge("persistentvolumeclaims", Quantity::from_value(1));
+    let asked = claim.at(&["spec", "resources", "requests", "storage"]).and_then(quantity);
+    let allocated = claim.at(&["status", "allocatedResources", "storage"]).and_then(quantity);
     if let Some(asked) = asked {
         // While a claim shrinks back from a failed growth, what it holds counts.
         charge("requests.storage", asked.max(allocated.unwrap_or(asked)).rounded_up());

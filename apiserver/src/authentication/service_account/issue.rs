@@ -5,14 +5,15 @@
 use std::sync::Arc;
 
 use jiff::SignedDuration;
-use skiff_apimachinery::status::Status;
+use skiff_apimachinery::field;
+use skiff_apimachinery::status::{self, Status};
 use skiff_apimachinery::value::Value;
 
 use super::claims::{Claims, Kubernetes, Reference};
 use super::keys::TokenKeys;
 use super::user_name;
 use crate::authentication::Clock;
-use crate::objects::{Objects, refusal};
+use crate::objects::Objects;
 
 const GROUP: &str = "authentication.k8s.io";
 const KIND: &str = "TokenRequest";
@@ -72,12 +73,12 @@ impl TokenIssuer {
             let body = request.str_at(&["metadata", field]).unwrap_or("");
             if !body.is_empty() && body != url {
                 let text = format!("must match the service account {field} if specified");
-                let cause = refusal::invalid_value(&format!("metadata.{field}"), &format!("{body:?}"), &text);
-                return Err(refusal::invalid(GROUP, KIND, name, vec![cause]));
+                let error = field::Error::invalid(&field::Path::new("metadata").child(field), body, text);
+                return Err(status::invalid(GROUP, KIND, name, vec![error]));
             }
         }
         let Some(account) = self.objects.live("", "serviceaccounts", namespace, name).await? else {
-            return Err(refusal::not_found("", "serviceaccounts", name));
+            return Err(status::not_found("", "serviceaccounts", name));
         };
         let uid = uid_of(&account);
         let asked_uid = request.str_at(&["metadata", "uid"]).unwrap_or("");
@@ -85,7 +86,7 @@ impl TokenIssuer {
             let text = format!(
                 "the UID in the token request ({asked_uid}) does not match the UID of the service account ({uid})"
             );
-            return Err(refusal::conflict(GROUP, KIND, name, &text));
+            return Err(status::conflict(GROUP, KIND, name, &text));
         }
         let mut seconds = request.i64_at(&["spec", "expirationSeconds"]).unwrap_or(DEFAULT_SECONDS);
         check_seconds(seconds)?;
@@ -103,9 +104,10 @@ impl TokenIssuer {
         }
         let now = (self.clock)().as_second();
         let claims = self.claims(namespace, name, uid, binding, now, seconds, audiences.clone());
-        let token = self.keys.sign(&claims).map_err(|error| {
-            Status::new(500, "InternalError", format!("Internal error occurred: failed to generate token: {error}"))
-        })?;
+        let token = self
+            .keys
+            .sign(&claims)
+            .map_err(|error| status::internal_error(format!("failed to generate token: {error}")))?;
         let mut answer = request.clone();
         answer.set_at(&["apiVersion"], "authentication.k8s.io/v1");
         answer.set_at(&["kind"], KIND);
@@ -171,17 +173,17 @@ impl TokenIssuer {
             _ => {
                 let slash = if core { "/" } else { "" };
                 let message = format!("cannot bind token to object of type {slash}{version}, Kind={kind}");
-                return Err(Status::new(400, "BadRequest", message));
+                return Err(status::bad_request(message));
             }
         };
         let Some(object) = self.objects.live("", resource, namespace, name).await? else {
-            return Err(refusal::not_found("", resource, name));
+            return Err(status::not_found("", resource, name));
         };
         if kind == "Pod" && object.str_at(&["spec", "serviceAccountName"]) != Some(account) {
             let message = format!(
                 "cannot bind token for serviceaccount {account:?} to pod running with different serviceaccount name."
             );
-            return Err(Status::new(400, "BadRequest", message));
+            return Err(status::bad_request(message));
         }
         if !text("uid").is_empty() && text("uid") != uid_of(&object) {
             let message = format!(
@@ -189,7 +191,7 @@ impl TokenIssuer {
                  been deleted and then recreated",
                 text("uid")
             );
-            return Err(refusal::conflict("", kind, name, &message));
+            return Err(status::conflict("", kind, name, &message));
         }
         let bound = Some(Reference { name: name.into(), uid: uid_of(&object).into() });
         Ok(match kind {
@@ -223,11 +225,11 @@ fn check_seconds(seconds: i64) -> Result<(), Status> {
     } else {
         return Ok(());
     };
-    let cause = refusal::invalid_value("spec.expirationSeconds", &seconds.to_string(), text);
-    Err(refusal::invalid(GROUP, KIND, "", vec![cause]))
+    let error = field::Error::invalid(&field::Path::new("spec").child("expirationSeconds"), seconds, text);
+    Err(status::invalid(GROUP, KIND, "", vec![error]))
 }
 
 /// RFC 3339 with whole seconds.
 fn time(seconds: i64) -> String {
-    jiff::Timestamp::from_second(seconds).map(|at| at.to_string()).unwrap_or_default()
+    jiff::Timestamp::from_second(seconds).map(skiff_apimachinery::time::format).unwrap_or_default()
 }

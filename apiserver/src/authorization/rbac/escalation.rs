@@ -5,14 +5,13 @@
 
 use std::sync::Arc;
 
-use skiff_apimachinery::status::Status;
+use skiff_apimachinery::status::{self, Status};
 use skiff_apimachinery::value::Value;
 
 use super::rule::{compacted, describe, uncovered};
 use super::{GROUP, Rbac, Rule};
 use crate::authentication::UserInfo;
 use crate::authorization::{Attributes, Authorizer, Decision};
-use crate::objects::refusal;
 
 /// Member of this group may do everything.
 const SUPERUSERS: &str = "system:masters";
@@ -50,7 +49,7 @@ impl Rbac {
         if matches!(authorizer.authorize(&escalate), Decision::Allow(_)) {
             return Ok(());
         }
-        let refuse = |text: &str| Err(refusal::forbidden(GROUP, write.resource, write.name, text));
+        let refuse = |text: &str| Err(status::forbidden(GROUP, write.resource, write.name, text));
         if let Err(text) = self.covers(user, write.namespace, &Rule::of_role(write.object)) {
             return refuse(&text);
         }
@@ -87,14 +86,14 @@ impl Rbac {
             Ok(rules) => rules,
             Err(text) => {
                 return Err(match resource {
-                    Some(resource) => refusal::not_found(GROUP, resource, name),
-                    None => Status::new(500, "InternalError", format!("Internal error occurred: {text}")),
+                    Some(resource) => status::not_found(GROUP, resource, name),
+                    None => status::internal_error(text),
                 });
             }
         };
         match self.covers(user, write.namespace, &rules) {
             Ok(()) => Ok(()),
-            Err(text) => Err(refusal::forbidden(GROUP, write.resource, write.name, &text)),
+            Err(text) => Err(status::forbidden(GROUP, write.resource, write.name, &text)),
         }
     }
 
