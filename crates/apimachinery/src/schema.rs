@@ -221,6 +221,7 @@ pub struct TypeTable {
     types: Vec<TypeDef>,
     struct_types: Vec<Type>,
     by_name: HashMap<CompactString, TypeId>,
+    layouts: crate::protobuf::Layouts,
 }
 
 impl TypeTable {
@@ -231,7 +232,7 @@ impl TypeTable {
         }
         let by_name = types.iter().zip(0..).map(|(t, i)| (t.name.clone(), TypeId(i))).collect();
         let struct_types = (0..types.len() as u32).map(|i| Type::Struct(TypeId(i))).collect();
-        Self { types, struct_types, by_name }
+        Self { types, struct_types, by_name, layouts: crate::protobuf::Layouts::default() }
     }
 
     /// The schema of a struct type of this table.
@@ -247,6 +248,11 @@ impl TypeTable {
     /// The definition behind an id of this table.
     pub fn def(&self, id: TypeId) -> &TypeDef {
         &self.types[id.0 as usize]
+    }
+
+    /// A type's fields as protobuf orders them.
+    pub(crate) fn layout(&self, id: TypeId) -> &crate::protobuf::Layout {
+        self.layouts.of(self, id)
     }
 
     /// All types, in id order.

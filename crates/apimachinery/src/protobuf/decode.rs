@@ -1,0 +1,272 @@
+//! From a message to a tree.
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use jiff::Timestamp;
+
+use super::layout::{self, JSON_SCHEMA_PROPS, Layout, Node};
+use super::wire::{self, Field, wrong_wire_type};
+use super::MAX_DEPTH;
+use crate::json::{self, DecodeError};
+use crate::schema::{FieldDef, Scalar, SchemaRef, Type, TypeId, TypeTable, Wrapped};
+use crate::time;
+use crate::value::{Object, Value};
+
+/// Reads a message.
+pub(super) fn message(schema: SchemaRef<'_>, bytes: &[u8]) -> Result<Value, DecodeError> {
+    let Type::Struct(id) = schema.ty else {
+        return Err(DecodeError("only structs are messages".into()));
+    };
+    let decoder = Decoder { table: schema.table };
+    Ok(Value::Object(decoder.object(*id, bytes, 0)?))
+}
+
+struct Decoder<'a> {
+    table: &'a TypeTable,
+}
+
+impl Decoder<'_> {
+    fn object(&self, id: TypeId, bytes: &[u8], depth: u32) -> Result<Object, DecodeError> {
+        if depth > MAX_DEPTH {
+            return Err(DecodeError("exceeded max depth".into()));
+        }
+        let fields = &self.table.def(id).fields;
+        let mut slots: Vec<Option<Value>> = vec![None; fields.len()];
+        self.level(id, self.table.layout(id), bytes, &mut slots, depth)?;
+        let set = fields.iter().zip(slots).filter_map(|(field, slot)| {
+            let value = slot.filter(|value| !is_absence(field, value))?;
+            Some((field.name.clone(), value))
+        });
+        // Fields are sorted by name already.
+        Ok(Object::from_unsorted(set.collect()).0)
+    }
+
+    fn level(
+        &self,
+        id: TypeId,
+        layout: &Layout,
+        bytes: &[u8],
+        slots: &mut [Option<Value>],
+        depth: u32,
+    ) -> Result<(), DecodeError> {
+        let fields = &self.table.def(id).fields;
+        wire::fields(bytes, |number, value| match layout::find(layout, number) {
+            // A field of a newer version.
+            None => Ok(()),
+            Some(Node::Message(inner)) => self.level(id, inner, value.bytes()?, slots, depth),
+            Some(Node::Field(at)) => {
+                let field = &fields[*at];
+                match field.wire.wrapped {
+                    Wrapped::No | Wrapped::Items => {
+                        self.add(&field.ty, field.wire.wrapped, value, &mut slots[*at], depth)
+                    }
+                    other => {
+                        slots[*at] = Some(self.schema_or(other, value.bytes()?, depth)?);
+                        Ok(())
+                    }
+                }
+            }
+        })
+    }
+
+    /// Notes a value: in place of what is there, or after it in a list or map.
+    fn add(
+        &self,
+        ty: &Type,
+        wrapped: Wrapped,
+        field: Field<'_>,
+        slot: &mut Option<Value>,
+        depth: u32,
+    ) -> Result<(), DecodeError> {
+        match ty {
+            Type::Scalar(scalar) => *slot = self::scalar(*scalar, field)?,
+            Type::Struct(id) => *slot = Some(Value::Object(self.object(*id, field.bytes()?, depth + 1)?)),
+            Type::Any => *slot = raw_json(field.bytes()?)?,
+            Type::List(list) if wrapped == Wrapped::Items => {
+                let mut items = Some(Value::Array(Vec::new()));
+                wire::fields(field.bytes()?, |number, value| match number {
+                    1 => self.add(&Type::List(list.clone()), Wrapped::No, value, &mut items, depth),
+                    _ => Ok(()),
+                })?;
+                *slot = items;
+            }
+            Type::List(list) => {
+                let items = slot.get_or_insert_with(|| Value::Array(Vec::new()));
+                let Value::Array(items) = items else { return Err(wrong_wire_type()) };
+                if let (Type::Scalar(scalar @ (Scalar::Int32 | Scalar::Int64)), Field::Bytes(bytes)) = (&list.item, field) {
+                    return wire::packed(bytes, |value| items.push(integer(*scalar, value)));
+                }
+                let mut item = None;
+                self.add(&list.item, Wrapped::No, field, &mut item, depth)?;
+                items.push(item.unwrap_or(Value::Null));
+            }
+            Type::Map(map) => {
+                let (mut key, mut value) = ("", None);
+                wire::fields(field.bytes()?, |number, field| {
+                    match number {
+                        1 => key = field.text()?,
+                        2 => self.add(&map.value, wrapped, field, &mut value, depth)?,
+                        _ => {}
+                    }
+                    Ok(())
+                })?;
+                let entries = slot.get_or_insert_with(|| Value::Object(Object::new()));
+                let Value::Object(entries) = entries else { return Err(wrong_wire_type()) };
+                entries.insert(key, value.unwrap_or_else(|| empty(&map.value)));
+            }
+        }
+        Ok(())
+    }
+
+    fn schema_or(&self, wrapped: Wrapped, bytes: &[u8], depth: u32) -> Result<Value, DecodeError> {
+        let id = self.table.lookup(JSON_SCHEMA_PROPS);
+        let id = id.ok_or_else(|| DecodeError("this table has no JSONSchemaProps".into()))?;
+        let (mut schema, mut items, mut allows) = (None, Vec::new(), false);
+        wire::fields(bytes, |number, field| {
+            match (wrapped, number) {
+                (Wrapped::SchemaOrBool, 1) => allows = field.varint()? != 0,
+                (Wrapped::SchemaOrBool, 2) | (_, 1) => {
+                    schema = Some(Value::Object(self.object(id, field.bytes()?, depth + 1)?));
+                }
+                (Wrapped::SchemaOrArray, 2) => items.push(Value::Object(self.object(id, field.bytes()?, depth + 1)?)),
+                (Wrapped::SchemaOrStringArray, 2) => items.push(Value::String(field.text()?.into())),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        Ok(match (schema, wrapped) {
+            (Some(schema), _) => schema,
+            (None, Wrapped::SchemaOrBool) => Value::Bool(allows),
+            (None, _) => Value::Array(items),
+        })
+    }
+}
+
+/// Whether a value that came is what Go writes for a field that is not set.
+fn is_absence(field: &FieldDef, value: &Value) -> bool {
+    let zero = match value {
+        Value::Null => return true,
+        Value::Bool(value) => !value,
+        Value::Int(value) => *value == 0,
+        Value::Float(value) => *value == 0.0,
+        Value::String(text) if field.ty == Type::Scalar(Scalar::Quantity) => text == "0",
+        Value::String(text) => text.is_empty(),
+        Value::Object(object) => object.is_empty() && matches!(field.ty, Type::Struct(_)),
+        Value::Array(_) | Value::Raw(_) => false,
+    };
+    zero && !field.wire.pointer && !(field.wire.keep_empty && is_plain(&field.ty))
+}
+
+/// Scalars that JSON writes even when they are empty, where the Go field says so.
+fn is_plain(ty: &Type) -> bool {
+    matches!(ty, Type::Scalar(Scalar::Bool | Scalar::Int32 | Scalar::Int64 | Scalar::Double | Scalar::String))
+}
+
+fn empty(ty: &Type) -> Value {
+    match ty {
+        Type::Scalar(Scalar::Bool) => Value::Bool(false),
+        Type::Scalar(Scalar::Int32 | Scalar::Int64 | Scalar::IntOrString) => Value::Int(0),
+        Type::Scalar(Scalar::Double) => Value::Float(0.0),
+        Type::Scalar(Scalar::Quantity) => Value::String("0".into()),
+        Type::Scalar(_) => Value::String("".into()),
+        Type::List(_) => Value::Array(Vec::new()),
+        Type::Struct(_) | Type::Map(_) => Value::Object(Object::new()),
+        Type::Any => Value::Null,
+    }
+}
+
+fn integer(scalar: Scalar, value: u64) -> Value {
+    match scalar {
+        Scalar::Int32 => Value::Int(i64::from(value as i32)),
+        _ => Value::Int(value as i64),
+    }
+}
+
+fn scalar(scalar: Scalar, field: Field<'_>) -> Result<Option<Value>, DecodeError> {
+    Ok(Some(match scalar {
+        Scalar::Bool => Value::Bool(field.varint()? != 0),
+        Scalar::Int32 | Scalar::Int64 => integer(scalar, field.varint()?),
+        Scalar::Double => match field {
+            Field::Fixed64(bits) => Value::Float(f64::from_bits(bits)),
+            _ => return Err(wrong_wire_type()),
+        },
+        Scalar::String => Value::String(field.text()?.into()),
+        Scalar::Bytes => Value::String(STANDARD.encode(field.bytes()?).into()),
+        Scalar::Quantity => {
+            let mut text = "";
+            wire::fields(field.bytes()?, |number, field| {
+                if number == 1 {
+                    text = field.text()?;
+                }
+                Ok(())
+            })?;
+            Value::String(if text.is_empty() { "0".into() } else { text.into() })
+        }
+        Scalar::IntOrString => int_or_string(field.bytes()?)?,
+        Scalar::Time | Scalar::MicroTime => return timestamp(field.bytes()?, scalar == Scalar::MicroTime),
+        // No kind with a protobuf form has one.
+        Scalar::Duration => return Err(wrong_wire_type()),
+        Scalar::FieldsV1 => {
+            let mut text = &[][..];
+            wire::fields(field.bytes()?, |number, field| {
+                if number == 1 {
+                    text = field.bytes()?;
+                }
+                Ok(())
+            })?;
+            if text.is_empty() {
+                return Ok(None);
+            }
+            // Parsed, so that only valid and compact JSON is kept.
+            let mut compact = Vec::with_capacity(text.len());
+            json::write(&json::parse(text)?, &mut compact);
+            let compact = String::from_utf8(compact).map_err(|_| DecodeError("fieldsV1 is not valid UTF-8".into()))?;
+            Value::Raw(compact.into())
+        }
+    }))
+}
+
+fn timestamp(bytes: &[u8], with_fraction: bool) -> Result<Option<Value>, DecodeError> {
+    if bytes.is_empty() {
+        return Ok(None);
+    }
+    let (mut seconds, mut nanoseconds) = (0, 0);
+    wire::fields(bytes, |number, field| {
+        match number {
+            1 => seconds = field.varint()? as i64,
+            2 => nanoseconds = field.varint()? as i32,
+            _ => {}
+        }
+        Ok(())
+    })?;
+    let at = Timestamp::new(seconds, if with_fraction { nanoseconds } else { 0 })
+        .map_err(|_| DecodeError(format!("a time of {seconds} s is out of range")))?;
+    let text = if with_fraction { time::format_micro(at) } else { time::format(at) };
+    Ok(Some(Value::String(text.into())))
+}
+
+fn int_or_string(bytes: &[u8]) -> Result<Value, DecodeError> {
+    let (mut kind, mut integer, mut text) = (0, 0, "");
+    wire::fields(bytes, |number, field| {
+        match number {
+            1 => kind = field.varint()?,
+            2 => integer = field.varint()? as i32,
+            3 => text = field.text()?,
+            _ => {}
+        }
+        Ok(())
+    })?;
+    Ok(if kind == 0 { Value::Int(i64::from(integer)) } else { Value::String(text.into()) })
+}
+
+/// `runtime.RawExtension` and `apiextensions.JSON`: JSON in a message.
+fn raw_json(bytes: &[u8]) -> Result<Option<Value>, DecodeError> {
+    let mut raw = &[][..];
+    wire::fields(bytes, |number, field| {
+        if number == 1 {
+            raw = field.bytes()?;
+        }
+        Ok(())
+    })?;
+    if raw.is_empty() { Ok(None) } else { json::parse(raw).map(Some) }
+}

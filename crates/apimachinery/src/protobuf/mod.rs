@@ -1,0 +1,121 @@
+//! Kubernetes protobuf, both ways, driven by the same tables as JSON.
+//!
+//! A document is `k8s\0` and a `runtime.Unknown` with the type's name and the object's message (upstream:
+//! `k8s.io/apimachinery/pkg/runtime/serializer/protobuf`). Messages are written as upstream's generated code does:
+//! fields in the order of their numbers, maps in the order of their keys, and fields that are no pointers in Go even
+//! when they are empty, so that equal objects are equal bytes.
+
+mod decode;
+mod encode;
+mod layout;
+mod wire;
+
+use bytes::Bytes;
+
+use crate::json::DecodeError;
+use crate::schema::SchemaRef;
+use crate::value::Value;
+
+pub(crate) use layout::{Layout, Layouts};
+
+/// First bytes of a document.
+const PREFIX: &[u8; 4] = b"k8s\0";
+/// Deepest nesting of messages. Only JSONSchemaProps nest at all deeply; upstream bounds the size alone.
+const MAX_DEPTH: u32 = 256;
+
+/// Numbers of `runtime.Unknown`.
+mod unknown {
+    pub(super) const TYPE_META: u32 = 1;
+    pub(super) const RAW: u32 = 2;
+    pub(super) const CONTENT_ENCODING: u32 = 3;
+    pub(super) const CONTENT_TYPE: u32 = 4;
+    pub(super) const API_VERSION: u32 = 1;
+    pub(super) const KIND: u32 = 2;
+}
+
+/// Decodes a document. `apiVersion` and `kind` are what it says, if it says them.
+pub fn decode(bytes: &[u8], schema: SchemaRef<'_>) -> Result<Value, DecodeError> {
+    let Some(body) = bytes.strip_prefix(PREFIX.as_slice()) else {
+        let message = if bytes.is_empty() {
+            "empty data".to_owned()
+        } else {
+            format!("provided data does not appear to be a protobuf message, expected prefix {}", decimal(PREFIX))
+        };
+        return Err(DecodeError(message));
+    };
+    let mut object = Vec::new();
+    let (mut raw, mut encoding) = (&[][..], "");
+    wire::fields(body, |number, value| {
+        match number {
+            unknown::TYPE_META => wire::fields(value.bytes()?, |number, value| {
+                let name = match number {
+                    unknown::API_VERSION => "apiVersion",
+                    unknown::KIND => "kind",
+                    _ => return Ok(()),
+                };
+                let text = value.text()?;
+                if !text.is_empty() {
+                    object.push((name.into(), Value::String(text.into())));
+                }
+                Ok(())
+            })?,
+            unknown::RAW => raw = value.bytes()?,
+            unknown::CONTENT_ENCODING => encoding = value.text()?,
+            _ => {}
+        }
+        Ok(())
+    })?;
+    if !encoding.is_empty() {
+        return Err(DecodeError(format!("content encoding {encoding:?} is not supported")));
+    }
+    let mut value = decode::message(schema, raw)?;
+    if let Value::Object(fields) = &mut value {
+        for (name, text) in object {
+            let name: compact_str::CompactString = name;
+            fields.insert(name, text);
+        }
+    }
+    Ok(value)
+}
+
+/// Appends a document.
+pub fn encode(
+    value: &Value,
+    api_version: &str,
+    kind: &str,
+    schema: SchemaRef<'_>,
+    out: &mut Vec<u8>,
+) -> Result<(), DecodeError> {
+    out.extend_from_slice(PREFIX);
+    wire::message(out, unknown::TYPE_META, |out| {
+        wire::put_bytes(out, unknown::API_VERSION, api_version.as_bytes());
+        wire::put_bytes(out, unknown::KIND, kind.as_bytes());
+        Ok(())
+    })?;
+    wire::message(out, unknown::RAW, |out| encode::message(schema, value, out))?;
+    wire::put_bytes(out, unknown::CONTENT_ENCODING, b"");
+    wire::put_bytes(out, unknown::CONTENT_TYPE, b"");
+    Ok(())
+}
+
+/// One frame of a watch: its length, and a `metav1.WatchEvent` whose object is a document.
+pub fn watch_frame(kind: &str, object: &[u8]) -> Bytes {
+    let mut frame = Vec::with_capacity(object.len() + kind.len() + 24);
+    frame.extend_from_slice(&[0; 4]);
+    wire::put_bytes(&mut frame, 1, kind.as_bytes());
+    let mut raw = Vec::with_capacity(object.len() + 8);
+    wire::put_bytes(&mut raw, 1, object);
+    wire::put_bytes(&mut frame, 2, &raw);
+    let length = u32::try_from(frame.len() - 4).unwrap_or(u32::MAX);
+    frame[..4].copy_from_slice(&length.to_be_bytes());
+    frame.into()
+}
+
+/// Bytes as Go prints them.
+fn decimal(bytes: &[u8]) -> String {
+    let numbers: Vec<String> = bytes.iter().map(u8::to_string).collect();
+    format!("[{}]", numbers.join(" "))
+}
+
+#[cfg(test)]
+mod tests;
