@@ -25,6 +25,8 @@ pub(super) struct Package {
     pub(super) folder: PathBuf,
     /// Names of what it depends on, for itself, its tests or its build.
     pub(super) dependencies: Vec<String>,
+    /// Those of them that only its tests need.
+    pub(super) for_tests: Vec<String>,
 }
 
 #[derive(Deserialize)]
@@ -37,13 +39,18 @@ struct Metadata {
 #[derive(Deserialize)]
 struct Dependency {
     name: String,
+    kind: Option<String>,
 }
 
 impl From<Metadata> for Package {
     fn from(metadata: Metadata) -> Package {
         let folder = metadata.manifest_path.parent().map(Path::to_owned).unwrap_or_default();
-        let dependencies = metadata.dependencies.into_iter().map(|dependency| dependency.name).collect();
-        Package { name: metadata.name, folder, dependencies }
+        let (tests, product): (Vec<_>, Vec<_>) =
+            metadata.dependencies.iter().partition(|dependency| dependency.kind.as_deref() == Some("dev"));
+        let names = |of: &[&Dependency]| of.iter().map(|dependency| dependency.name.clone()).collect::<Vec<_>>();
+        let for_tests = names(&tests).into_iter().filter(|name| !names(&product).contains(name)).collect();
+        let dependencies = metadata.dependencies.iter().map(|dependency| dependency.name.clone()).collect();
+        Package { name: metadata.name, folder, dependencies, for_tests }
     }
 }
 
