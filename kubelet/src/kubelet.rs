@@ -25,6 +25,7 @@ use crate::pleg;
 use crate::pod_workers::PodWorkers;
 use crate::probes::{ProbeKind, ProbeResult, Probes};
 use crate::runtime::Runtime;
+use crate::server::Server;
 use crate::spec::dns::{NodeDns, parse_resolv_conf};
 use crate::status::manager::StatusManager;
 use crate::volumes::{Volumes, make_dir};
@@ -107,13 +108,17 @@ impl Kubelet {
         Ok(Self { ctx, workers, node, pods })
     }
 
-    async fn run(self, _config: Config, _listener: Option<TcpListener>, shutdown: CancellationToken) -> anyhow::Result<()> {
+    async fn run(self, config: Config, listener: Option<TcpListener>, shutdown: CancellationToken) -> anyhow::Result<()> {
         let Self { ctx, workers, node, pods } = self;
         node.look().await;
         let tasks = tokio_util::task::TaskTracker::new();
         tasks.spawn(node.run(shutdown.clone()));
         tasks.spawn(ctx.status.clone().run(shutdown.clone()));
         tasks.spawn(pleg::run(ctx.runtime.clone(), workers.clone(), shutdown.clone()));
+        if let Some((listener, tls)) = listener.zip(config.serving) {
+            let server = Server::new(ctx.clone(), workers.clone(), tls)?;
+            tasks.spawn(server.run(listener, shutdown.clone()));
+        }
         let dispatched = workers.clone();
         pods.add_handler(move |event| match event {
             Event::Added(pod) | Event::Updated(_, pod) => dispatched.update(pod.clone()),

@@ -3,8 +3,8 @@
 //! In reading order: [`Config`] says what is set, [`kubelet`] puts the parts together and runs them. Pods come from the API
 //! to [`pod_workers`]: one worker per pod, which observes ([`runtime`], [`observed`]), plans ([`actions`], pure) and acts
 //! ([`sync`]), with what pods are made of on the way ([`spec`], [`env`], [`volumes`], [`images`]). [`status`] computes and
-//! sends what is reported, [`probes`] and [`pleg`] wake workers, [`node`] keeps the Node object, its HTTP API (not there yet) answers
-//! logs, exec and metrics, and [`housekeeping`] removes what nobody looks after.
+//! sends what is reported, [`probes`] and [`pleg`] wake workers, [`node`] keeps the Node object, [`server`] answers logs, exec and
+//! metrics, and [`housekeeping`] removes what nobody looks after.
 //!
 //! Invariants: everything is keyed by pod UID; nothing about a running pod is remembered that is not in the runtime or
 //! the API, so a restart never disturbs containers; the API object of a pod is deleted only by UID and only after
@@ -35,6 +35,7 @@ mod objects;
 mod pleg;
 mod probes;
 mod quantity;
+mod server;
 mod spec;
 mod status;
 mod termination_order;
