@@ -7,7 +7,7 @@ use skiff_proxy::options::Options;
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
     let options = Options::parse();
-    skiff_component_base::logging::to_stderr();
+    skiff_component_base::logging::to_stderr(skiff_component_base::logging::SERVER_FILTER);
     let config = options.config()?;
     if options.cleanup {
         return skiff_proxy::cleanup(&config.cluster, config.service_range).await.context("cannot clean up");

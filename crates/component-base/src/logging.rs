@@ -23,9 +23,15 @@ const FILE_BYTES: usize = 16 << 20;
 /// Files that are kept beside the current one.
 const FILES_KEPT: usize = 4;
 
-/// Logs to standard error. Does nothing if this process logs already.
-pub fn to_stderr() {
-    install(std::io::stderr, true);
+/// What servers log.
+pub const SERVER_FILTER: &str = "info";
+/// What commands log beside what they print themselves: a server that is not there yet is no news.
+pub const COMMAND_FILTER: &str = "warn,kube_client=off";
+
+/// Logs to standard error what `filter` lets through, unless the environment says otherwise. Does nothing if this
+/// process logs already.
+pub fn to_stderr(filter: &str) {
+    install(std::io::stderr, filter, true);
 }
 
 /// Logs to a file, which is put aside as `FILE.1` and so on when it has grown large.
@@ -42,7 +48,7 @@ pub fn to_file(path: &Path) -> anyhow::Result<()> {
         Some(options()),
     );
     let file = Mutex::new(Lossy(file));
-    install(file, false);
+    install(file, SERVER_FILTER, false);
     Ok(())
 }
 
@@ -52,11 +58,11 @@ fn options() -> OpenOptions {
     options
 }
 
-fn install<W>(writer: W, colour: bool)
+fn install<W>(writer: W, filter: &str, colour: bool)
 where
     W: for<'a> tracing_subscriber::fmt::MakeWriter<'a> + Send + Sync + 'static,
 {
-    let filter = EnvFilter::try_from_env(FILTER_VARIABLE).unwrap_or_else(|_| EnvFilter::new("info"));
+    let filter = EnvFilter::try_from_env(FILTER_VARIABLE).unwrap_or_else(|_| EnvFilter::new(filter));
     let colour = colour && std::io::IsTerminal::is_terminal(&std::io::stderr());
     let _ = tracing_subscriber::fmt().with_env_filter(filter).with_ansi(colour).with_writer(writer).try_init();
 }

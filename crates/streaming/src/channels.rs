@@ -19,6 +19,7 @@ use tokio_util::sync::{CancellationToken, PollSender};
 
 use crate::LINGER;
 use crate::queue::{MAX_CHUNK, QueueReader, QueueSender, queue};
+use crate::websocket::normal_close;
 
 /// Messages that wait to be sent; with at most 16 KiB each this bounds a connection to 512 KiB.
 const QUEUED_MESSAGES: usize = 32;
@@ -110,7 +111,7 @@ async fn write_messages<S>(
             return;
         }
     }
-    let _ = timeout(LINGER, sink.close()).await;
+    let _ = timeout(LINGER, sink.send(normal_close())).await;
 }
 
 async fn read_messages<S>(

@@ -8,6 +8,7 @@ use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::Message;
 
 use crate::LINGER;
+use crate::websocket::normal_close;
 
 /// Bytes in flight per direction.
 const BUFFER: usize = 64 * 1024;
@@ -42,7 +43,7 @@ where
             }
         }
         // The peer answers the close frame or goes away.
-        let _ = timeout(LINGER, sink.close()).await;
+        let _ = timeout(LINGER, sink.send(normal_close())).await;
     });
     ours
 }

@@ -61,7 +61,7 @@ fn run(skiff: Skiff) -> anyhow::Result<ExitCode> {
     if let Command::Server(server) = skiff.command {
         return server.run().map(|()| ExitCode::SUCCESS);
     }
-    skiff_component_base::logging::to_stderr();
+    skiff_component_base::logging::to_stderr(skiff_component_base::logging::COMMAND_FILTER);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         match skiff.command {

@@ -37,7 +37,7 @@ impl Server {
             let layout = Layout::new(&settings);
             logging::to_file(&layout.server_log())?;
         } else {
-            logging::to_stderr();
+            logging::to_stderr(logging::SERVER_FILTER);
         }
         doctor::require(&settings)?;
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;

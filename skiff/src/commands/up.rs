@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use clap::Args;
+use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Node;
 use kube::{Api, Client};
 
@@ -52,7 +53,7 @@ impl Up {
         let deadline = Instant::now() + Duration::from_secs(self.timeout);
         if let Some(pid) = instance::running(&layout.lock()) {
             let (client, _) = Box::pin(self.until_ready(&layout, None, deadline)).await?;
-            self.until_node_ready(&client, deadline).await?;
+            self.until_node_ready(&client, Timestamp::MIN, deadline).await?;
             self.merge_kubeconfig(&layout)?;
             let changed = self.fill(&client, &progress, deadline).await?;
             let rest = if changed { "" } else { "; nothing to do" };
@@ -62,10 +63,11 @@ impl Up {
         doctor::require(&self.settings)?;
         layout.create()?;
         note(format_args!("Starting cluster {name}"));
+        let started = Timestamp::now();
         let child = self.spawn(&layout)?;
         let (client, url) = Box::pin(self.until_ready(&layout, Some(child), deadline)).await?;
         progress.done(format_args!("API server ready at {url}"));
-        if let Some(node) = self.until_node_ready(&client, deadline).await? {
+        if let Some(node) = self.until_node_ready(&client, started, deadline).await? {
             progress.done(format_args!("node {node} Ready"));
         }
         self.merge_kubeconfig(&layout)?;
@@ -116,7 +118,13 @@ impl Up {
         }
     }
 
-    async fn until_node_ready(&self, client: &Client, deadline: Instant) -> anyhow::Result<Option<String>> {
+    /// Waits until the node is Ready, and says so since `since`: a node that ran before still has its last words.
+    async fn until_node_ready(
+        &self,
+        client: &Client,
+        since: Timestamp,
+        deadline: Instant,
+    ) -> anyhow::Result<Option<String>> {
         let settings = endpoint::saved_settings(&self.settings)?;
         if !settings.runs(Component::Node) {
             return Ok(None);
@@ -124,7 +132,7 @@ impl Up {
         let name = settings.node_name.map_or_else(machine::node_name, Ok)?;
         let nodes: Api<Node> = Api::all(client.clone());
         loop {
-            if nodes.get_opt(&name).await?.as_ref().is_some_and(is_node_ready) {
+            if nodes.get_opt(&name).await?.as_ref().is_some_and(|node| is_node_ready(node, since)) {
                 return Ok(Some(name));
             }
             if Instant::now() > deadline {
@@ -172,9 +180,13 @@ impl Up {
     }
 }
 
-fn is_node_ready(node: &Node) -> bool {
+fn is_node_ready(node: &Node, since: Timestamp) -> bool {
     let conditions = node.status.iter().flat_map(|status| status.conditions.iter().flatten());
-    conditions.into_iter().any(|condition| condition.type_ == "Ready" && condition.status == "True")
+    conditions.into_iter().any(|condition| {
+        // The API's times are whole seconds.
+        let fresh = condition.last_heartbeat_time.as_ref().is_some_and(|beat| beat.0.as_second() >= since.as_second());
+        condition.type_ == "Ready" && condition.status == "True" && fresh
+    })
 }
 
 fn errors_of(layout: &Layout) -> String {
