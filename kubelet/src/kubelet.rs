@@ -110,6 +110,8 @@ impl Kubelet {
 
     async fn run(self, config: Config, listener: Option<TcpListener>, shutdown: CancellationToken) -> anyhow::Result<()> {
         let Self { ctx, workers, node, pods } = self;
+        // Pods that run must not look lost for the moment that a runtime needs to start.
+        ctx.runtime.until_there().await;
         node.look().await;
         let tasks = tokio_util::task::TaskTracker::new();
         tasks.spawn(node.run(shutdown.clone()));

@@ -50,6 +50,8 @@ pub struct PodNetwork {
     host_ports: tokio::sync::Mutex<BTreeMap<String, (Ipv4Addr, Vec<PortMapping>)>>,
 }
 
+/// File with the node's pod range.
+const RANGE_FILE: &str = "range";
 /// Name inside the pod.
 const POD_LINK: &str = "eth0";
 
@@ -62,7 +64,7 @@ impl PodNetwork {
         let network = Self {
             ipam,
             links: Links::open()?,
-            range: parking_lot::RwLock::new(None),
+            range: parking_lot::RwLock::new(load_range(&config.state_dir)),
             host_ports: tokio::sync::Mutex::new(host_ports),
             config,
         };
@@ -73,9 +75,18 @@ impl PodNetwork {
         Ok(network)
     }
 
-    /// Sets the node's pod range (`spec.podCIDR`). Pods attached under another range keep their addresses.
+    /// Sets the node's pod range (`spec.podCIDR`), also for later runs: a node whose network works must not look broken
+    /// until somebody says the range again. Pods attached under another range keep their addresses.
     pub fn set_pod_cidr(&self, range: Ipv4Net) {
-        *self.range.write() = Some(range);
+        if self.range.write().replace(range) == Some(range) {
+            return;
+        }
+        let path = self.config.state_dir.join(RANGE_FILE);
+        let written = path.with_extension("tmp");
+        let saved = std::fs::write(&written, range.to_string()).and_then(|()| std::fs::rename(&written, &path));
+        if let Err(error) = saved {
+            tracing::warn!(%error, path = %path.display(), "cannot note the pod range; it is needed again after a restart");
+        }
     }
 
     /// The node's pod range, once known.
@@ -152,6 +163,11 @@ async fn configure_pod_side(links: Links, temporary_name: String, address: PodAd
     links.set_up(POD_LINK).await?;
     links.add_route(POD_LINK, address.gateway, 32, None).await?;
     links.add_route(POD_LINK, Ipv4Addr::UNSPECIFIED, 0, Some(address.gateway)).await
+}
+
+/// The pod range of an earlier run.
+fn load_range(state_dir: &Path) -> Option<Ipv4Net> {
+    std::fs::read_to_string(state_dir.join(RANGE_FILE)).ok()?.trim().parse().ok()
 }
 
 /// Removes every link and table that a cluster made in this network namespace, and its claims.

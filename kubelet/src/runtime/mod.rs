@@ -33,6 +33,10 @@ pub(crate) enum RuntimeError {
     Incomplete(&'static str, &'static str),
 }
 
+/// How long a runtime that starts beside the kubelet is waited for, and how often it is tried.
+const START_PATIENCE: Duration = Duration::from_secs(30);
+const START_POLL: Duration = Duration::from_millis(10);
+
 impl RuntimeError {
     /// The object the call was about does not exist.
     pub(crate) fn is_not_found(&self) -> bool {
@@ -110,6 +114,18 @@ impl Runtime {
         let request = v1::VersionRequest { version: "0.1.0".into() };
         let mut client = self.client.runtime.clone();
         call("Version", REQUEST_TIMEOUT, client.version(request)).await
+    }
+
+    /// Waits until the runtime answers, but not for ever: then the node says that it does not.
+    pub(crate) async fn until_there(&self) {
+        let asked = async {
+            while self.version().await.is_err() {
+                tokio::time::sleep(START_POLL).await;
+            }
+        };
+        if tokio::time::timeout(START_PATIENCE, asked).await.is_err() {
+            tracing::warn!("the container runtime does not answer");
+        }
     }
 
     pub(crate) async fn status(&self) -> Result<v1::StatusResponse> {
