@@ -8,6 +8,7 @@ use crate::context::Context;
 pub mod deployment;
 pub mod endpoints;
 pub mod endpointslice;
+pub mod garbage_collector;
 pub mod job;
 pub mod namespace;
 pub mod node_ipam;
@@ -42,6 +43,7 @@ pub const ALL: &[Descriptor] = &[
     descriptor!("deployment-controller", deployment::run),
     descriptor!("replicaset-controller", replicaset::run_replica_sets),
     descriptor!("replicationcontroller-controller", replicaset::run_replication_controllers),
+    descriptor!("garbage-collector-controller", garbage_collector::run),
     descriptor!("job-controller", job::run),
     descriptor!("namespace-controller", namespace::run),
     descriptor!("serviceaccount-controller", serviceaccount::run),
