@@ -24,10 +24,12 @@ const MAX_QUOTED: usize = 30;
 pub async fn read(body: Body) -> Result<Bytes, Status> {
     match Limited::new(body, MAX_BODY).collect().await {
         Ok(collected) => Ok(collected.to_bytes()),
-        Err(error) if error.is::<http_body_util::LengthLimitError>() => {
-            Err(status::request_entity_too_large(format!("limit is {MAX_BODY}")))
-        }
-        Err(error) => Err(status::bad_request(format!("unable to read the request body: {error}"))),
+        Err(error) if error.is::<http_body_util::LengthLimitError>() => Err(
+            status::request_entity_too_large(format!("limit is {MAX_BODY}")),
+        ),
+        Err(error) => Err(status::bad_request(format!(
+            "unable to read the request body: {error}"
+        ))),
     }
 }
 
@@ -47,12 +49,21 @@ pub struct Expected<'a> {
 impl<'a> Expected<'a> {
     /// Objects of a resource.
     pub fn of(info: &'a KindInfo, schema: SchemaRef<'a>) -> Self {
-        Self { group: &info.group, version: &info.version, kind: &info.kind, schema }
+        Self {
+            group: &info.group,
+            version: &info.version,
+            kind: &info.kind,
+            schema,
+        }
     }
 
     /// `group/version`, or the version alone for core.
     pub fn api_version(&self) -> String {
-        if self.group.is_empty() { self.version.to_owned() } else { format!("{}/{}", self.group, self.version) }
+        if self.group.is_empty() {
+            self.version.to_owned()
+        } else {
+            format!("{}/{}", self.group, self.version)
+        }
     }
 }
 
@@ -69,11 +80,22 @@ pub fn decode(
         Encoding::Yaml => yaml::decode(bytes, expected.schema),
         Encoding::Protobuf => return decode_protobuf(expected, bytes),
     };
-    let decoded = decoded.map_err(|error| undecodable(expected, encoding, bytes, &error.to_string()))?;
-    let Decoded { value, unknown, duplicate } = decoded;
+    let decoded =
+        decoded.map_err(|error| undecodable(expected, encoding, bytes, &error.to_string()))?;
+    let Decoded {
+        value,
+        unknown,
+        duplicate,
+    } = decoded;
     let mut value = value;
     check_type(expected, &mut value)?;
-    report_strictness(cx, expected, &value, strict_errors(&unknown, &duplicate), validation)?;
+    report_strictness(
+        cx,
+        expected,
+        &value,
+        strict_errors(&unknown, &duplicate),
+        validation,
+    )?;
     Ok(value)
 }
 
@@ -87,7 +109,9 @@ fn decode_protobuf(expected: Expected<'_>, bytes: &[u8]) -> Result<Value, Status
 /// The messages for unknown and duplicate fields.
 pub fn strict_errors(unknown: &[String], duplicate: &[String]) -> Vec<String> {
     let unknown = unknown.iter().map(|path| format!("unknown field {path:?}"));
-    let duplicate = duplicate.iter().map(|path| format!("duplicate field {path:?}"));
+    let duplicate = duplicate
+        .iter()
+        .map(|path| format!("duplicate field {path:?}"));
     unknown.chain(duplicate).collect()
 }
 
@@ -147,7 +171,10 @@ fn undecodable(expected: Expected<'_>, encoding: Encoding, bytes: &[u8], error: 
         Encoding::Yaml => yaml::parse(bytes).ok(),
         Encoding::Protobuf => None,
     };
-    let kind = claimed.as_ref().and_then(|v| v.str_at(&["kind"])).unwrap_or(expected.kind);
+    let kind = claimed
+        .as_ref()
+        .and_then(|v| v.str_at(&["kind"]))
+        .unwrap_or(expected.kind);
     let version = claimed
         .as_ref()
         .and_then(|v| v.str_at(&["apiVersion"]))
