@@ -7,8 +7,9 @@ use std::time::{Duration, Instant};
 
 use futures::{StreamExt, TryStreamExt};
 use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::core::v1::Pod;
 use kube::Api;
-use kube::api::{WatchEvent, WatchParams};
+use kube::api::{ListParams, WatchEvent, WatchParams};
 use skiff_tests::{Cluster, application, http1, kubectl, with_cluster};
 use tokio::task::JoinSet;
 
@@ -47,8 +48,10 @@ fn no_request_fails_while_versions_change() {
         let image = "web=skiff.local/echo:v2";
         kubectl.ok(cluster, &["--namespace=demo", "set", "image", "deployment/web", image]);
         kubectl.ok(cluster, &["--namespace=demo", "rollout", "status", "deployment/web", "--timeout=60s"]);
+        until_old_pods_are_gone(cluster).await;
         kubectl.ok(cluster, &["--namespace=demo", "rollout", "undo", "deployment/web"]);
         kubectl.ok(cluster, &["--namespace=demo", "rollout", "status", "deployment/web", "--timeout=60s"]);
+        until_old_pods_are_gone(cluster).await;
         stop.store(true, Ordering::Release);
 
         let mut all = Seen::default();
@@ -72,6 +75,16 @@ fn no_request_fails_while_versions_change() {
 
 fn deployments(cluster: &Cluster) -> Api<Deployment> {
     Api::namespaced(cluster.client(), application::NAMESPACE)
+}
+
+/// The last requests to a pod come while it ends.
+async fn until_old_pods_are_gone(cluster: &Cluster) {
+    let pods: Api<Pod> = Api::namespaced(cluster.client(), application::NAMESPACE);
+    skiff_tests::eventually("only three pods are left", async || {
+        let pods = pods.list(&ListParams::default().labels("app=web")).await.map_err(|error| error.to_string())?;
+        if pods.items.len() == 3 { Ok(()) } else { Err(format!("{} pods", pods.items.len())) }
+    })
+    .await;
 }
 
 /// Asks on a new connection each time until told to stop.

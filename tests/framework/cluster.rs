@@ -133,14 +133,16 @@ impl Cluster {
         all
     }
 
-    /// Waits until the node is ready.
+    /// Waits until the node is ready and takes pods. A full disk, for instance, shows as a taint in the message.
     pub async fn until_node_ready(&self) {
         let nodes: Api<Node> = Api::all(self.client());
-        eventually("a Ready node", async || {
+        eventually("a Ready node without taints", async || {
             let nodes = nodes.list(&ListParams::default()).await.map_err(|error| error.to_string())?;
-            let conditions = nodes.items.iter().flat_map(|node| node.status.iter().flat_map(|s| &s.conditions));
-            let ready = conditions.flatten().any(|condition| condition.type_ == "Ready" && condition.status == "True");
-            if ready { Ok(()) } else { Err(format!("{} nodes, none Ready", nodes.items.len())) }
+            let node = nodes.items.first().ok_or("no node")?;
+            let mut conditions = node.status.iter().flat_map(|status| status.conditions.iter().flatten());
+            let ready = conditions.any(|condition| condition.type_ == "Ready" && condition.status == "True");
+            let taints = node.spec.as_ref().and_then(|spec| spec.taints.clone()).unwrap_or_default();
+            if ready && taints.is_empty() { Ok(()) } else { Err(format!("ready: {ready}, taints: {taints:?}")) }
         })
         .await;
     }
