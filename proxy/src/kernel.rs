@@ -26,6 +26,8 @@ impl Kernel {
         sysctl::set("net/ipv4/ip_forward", "1")?;
         raise_conntrack_limit(config.conntrack_min);
         let links = Links::open()?;
+        // In a namespace that someone has just made, not even loopback is up.
+        links.set_up("lo").await?;
         // Without any route, connecting to a cluster IP fails before translation is even tried.
         if !links.has_default_route().await? {
             links.add_route("lo", config.service_range.network(), config.service_range.prefix_len(), None).await?;

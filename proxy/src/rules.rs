@@ -1,13 +1,16 @@
 //! The proxy's table: hooks and maps that never change, and what each Service adds.
 //!
-//! A packet for a Service is found by one map lookup, goes to the Service's chain, is sent to one endpoint's chain at
-//! random and translated there. Sources outside the pod range, hairpins and everything that came by a node port are
-//! masqueraded, so that answers come back this way.
+//! A packet for a Service is found by one map lookup, goes to the Service's chain and is translated there to an endpoint
+//! at random. Sources outside the pod range, hairpins and everything that came by a node port are masqueraded, so that
+//! answers come back this way.
+//!
+//! A Service port has one chain and no map of its own where that is possible: the kernel looks for a free name among all
+//! anonymous maps for each new one, so ten thousand of them would take ten seconds to load.
 
-use std::fmt::Write;
+use std::collections::BTreeSet;
 
 use crate::config::Config;
-use crate::endpoints::{Destination, Here, Routing, Target, route};
+use crate::endpoints::{Destination, Here, Routing, Target, is_local, route};
 use crate::model::{Service, ServicePort, State};
 use crate::ruleset::{Base, Ruleset};
 
@@ -19,12 +22,16 @@ const SERVICE_IPS: &str = "service_ips";
 const SERVICE_NODEPORTS: &str = "service_nodeports";
 const REFUSED_IPS: &str = "refused_ips";
 const REFUSED_NODEPORTS: &str = "refused_nodeports";
+/// Pairs of an endpoint's address and itself: a pod that reaches itself by a Service.
+const HAIRPINS: &str = "hairpins";
 
 /// The chain of the base through which every packet for a Service goes.
 pub const ENTRY_CHAIN: &str = "services";
 
 /// The maps of the base.
 const MAPS: [&str; 4] = [SERVICE_IPS, SERVICE_NODEPORTS, REFUSED_IPS, REFUSED_NODEPORTS];
+/// The sets of the base.
+const SETS: [&str; 1] = [HAIRPINS];
 /// The chains of the base.
 const CHAINS: [&str; 9] = [
     "services",
@@ -49,6 +56,7 @@ pub fn base(config: &Config) -> Base {
  map {SERVICE_NODEPORTS} {{ type inet_proto . inet_service : verdict; }}
  map {REFUSED_IPS} {{ type ipv4_addr . inet_proto . inet_service : verdict; }}
  map {REFUSED_NODEPORTS} {{ type inet_proto . inet_service : verdict; }}
+ set {HAIRPINS} {{ type ipv4_addr . ipv4_addr; }}
  chain services {{
   ip daddr . meta l4proto . th dport vmap @{SERVICE_IPS}
   {node_ports} meta l4proto . th dport vmap @{SERVICE_NODEPORTS}
@@ -73,6 +81,7 @@ pub fn base(config: &Config) -> Base {
  chain postrouting {{
   type nat hook postrouting priority srcnat; policy accept;
   meta mark & 0x4000 == 0x4000 meta mark set meta mark xor 0x4000 masquerade fully-random
+  ct status & dnat == dnat ip saddr . ip daddr @{HAIRPINS} masquerade fully-random
  }}
  chain filter_input {{
   type filter hook input priority 0; policy accept;
@@ -89,7 +98,7 @@ pub fn base(config: &Config) -> Base {
  }}
 "
     );
-    Base { text, maps: &MAPS, chains: &CHAINS }
+    Base { text, maps: &MAPS, sets: &SETS, chains: &CHAINS }
 }
 
 /// Matches the addresses on which node ports answer.
@@ -119,7 +128,12 @@ pub fn build_service(config: &Config, state: &State, service: &Service) -> Rules
     let here = Here { node: &config.node_name, zone: &state.zone };
     let mut ruleset = Ruleset::default();
     for port in &service.ports {
-        let routing = route(service, &state.endpoints(&service.key, port), here);
+        let endpoints = state.endpoints(&service.key, port);
+        let routing = route(service, &endpoints, here);
+        for (endpoint, _) in endpoints.iter().filter(|(e, _)| e.node_name.is_none() || is_local(e, here)) {
+            let pair = format!("{} . {}", endpoint.address, endpoint.address);
+            ruleset.elements.insert((HAIRPINS, pair), String::new());
+        }
         let rules = PortRules { config, service, port, id: chain_id(service, port) };
         rules.add_cluster(&mut ruleset, &routing);
         if port.node_port.is_some() || !service.external_ips.is_empty() || !service.load_balancer_ips.is_empty() {
@@ -228,39 +242,62 @@ impl PortRules<'_> {
     }
 
     /// Adds the chain that spreads over the targets, after some rules of its own.
-    fn add_spread(
-        &self,
-        ruleset: &mut Ruleset,
-        chain: &str,
-        mut rules: Vec<String>,
-        targets: &std::collections::BTreeSet<Target>,
-    ) {
-        let mut choices = String::new();
-        for (number, target) in targets.iter().enumerate() {
-            let endpoint = endpoint_chain(&self.id, target);
-            if let Some(seconds) = self.service.affinity_seconds {
-                rules.push(format!("ip saddr @{} goto {endpoint}", affinity_set(&endpoint, seconds)));
-            }
-            let separator = if number == 0 { "" } else { ", " };
-            // Writing to a String cannot fail.
-            let _ = write!(choices, "{separator}{number} : goto {endpoint}");
-            self.add_endpoint(ruleset, endpoint, target);
+    fn add_spread(&self, ruleset: &mut Ruleset, chain: &str, mut rules: Vec<String>, targets: &BTreeSet<Target>) {
+        match self.service.affinity_seconds {
+            Some(seconds) => self.spread_with_affinity(ruleset, &mut rules, targets, seconds),
+            None => rules.extend(self.spread(targets)),
         }
-        rules.push(format!("numgen random mod {} vmap {{ {choices} }}", targets.len()));
         ruleset.chains.insert(chain.to_owned(), rules);
     }
 
-    fn add_endpoint(&self, ruleset: &mut Ruleset, chain: String, (address, number): &Target) {
-        let mut rules = vec![format!("ip saddr {address} {MASQUERADE}")];
-        if let Some(seconds) = self.service.affinity_seconds {
+    /// Translates to one of the targets at random, each as likely as the others.
+    fn spread(&self, targets: &BTreeSet<Target>) -> Vec<String> {
+        let protocol = self.port.protocol.as_str();
+        if targets.len() > SINGLE_RULES {
+            let choices = targets.iter().enumerate();
+            let choices: Vec<String> = choices.map(|(n, (address, port))| format!("{n} : {address} . {port}")).collect();
+            let (count, choices) = (targets.len(), choices.join(", "));
+            return vec![format!("meta l4proto {protocol} dnat ip to numgen random mod {count} map {{ {choices} }}")];
+        }
+        let rules = targets.iter().zip((1..=targets.len()).rev()).map(|((address, port), left)| {
+            format!("{}meta l4proto {protocol} dnat to {address}:{port}", one_in(left))
+        });
+        rules.collect()
+    }
+
+    /// A known client goes to its endpoint, a new one to one at random. Each endpoint has a chain, which remembers the
+    /// client and translates.
+    fn spread_with_affinity(
+        &self,
+        ruleset: &mut Ruleset,
+        rules: &mut Vec<String>,
+        targets: &BTreeSet<Target>,
+        seconds: u32,
+    ) {
+        let mut known = Vec::new();
+        let mut random = Vec::new();
+        for (target, left) in targets.iter().zip((1..=targets.len()).rev()) {
+            let chain = endpoint_chain(&self.id, target);
             let set = affinity_set(&chain, seconds);
-            rules.push(format!("update @{set} {{ ip saddr }}"));
+            known.push(format!("ip saddr @{set} goto {chain}"));
+            random.push(format!("{}goto {chain}", one_in(left)));
+            let (protocol, (address, port)) = (self.port.protocol.as_str(), target);
+            let translate = format!("meta l4proto {protocol} dnat to {address}:{port}");
+            ruleset.chains.insert(chain, vec![format!("update @{set} {{ ip saddr }}"), translate]);
             let definition = format!("type ipv4_addr; flags dynamic,timeout; timeout {seconds}s; size {AFFINITY_CLIENTS};");
             ruleset.sets.insert(set, definition);
         }
-        rules.push(format!("meta l4proto {} dnat to {address}:{number}", self.port.protocol.as_str()));
-        ruleset.chains.insert(chain, rules);
+        rules.extend(known);
+        rules.extend(random);
     }
+}
+
+/// Targets that get a rule each; more of them share a map.
+const SINGLE_RULES: usize = 8;
+
+/// Matches one packet in `left`.
+fn one_in(left: usize) -> String {
+    if left == 1 { String::new() } else { format!("numgen random mod {left} 0 ") }
 }
 
 /// Clients that an affinity set remembers at most; more of them are spread as without affinity.
@@ -350,17 +387,29 @@ mod tests {
         let ruleset = build(&config(), &state(None, true));
         let (name, service) = ruleset.chains.iter().find(|(n, _)| n.starts_with("svc_web_")).expect("service chain");
         assert_eq!(service[0], "ip saddr != 10.244.0.0/16 meta mark set meta mark or 0x4000");
-        assert!(service[1].starts_with("numgen random mod 2 vmap { 0 : goto ep_web_"), "{service:?}");
+        assert_eq!(service[1], "numgen random mod 2 0 meta l4proto tcp dnat to 10.244.0.2:8080");
+        assert_eq!(service[2], "meta l4proto tcp dnat to 10.244.0.3:8080");
         assert_eq!(
             ruleset.elements[&(SERVICE_IPS, "10.96.1.1 . tcp . 80".to_owned())],
             format!("goto {name}")
         );
         assert!(ruleset.elements[&(SERVICE_NODEPORTS, "tcp . 30080".to_owned())].starts_with("goto ext_web_"));
-        let endpoint = ruleset.chains.iter().find(|(n, _)| n.ends_with("_10_244_0_2_8080")).expect("endpoint").1;
-        assert_eq!(
-            endpoint.as_slice(),
-            ["ip saddr 10.244.0.2 meta mark set meta mark or 0x4000", "meta l4proto tcp dnat to 10.244.0.2:8080"]
-        );
+        let hairpins: Vec<&str> =
+            ruleset.elements.keys().filter(|(map, _)| *map == HAIRPINS).map(|(_, key)| key.as_str()).collect();
+        assert_eq!(hairpins, ["10.244.0.2 . 10.244.0.2", "10.244.0.3 . 10.244.0.3"]);
+    }
+
+    #[test]
+    fn many_endpoints_share_a_map() {
+        let mut state = state(None, true);
+        let key = Key { namespace: "demo".into(), name: "web".into() };
+        let endpoints = &mut state.slices.get_mut(&key).expect("slices").get_mut("web-1").expect("slice").endpoints;
+        let model = endpoints[0].clone();
+        endpoints.extend((4..11).map(|last| Endpoint { address: Ipv4Addr::new(10, 244, 0, last), ..model.clone() }));
+        let ruleset = build(&config(), &state);
+        let (_, rules) = ruleset.chains.iter().find(|(n, _)| n.starts_with("svc_")).expect("service chain");
+        assert!(rules[1].contains("numgen random mod 9 map { 0 : 10.244.0.2 . 8080, 1 : "), "{rules:?}");
+        assert_eq!(rules.len(), 2);
     }
 
     #[test]

@@ -12,7 +12,7 @@ use skiff_netlink::nft::TableNames;
 pub struct Ruleset {
     /// Rules by chain name (chains without a hook).
     pub chains: BTreeMap<String, Vec<String>>,
-    /// Verdict by map name and key.
+    /// Verdict by map name and key; empty for an element of a set.
     pub elements: BTreeMap<(&'static str, String), String>,
     /// Definition by set name (dynamic sets of client addresses).
     pub sets: BTreeMap<String, String>,
@@ -40,6 +40,8 @@ pub struct Base {
     pub text: String,
     /// Names of the maps in it.
     pub maps: &'static [&'static str],
+    /// Names of the sets in it.
+    pub sets: &'static [&'static str],
     /// Names of the chains in it.
     pub chains: &'static [&'static str],
 }
@@ -60,6 +62,9 @@ pub fn adopt(table: &str, base: &Base, existing: &TableNames, ruleset: &Ruleset)
     for map in base.maps {
         let _ = writeln!(text, "flush map ip {table} {map}");
     }
+    for set in base.sets {
+        let _ = writeln!(text, "flush set ip {table} {set}");
+    }
     let kept = ruleset.sets.iter().filter(|(name, _)| existing.sets.contains(*name));
     let old = Ruleset { sets: kept.map(|(n, d)| (n.clone(), d.clone())).collect(), ..Ruleset::default() };
     write_changes(&mut text, table, &old, ruleset);
@@ -67,7 +72,7 @@ pub fn adopt(table: &str, base: &Base, existing: &TableNames, ruleset: &Ruleset)
     for name in existing.chains.iter().filter(|name| !wanted(name)) {
         let _ = writeln!(text, "delete chain ip {table} {name}");
     }
-    for name in existing.sets.iter().filter(|name| !ruleset.sets.contains_key(*name)) {
+    for name in existing.sets.iter().filter(|n| !ruleset.sets.contains_key(*n) && !base.sets.contains(&n.as_str())) {
         let _ = writeln!(text, "delete set ip {table} {name}");
     }
     text
@@ -109,7 +114,8 @@ fn write_changes(text: &mut String, table: &str, old: &Ruleset, new: &Ruleset) {
         }
         for ((map, key), verdict) in &new.elements {
             if old.elements.get(&(*map, key.clone())) != Some(verdict) {
-                writeln!(text, "add element ip {table} {map} {{ {key} : {verdict} }}")?;
+                let separator = if verdict.is_empty() { "" } else { " : " };
+                writeln!(text, "add element ip {table} {map} {{ {key}{separator}{verdict} }}")?;
             }
         }
         let gone: Vec<&String> = old.chains.keys().filter(|name| !new.chains.contains_key(*name)).collect();
@@ -152,16 +158,17 @@ mod tests {
 
     #[test]
     fn an_existing_table_is_taken_over_without_deleting_it() {
-        let base = Base { text: " chain hook {\n }\n".into(), maps: &["m"], chains: &["hook"] };
+        let base = Base { text: " chain hook {\n }\n".into(), maps: &["m"], sets: &["s"], chains: &["hook"] };
         let mut wanted = ruleset(&[("a", "r1")], &[("1", "goto a")]);
+        wanted.elements.insert(("s", "2".to_owned()), String::new());
         wanted.sets = [("kept".to_owned(), "d".to_owned()), ("new".to_owned(), "d".to_owned())].into();
         let names = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
-        let existing = TableNames { chains: names(&["hook", "a", "stale"]), sets: names(&["kept", "gone"]) };
+        let existing = TableNames { chains: names(&["hook", "a", "stale"]), sets: names(&["kept", "gone", "s"]) };
         assert_eq!(
             adopt("t", &base, &existing, &wanted),
-            "flush table ip t\ntable ip t {\n chain hook {\n }\n}\nflush map ip t m\n\
+            "flush table ip t\ntable ip t {\n chain hook {\n }\n}\nflush map ip t m\nflush set ip t s\n\
              add set ip t new { d }\nadd chain ip t a\nadd rule ip t a r1\nadd element ip t m { 1 : goto a }\n\
-             delete chain ip t stale\ndelete set ip t gone\n"
+             add element ip t s { 2 }\ndelete chain ip t stale\ndelete set ip t gone\n"
         );
     }
 }

@@ -1,5 +1,6 @@
 //! Real packets through the rules, in a "node" namespace with two pods. Needs root.
 
+use std::collections::BTreeSet;
 use std::io::{Read, Write};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
@@ -89,6 +90,22 @@ fn state(pods: &[&Pod]) -> State {
     state
 }
 
+/// More endpoints than have a rule each.
+const MANY: u16 = 12;
+const NAMES: [&str; MANY as usize] = ["a", "b", "c", "d", "e", "f", "g", "h", "i", "j", "k", "l"];
+
+/// A Service with an endpoint on each of these ports of a pod: a slice per port.
+fn state_with_ports(pod: &Pod, ports: std::ops::Range<u16>) -> State {
+    let mut state = state(&[pod]);
+    let (key, slices) = state.slices.pop_first().expect("a slice");
+    for port in ports {
+        let mut slice = slices["web-1"].clone();
+        slice.ports[0].2 = port;
+        state.add_slice(key.clone(), &port.to_string(), slice);
+    }
+    state
+}
+
 /// What the Service adds to the table, or that it is gone.
 fn parts(config: &Config, state: &State) -> Option<(Key, Option<Ruleset>)> {
     let key = Key { namespace: "demo".into(), name: "web".into() };
@@ -165,7 +182,19 @@ fn services_reach_their_endpoints() {
     let error = ask(&node, "127.0.0.1:30080".parse().expect("address")).expect_err("no endpoints");
     assert_eq!(error.kind(), std::io::ErrorKind::ConnectionRefused, "node port on loopback: {error}");
 
+    let many = (9000..9000 + MANY).map(|port| {
+        serve(a.namespace.clone(), NAMES[usize::from(port - 9000)], SocketAddr::new(IpAddr::V4(a.ip), port), stop.clone())
+    });
+    let many: Vec<_> = many.collect();
+    program(vec![state_with_ports(a, 9000..9000 + MANY)]);
+    let answered: BTreeSet<String> = (0..200).map(|_| ask(&b.namespace, cluster).expect("one of many")).collect();
+    assert!(answered.len() > usize::from(MANY) / 2, "endpoints that share a map are all used: {answered:?}");
+
     stop.store(true, Ordering::SeqCst);
+    for (port, server) in (9000..).zip(many) {
+        let _ = ask(&a.namespace, SocketAddr::new(IpAddr::V4(a.ip), port));
+        server.join().expect("server");
+    }
     for (pod, server) in pods.iter().zip(servers) {
         let _ = ask(&pod.namespace, SocketAddr::new(IpAddr::V4(pod.ip), 8080));
         server.join().expect("server");
