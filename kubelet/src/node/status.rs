@@ -22,6 +22,9 @@ const IMAGE_NAMES_MAX: usize = 5;
 pub(crate) const MEMORY_RESERVE: u64 = 100 << 20;
 /// Shares of the disk, its inodes and of process ids below which the node is under pressure, in percent.
 const DISK_FREE_PERCENT: u64 = 10;
+/// Free bytes of the disk that are always enough: a tenth of a large disk that is used for other things, too, is much
+/// more than pods need (kind turns upstream's nodefs.available<10% off for that reason).
+const DISK_FREE_ENOUGH: u64 = 1 << 30;
 const INODES_FREE_PERCENT: u64 = 5;
 const PIDS_FREE_PERCENT: u64 = 10;
 
@@ -129,7 +132,8 @@ fn conditions(inputs: &NodeInputs<'_>) -> Vec<NodeCondition> {
     let (available, disk) = (inputs.available, inputs.available.disk);
     let below = |left: u64, all: u64, percent: u64| all > 0 && left < all / 100 * percent;
     let memory = available.memory < MEMORY_RESERVE;
-    let full = below(disk.free, disk.size, DISK_FREE_PERCENT) || below(disk.inodes_free, disk.inodes, INODES_FREE_PERCENT);
+    let scarce = disk.free < DISK_FREE_ENOUGH && below(disk.free, disk.size, DISK_FREE_PERCENT);
+    let full = scarce || below(disk.inodes_free, disk.inodes, INODES_FREE_PERCENT);
     let pids = below(available.pids, available.pids_max, PIDS_FREE_PERCENT);
     let pressure = |type_: &str, under: bool, texts: [(&str, &str); 2]| {
         let (reason, message) = texts[usize::from(under)];
