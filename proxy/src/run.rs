@@ -102,6 +102,7 @@ impl Syncer {
                 () = shutdown.cancelled() => return,
                 () = sleep_until(retry_at.unwrap_or(next_check)) => {
                     write_now = retry_at.is_some() || !self.still_there().await;
+                    next_check = Instant::now() + self.config.check_period;
                 }
                 () = self.tracker.changed(), if retry_at.is_none() => {
                     sleep(COALESCE).await;
