@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use skiff_apiserver::cacher::{
-    Cacher, FieldRequirement, FieldSpec, Freshness, ListRequest, ListRevision, Predicate,
-    ResourceConfig, SelectableFields, WatchCache, WatchRequest, WatchStart,
+    Cacher, FieldRequirement, FieldSpec, Freshness, ListRequest, ListRevision, Predicate, ResourceConfig,
+    SelectableFields, WatchCache, WatchRequest, WatchStart,
 };
 use skiff_storage::{Draft, HistoryLimits, Storage, memory};
 use tokio_util::sync::CancellationToken;
@@ -24,49 +24,26 @@ fn pod(name: &str, node: &str) -> Draft {
     let tail = format!(
         r#""}},"spec":{{"containers":[{containers}],"hostNetwork":false,"nodeName":"{node}","restartPolicy":"Always","schedulerName":"default-scheduler","serviceAccountName":"default"}},"status":{{"phase":"Running","podIP":"10.1.2.3"}}}}"#
     );
-    Draft {
-        json: format!("{head}{tail}").into_bytes(),
-        rv_at,
-    }
+    Draft { json: format!("{head}{tail}").into_bytes(), rv_at }
 }
 
 fn fields() -> SelectableFields {
-    let names = [
-        "spec.nodeName",
-        "spec.restartPolicy",
-        "spec.schedulerName",
-        "spec.serviceAccountName",
-        "status.phase",
-    ];
+    let names =
+        ["spec.nodeName", "spec.restartPolicy", "spec.schedulerName", "spec.serviceAccountName", "status.phase"];
     SelectableFields::new(names.iter().map(|name| FieldSpec::new(name)).collect())
 }
 
 /// CPU seconds and resident bytes of this process.
 fn usage() -> (f64, f64) {
     let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
-    let columns: Vec<&str> = stat
-        .rsplit(')')
-        .next()
-        .unwrap_or("")
-        .split_whitespace()
-        .collect();
-    let number = |at: usize| {
-        columns
-            .get(at)
-            .and_then(|text| text.parse::<f64>().ok())
-            .unwrap_or(0.0)
-    };
+    let columns: Vec<&str> = stat.rsplit(')').next().unwrap_or("").split_whitespace().collect();
+    let number = |at: usize| columns.get(at).and_then(|text| text.parse::<f64>().ok()).unwrap_or(0.0);
     ((number(11) + number(12)) / 100.0, number(21) * 4096.0)
 }
 
 async fn setup() -> (Arc<dyn Storage>, Arc<Cacher>, Arc<WatchCache>) {
-    let storage: Arc<dyn Storage> =
-        Arc::new(memory::open(HistoryLimits::default()).expect("a store"));
-    let cacher = Cacher::new(
-        storage.clone(),
-        HistoryLimits::default(),
-        CancellationToken::new(),
-    );
+    let storage: Arc<dyn Storage> = Arc::new(memory::open(HistoryLimits::default()).expect("a store"));
+    let cacher = Cacher::new(storage.clone(), HistoryLimits::default(), CancellationToken::new());
     let pods = cacher.add(ResourceConfig::new("", "pods", true, fields()));
     pods.ready().await;
     (storage, cacher, pods)
@@ -77,34 +54,19 @@ async fn write(storage: &Arc<dyn Storage>, from: usize, to: usize) {
         let writes = chunk.iter().map(|i| async move {
             let name = format!("pod-{i:07}");
             let draft = pod(&name, &format!("node-{}", i % 1000));
-            storage
-                .create(&format!("/registry/pods/default/{name}"), draft, None)
-                .await
-                .expect("create")
-                .revision
+            storage.create(&format!("/registry/pods/default/{name}"), draft, None).await.expect("create").revision
         });
         futures::future::join_all(writes).await;
     }
 }
 
 fn on_node(node: usize) -> Predicate {
-    let requirement = FieldRequirement {
-        field: "spec.nodeName".into(),
-        equal: true,
-        value: format!("node-{node}"),
-    };
-    Predicate {
-        fields: vec![requirement],
-        ..Predicate::default()
-    }
+    let requirement = FieldRequirement { field: "spec.nodeName".into(), equal: true, value: format!("node-{node}") };
+    Predicate { fields: vec![requirement], ..Predicate::default() }
 }
 
 async fn watch(pods: &Arc<WatchCache>, predicate: Predicate) -> skiff_apiserver::cacher::Watch {
-    let request = WatchRequest {
-        start: WatchStart::Now,
-        predicate,
-        bookmarks: true,
-    };
+    let request = WatchRequest { start: WatchStart::Now, predicate, bookmarks: true };
     pods.watch(&request).await.expect("a watch")
 }
 
@@ -129,22 +91,13 @@ async fn lists() {
     let before = usage().1;
     write(&storage, 0, 100_000).await;
     pods.wait_until(Freshness::Latest).await.expect("fresh");
-    println!(
-        "{:<44} {:>8.0} bytes each, with store and history",
-        "100 000 pods in memory",
-        (usage().1 - before) / 1e5
-    );
+    println!("{:<44} {:>8.0} bytes each, with store and history", "100 000 pods in memory", (usage().1 - before) / 1e5);
     for (label, predicate, limit) in [
         ("list of all", Predicate::default(), 0),
         ("list of a page of 500", Predicate::default(), 500),
         ("list of one node's pods", on_node(7), 0),
     ] {
-        let request = ListRequest {
-            revision: ListRevision::Fresh(Freshness::Latest),
-            predicate,
-            limit,
-            start: None,
-        };
+        let request = ListRequest { revision: ListRevision::Fresh(Freshness::Latest), predicate, limit, start: None };
         let start = Instant::now();
         let result = pods.list(&request).await.expect("a list");
         println!(
@@ -162,33 +115,16 @@ async fn fan_out() {
     let before = usage().1;
     let mut watches = Vec::new();
     for _ in 0..WATCHERS {
-        watches.push(
-            watch(
-                &pods,
-                Predicate {
-                    namespace: "default".into(),
-                    ..Predicate::default()
-                },
-            )
-            .await,
-        );
+        watches.push(watch(&pods, Predicate { namespace: "default".into(), ..Predicate::default() }).await);
     }
-    println!(
-        "{:<44} {:>8.0} bytes",
-        "an idle watcher",
-        (usage().1 - before) / WATCHERS as f64
-    );
+    println!("{:<44} {:>8.0} bytes", "an idle watcher", (usage().1 - before) / WATCHERS as f64);
     let mut tasks = Vec::new();
     let first = Arc::new(std::sync::OnceLock::new());
     for mut watch in watches {
         tasks.push(tokio::spawn(async move {
             let mut bytes = 0;
             for _ in 0..EVENTS {
-                bytes += watch
-                    .next()
-                    .await
-                    .and_then(|item| item.json_frame())
-                    .map_or(0, |frame| frame.len());
+                bytes += watch.next().await.and_then(|item| item.json_frame()).map_or(0, |frame| frame.len());
             }
             bytes
         }));
@@ -214,9 +150,7 @@ async fn latency() {
     for _ in 0..1000 {
         let mut watch = watch(&pods, Predicate::default()).await;
         let sender = sender.clone();
-        tokio::spawn(async move {
-            while watch.next().await.is_some() && sender.send(Instant::now()).await.is_ok() {}
-        });
+        tokio::spawn(async move { while watch.next().await.is_some() && sender.send(Instant::now()).await.is_ok() {} });
     }
     let mut latencies = Vec::new();
     for i in 0..500 {
@@ -229,10 +163,7 @@ async fn latency() {
         latencies.push(last - answered);
     }
     latencies.sort();
-    println!(
-        "{:<44} p50 {:?}, p99 {:?}",
-        "write answered to last of 1 000 watchers", latencies[250], latencies[495]
-    );
+    println!("{:<44} p50 {:?}, p99 {:?}", "write answered to last of 1 000 watchers", latencies[250], latencies[495]);
 }
 
 #[tokio::main]

@@ -20,16 +20,18 @@ pub const MAX_BODY: usize = 3 * 1024 * 1024;
 /// Bytes of a body that an error message quotes.
 const MAX_QUOTED: usize = 30;
 
+/// What upstream reads first of a body, as Go prints the type.
+const TYPE_META: &str =
+    r#"struct { APIVersion string "json:\"apiVersion,omitempty\""; Kind string "json:\"kind,omitempty\"" }"#;
+
 /// Reads a whole body; 413 above [`MAX_BODY`].
 pub async fn read(body: Body) -> Result<Bytes, Status> {
     match Limited::new(body, MAX_BODY).collect().await {
         Ok(collected) => Ok(collected.to_bytes()),
-        Err(error) if error.is::<http_body_util::LengthLimitError>() => Err(
-            status::request_entity_too_large(format!("limit is {MAX_BODY}")),
-        ),
-        Err(error) => Err(status::bad_request(format!(
-            "unable to read the request body: {error}"
-        ))),
+        Err(error) if error.is::<http_body_util::LengthLimitError>() => {
+            Err(status::request_entity_too_large(format!("limit is {MAX_BODY}")))
+        }
+        Err(error) => Err(status::bad_request(format!("unable to read the request body: {error}"))),
     }
 }
 
@@ -49,21 +51,12 @@ pub struct Expected<'a> {
 impl<'a> Expected<'a> {
     /// Objects of a resource.
     pub fn of(info: &'a KindInfo, schema: SchemaRef<'a>) -> Self {
-        Self {
-            group: &info.group,
-            version: &info.version,
-            kind: &info.kind,
-            schema,
-        }
+        Self { group: &info.group, version: &info.version, kind: &info.kind, schema }
     }
 
     /// `group/version`, or the version alone for core.
     pub fn api_version(&self) -> String {
-        if self.group.is_empty() {
-            self.version.to_owned()
-        } else {
-            format!("{}/{}", self.group, self.version)
-        }
+        if self.group.is_empty() { self.version.to_owned() } else { format!("{}/{}", self.group, self.version) }
     }
 }
 
@@ -80,22 +73,11 @@ pub fn decode(
         Encoding::Yaml => yaml::decode(bytes, expected.schema),
         Encoding::Protobuf => return decode_protobuf(expected, bytes),
     };
-    let decoded =
-        decoded.map_err(|error| undecodable(expected, encoding, bytes, &error.to_string()))?;
-    let Decoded {
-        value,
-        unknown,
-        duplicate,
-    } = decoded;
+    let decoded = decoded.map_err(|error| undecodable(expected, encoding, bytes, &error.to_string()))?;
+    let Decoded { value, unknown, duplicate } = decoded;
     let mut value = value;
     check_type(expected, &mut value)?;
-    report_strictness(
-        cx,
-        expected,
-        &value,
-        strict_errors(&unknown, &duplicate),
-        validation,
-    )?;
+    report_strictness(cx, expected, &value, strict_errors(&unknown, &duplicate), validation)?;
     Ok(value)
 }
 
@@ -109,9 +91,7 @@ fn decode_protobuf(expected: Expected<'_>, bytes: &[u8]) -> Result<Value, Status
 /// The messages for unknown and duplicate fields.
 pub fn strict_errors(unknown: &[String], duplicate: &[String]) -> Vec<String> {
     let unknown = unknown.iter().map(|path| format!("unknown field {path:?}"));
-    let duplicate = duplicate
-        .iter()
-        .map(|path| format!("duplicate field {path:?}"));
+    let duplicate = duplicate.iter().map(|path| format!("duplicate field {path:?}"));
     unknown.chain(duplicate).collect()
 }
 
@@ -167,30 +147,57 @@ pub fn check_type(expected: Expected<'_>, value: &mut Value) -> Result<(), Statu
 /// 400 for a body that cannot be decoded; names what it claims to be when that much can be read.
 fn undecodable(expected: Expected<'_>, encoding: Encoding, bytes: &[u8], error: &str) -> Status {
     let claimed = match encoding {
-        Encoding::Json => json::parse(bytes).ok(),
-        Encoding::Yaml => yaml::parse(bytes).ok(),
-        Encoding::Protobuf => None,
+        Encoding::Json => json::parse(bytes),
+        Encoding::Yaml => yaml::parse(bytes),
+        Encoding::Protobuf => return unrecognized(expected, bytes, error),
     };
-    let kind = claimed
-        .as_ref()
-        .and_then(|v| v.str_at(&["kind"]))
-        .unwrap_or(expected.kind);
-    let version = claimed
-        .as_ref()
-        .and_then(|v| v.str_at(&["apiVersion"]))
-        .map_or(expected.version, |v| v.rsplit('/').next().unwrap_or(v));
-    if claimed.is_some() {
-        return status::bad_request(format!(
-            "{kind} in version {version:?} cannot be handled as a {}: {error}",
-            expected.kind
-        ));
+    match claimed {
+        Ok(claimed @ Value::Object(_)) => {
+            let kind = claimed.str_at(&["kind"]).unwrap_or(expected.kind);
+            let version = claimed.str_at(&["apiVersion"]).and_then(|v| v.rsplit('/').next());
+            let version = version.unwrap_or(expected.version);
+            status::bad_request(format!(
+                "{kind} in version {version:?} cannot be handled as a {}: {error}",
+                expected.kind
+            ))
+        }
+        Ok(other) => {
+            let found = match other {
+                Value::Array(_) => "array",
+                Value::String(_) => "string",
+                Value::Bool(_) => "bool",
+                _ => "number",
+            };
+            let error = format!("json: cannot unmarshal {found} into Go value of type {TYPE_META}");
+            unrecognized(expected, bytes, &format!("couldn't get version/kind; json parse error: {error}"))
+        }
+        // The parser points at the place in further lines.
+        Err(error) if encoding == Encoding::Yaml => {
+            unrecognized(expected, bytes, error.to_string().lines().next().unwrap_or(""))
+        }
+        Err(error) => unrecognized(expected, bytes, &format!("couldn't get version/kind; json parse error: {error}")),
     }
-    let quoted = match bytes.get(..MAX_QUOTED) {
-        Some(start) => format!("{:?} ...", String::from_utf8_lossy(start)),
-        None => format!("{:?}", String::from_utf8_lossy(bytes)),
-    };
+}
+
+/// 400 for a body of which not even the kind is known.
+fn unrecognized(expected: Expected<'_>, bytes: &[u8], error: &str) -> Status {
     status::bad_request(format!(
-        "the object provided is unrecognized (must be of type {}): {error} ({quoted})",
-        expected.kind
+        "the object provided is unrecognized (must be of type {}): {error} ({})",
+        expected.kind,
+        summary(bytes)
     ))
+}
+
+/// The start of a body: as text if it looks like JSON, as hexadecimal digits otherwise (`summarizeData` upstream).
+fn summary(bytes: &[u8]) -> String {
+    let start = bytes.get(..MAX_QUOTED).unwrap_or(bytes);
+    let mut text = match bytes.first() {
+        None => return "<empty>".to_owned(),
+        Some(b'{') => String::from_utf8_lossy(start).into_owned(),
+        Some(_) => start.iter().map(|byte| format!("{byte:02x}")).collect(),
+    };
+    if bytes.len() > MAX_QUOTED {
+        text.push_str(" ...");
+    }
+    text
 }

@@ -64,11 +64,7 @@ impl Warnings {
         let mut left = MAX_WARNING_BYTES;
         let mut headers = Vec::with_capacity(all.len());
         for text in all.iter() {
-            let limit = if total > MAX_WARNING_BYTES {
-                MAX_ONE_WARNING
-            } else {
-                usize::MAX
-            };
+            let limit = if total > MAX_WARNING_BYTES { MAX_ONE_WARNING } else { usize::MAX };
             let text = cut(text, limit);
             if text.len() > left {
                 break;

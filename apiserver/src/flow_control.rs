@@ -36,24 +36,14 @@ struct Lane {
 
 impl Default for FlowControl {
     fn default() -> Self {
-        let lane = |seats| Lane {
-            seats: Semaphore::new(seats),
-            queued: AtomicUsize::new(0),
-        };
-        Self {
-            reads: lane(MAX_READS),
-            writes: lane(MAX_WRITES),
-        }
+        let lane = |seats| Lane { seats: Semaphore::new(seats), queued: AtomicUsize::new(0) };
+        Self { reads: lane(MAX_READS), writes: lane(MAX_WRITES) }
     }
 }
 
 impl FlowControl {
     /// A seat for as long as it is held; `None` for users that need none.
-    pub async fn seat(
-        &self,
-        user: &UserInfo,
-        mutating: bool,
-    ) -> Result<Option<SemaphorePermit<'_>>, Status> {
+    pub async fn seat(&self, user: &UserInfo, mutating: bool) -> Result<Option<SemaphorePermit<'_>>, Status> {
         if user.groups.iter().any(|g| g == "system:masters") {
             return Ok(None);
         }

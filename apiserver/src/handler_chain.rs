@@ -34,32 +34,24 @@ impl ApiServer {
         let started = Instant::now();
         let audit_id = audit_id(&request);
         // A panic is answered with 500 and costs nobody else anything.
-        let (mut response, summary) =
-            match AssertUnwindSafe(self.answer(request)).catch_unwind().await {
-                Ok(answered) => answered,
-                Err(_) => {
-                    let error =
-                        "This request caused apiserver to panic. Look in the logs for details.";
-                    (response::error(None, &status::internal_error(error)), None)
-                }
-            };
+        let (mut response, summary) = match AssertUnwindSafe(self.answer(request)).catch_unwind().await {
+            Ok(answered) => answered,
+            Err(_) => {
+                let error = "This request caused apiserver to panic. Look in the logs for details.";
+                (response::error(None, &status::internal_error(error)), None)
+            }
+        };
         let headers = response.headers_mut();
         headers.insert(AUDIT_ID, audit_id);
         // Answers depend on who asks and when; a handler that knows better has said so.
-        headers
-            .entry(header::CACHE_CONTROL)
-            .or_insert(HeaderValue::from_static("no-cache, private"));
+        headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-cache, private"));
         if let Some((info, dry_run)) = &summary {
-            self.metrics
-                .observe(info, *dry_run, response.status(), started.elapsed());
+            self.metrics.observe(info, *dry_run, response.status(), started.elapsed());
         }
         response
     }
 
-    async fn answer(
-        self: &Arc<Self>,
-        request: Request<Body>,
-    ) -> (Response, Option<(RequestInfo, bool)>) {
+    async fn answer(self: &Arc<Self>, request: Request<Body>) -> (Response, Option<(RequestInfo, bool)>) {
         // What is asked, from method, path and query.
         let mut cx = match request_context(&request) {
             Ok(cx) => cx,
@@ -100,18 +92,14 @@ impl ApiServer {
             },
         };
         // As whom.
-        if let Some(user) =
-            impersonation::impersonated(&parts.headers, &cx.user, self.authorizer.as_ref())?
-        {
+        if let Some(user) = impersonation::impersonated(&parts.headers, &cx.user, self.authorizer.as_ref())? {
             cx.user = Arc::new(user);
         }
         // Whether there is room: not for requests that last, they would keep it for ever.
         let _seat = if cx.info.is_long_running() {
             None
         } else {
-            self.flow_control
-                .seat(&cx.user, cx.info.is_mutating())
-                .await?
+            self.flow_control.seat(&cx.user, cx.info.is_mutating()).await?
         };
         // Whether they may.
         let attributes = self.attributes(cx);
@@ -158,29 +146,16 @@ fn request_context(request: &Request<Body>) -> Result<RequestContext, Status> {
     let query = Query::parse(request.uri().query().unwrap_or(""));
     let info = RequestInfo::parse(request.method(), request.uri().path(), &query)
         .map_err(|error| status::bad_request(error.0))?;
-    let header = |name: HeaderName| {
-        request
-            .headers()
-            .get(name)
-            .and_then(|value| value.to_str().ok())
-            .unwrap_or("")
-            .to_owned()
-    };
+    let header =
+        |name: HeaderName| request.headers().get(name).and_then(|value| value.to_str().ok()).unwrap_or("").to_owned();
     let user_agent = header(header::USER_AGENT);
     let pretty = match query.get("pretty") {
         Some(value) => !matches!(value.to_ascii_lowercase().as_str(), "" | "false" | "0"),
         // People, rather than programs.
-        None => ["curl", "Wget", "Mozilla/5.0"]
-            .iter()
-            .any(|browser| user_agent.starts_with(browser)),
+        None => ["curl", "Wget", "Mozilla/5.0"].iter().any(|browser| user_agent.starts_with(browser)),
     };
     // Accept may be repeated; the fields are one list.
-    let accept = request
-        .headers()
-        .get_all(header::ACCEPT)
-        .iter()
-        .filter_map(|v| v.to_str().ok())
-        .collect::<Vec<_>>();
+    let accept = request.headers().get_all(header::ACCEPT).iter().filter_map(|v| v.to_str().ok()).collect::<Vec<_>>();
     Ok(RequestContext {
         info,
         query,
@@ -188,31 +163,22 @@ fn request_context(request: &Request<Body>) -> Result<RequestContext, Status> {
         user_agent,
         accept: accept.join(","),
         content_type: header(header::CONTENT_TYPE),
-        accepts_gzip: header(header::ACCEPT_ENCODING)
-            .split(',')
-            .any(|e| e.trim().starts_with("gzip")),
+        accepts_gzip: header(header::ACCEPT_ENCODING).split(',').any(|e| e.trim().starts_with("gzip")),
         pretty,
         warnings: Warnings::default(),
     })
 }
 
 fn audit_id(request: &Request<Body>) -> HeaderValue {
-    let given = request
-        .headers()
-        .get(AUDIT_ID)
-        .filter(|id| !id.is_empty() && id.len() <= MAX_AUDIT_ID);
+    let given = request.headers().get(AUDIT_ID).filter(|id| !id.is_empty() && id.len() <= MAX_AUDIT_ID);
     given.cloned().unwrap_or_else(|| {
-        HeaderValue::from_str(&uuid::Uuid::new_v4().to_string())
-            .unwrap_or(HeaderValue::from_static(""))
+        HeaderValue::from_str(&uuid::Uuid::new_v4().to_string()).unwrap_or(HeaderValue::from_static(""))
     })
 }
 
 /// The client's `timeout` where it is shorter than ours. Watches have their own `timeoutSeconds`.
 fn timeout(query: &Query) -> Duration {
-    let asked = query
-        .get("timeout")
-        .and_then(parse_go_duration)
-        .filter(|d| !d.is_zero());
+    let asked = query.get("timeout").and_then(parse_go_duration).filter(|d| !d.is_zero());
     asked.map_or(REQUEST_TIMEOUT, |asked| asked.min(REQUEST_TIMEOUT))
 }
 
@@ -223,9 +189,7 @@ fn parse_go_duration(text: &str) -> Option<Duration> {
     while !rest.is_empty() {
         let digits = rest.find(|c: char| !c.is_ascii_digit() && c != '.')?;
         let number = rest[..digits].parse::<f64>().ok()?;
-        let unit_end = rest[digits..]
-            .find(|c: char| c.is_ascii_digit())
-            .map_or(rest.len(), |n| digits + n);
+        let unit_end = rest[digits..].find(|c: char| c.is_ascii_digit()).map_or(rest.len(), |n| digits + n);
         let seconds = match &rest[digits..unit_end] {
             "h" => 3600.0,
             "m" => 60.0,
@@ -242,9 +206,7 @@ fn parse_go_duration(text: &str) -> Option<Duration> {
 }
 
 fn timed_out(limit: Duration) -> Status {
-    let mut error = status::timeout(format!(
-        "request did not complete within the allotted timeout of {limit:?}"
-    ));
+    let mut error = status::timeout(format!("request did not complete within the allotted timeout of {limit:?}"));
     error.details.retry_after_seconds = 0;
     error
 }
@@ -254,10 +216,7 @@ pub fn forbidden(attributes: &Attributes, reason: &str) -> Status {
     let user = &attributes.user.name;
     let verb = &attributes.verb;
     if !attributes.is_resource_request {
-        let message = with_reason(
-            format!("User {user:?} cannot {verb} path {:?}", attributes.path),
-            reason,
-        );
+        let message = with_reason(format!("User {user:?} cannot {verb} path {:?}", attributes.path), reason);
         return status::forbidden("", "", "", message);
     }
     let mut resource = attributes.resource.clone();
@@ -270,22 +229,12 @@ pub fn forbidden(attributes: &Attributes, reason: &str) -> Status {
     } else {
         format!("in the namespace {:?}", attributes.namespace)
     };
-    let message =
-        format!("User {user:?} cannot {verb} resource {resource:?} in API group {group:?} {place}");
-    status::forbidden(
-        group,
-        &attributes.resource,
-        &attributes.name,
-        with_reason(message, reason),
-    )
+    let message = format!("User {user:?} cannot {verb} resource {resource:?} in API group {group:?} {place}");
+    status::forbidden(group, &attributes.resource, &attributes.name, with_reason(message, reason))
 }
 
 fn with_reason(message: String, reason: &str) -> String {
-    if reason.is_empty() {
-        message
-    } else {
-        format!("{message}: {reason}")
-    }
+    if reason.is_empty() { message } else { format!("{message}: {reason}") }
 }
 
 #[cfg(test)]
@@ -303,10 +252,7 @@ mod tests {
     #[test]
     fn forbidden_texts() {
         let mut attributes = Attributes {
-            user: Arc::new(UserInfo {
-                name: "jane".into(),
-                ..Default::default()
-            }),
+            user: Arc::new(UserInfo { name: "jane".into(), ..Default::default() }),
             verb: "list".into(),
             is_resource_request: true,
             resource: "pods".into(),
@@ -320,9 +266,6 @@ mod tests {
         attributes.is_resource_request = false;
         attributes.path = "/metrics".into();
         attributes.verb = "get".into();
-        assert_eq!(
-            forbidden(&attributes, "").message,
-            r#"forbidden: User "jane" cannot get path "/metrics""#
-        );
+        assert_eq!(forbidden(&attributes, "").message, r#"forbidden: User "jane" cannot get path "/metrics""#);
     }
 }

@@ -22,13 +22,7 @@ pub fn impersonated(
     user: &Arc<UserInfo>,
     authorizer: &dyn Authorizer,
 ) -> Result<Option<UserInfo>, Status> {
-    let text = |name: &str| {
-        headers
-            .get(name)
-            .and_then(|v| v.to_str().ok())
-            .unwrap_or("")
-            .to_owned()
-    };
+    let text = |name: &str| headers.get(name).and_then(|v| v.to_str().ok()).unwrap_or("").to_owned();
     let (name, uid) = (text("impersonate-user"), text("impersonate-uid"));
     let mut groups = headers
         .get_all("impersonate-group")
@@ -60,33 +54,21 @@ pub fn impersonated(
         };
         match authorizer.authorize(&attributes) {
             Decision::Allow(_) => Ok(()),
-            Decision::Deny(reason) | Decision::NoOpinion(reason) => {
-                Err(forbidden(&attributes, &reason))
-            }
+            Decision::Deny(reason) | Decision::NoOpinion(reason) => Err(forbidden(&attributes, &reason)),
         }
     };
-    match name
-        .strip_prefix(SERVICE_ACCOUNT_PREFIX)
-        .and_then(|rest| rest.split_once(':'))
-    {
+    match name.strip_prefix(SERVICE_ACCOUNT_PREFIX).and_then(|rest| rest.split_once(':')) {
         Some((namespace, account)) => {
             ask("", "serviceaccounts", "", namespace, account)?;
             if groups.is_empty() {
-                groups = vec![
-                    "system:serviceaccounts".into(),
-                    format!("system:serviceaccounts:{namespace}"),
-                ];
+                groups = vec!["system:serviceaccounts".into(), format!("system:serviceaccounts:{namespace}")];
             } else {
-                groups
-                    .iter()
-                    .try_for_each(|group| ask("", "groups", "", "", group))?;
+                groups.iter().try_for_each(|group| ask("", "groups", "", "", group))?;
             }
         }
         None => {
             ask("", "users", "", "", &name)?;
-            groups
-                .iter()
-                .try_for_each(|group| ask("", "groups", "", "", group))?;
+            groups.iter().try_for_each(|group| ask("", "groups", "", "", group))?;
         }
     }
     const AUTHENTICATION: &str = "authentication.k8s.io";
@@ -94,27 +76,13 @@ pub fn impersonated(
         ask(AUTHENTICATION, "uids", "", "", &uid)?;
     }
     for (key, values) in &extra {
-        values
-            .iter()
-            .try_for_each(|value| ask(AUTHENTICATION, "userextras", key, "", value))?;
+        values.iter().try_for_each(|value| ask(AUTHENTICATION, "userextras", key, "", value))?;
     }
-    let everybody = if name == "system:anonymous" {
-        "system:unauthenticated"
-    } else {
-        "system:authenticated"
-    };
-    if !groups
-        .iter()
-        .any(|g| g == "system:authenticated" || g == "system:unauthenticated")
-    {
+    let everybody = if name == "system:anonymous" { "system:unauthenticated" } else { "system:authenticated" };
+    if !groups.iter().any(|g| g == "system:authenticated" || g == "system:unauthenticated") {
         groups.push(everybody.into());
     }
-    Ok(Some(UserInfo {
-        name,
-        uid,
-        groups,
-        extra,
-    }))
+    Ok(Some(UserInfo { name, uid, groups, extra }))
 }
 
 fn extras(headers: &HeaderMap) -> BTreeMap<String, Vec<String>> {
@@ -124,10 +92,7 @@ fn extras(headers: &HeaderMap) -> BTreeMap<String, Vec<String>> {
             continue;
         };
         let key = percent_decode(key).unwrap_or_else(|| key.to_owned());
-        extra
-            .entry(key)
-            .or_default()
-            .push(value.to_str().unwrap_or("").to_owned());
+        extra.entry(key).or_default().push(value.to_str().unwrap_or("").to_owned());
     }
     extra
 }

@@ -16,8 +16,8 @@ use crate::request_info::RequestInfo;
 
 /// Upper bounds in seconds, as upstream's `apiserver_request_duration_seconds`.
 const DURATION_BUCKETS: [f64; 23] = [
-    0.005, 0.025, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 1.0, 1.25, 1.5, 2.0, 3.0, 4.0, 5.0, 6.0, 8.0,
-    10.0, 15.0, 20.0, 30.0, 45.0, 60.0,
+    0.005, 0.025, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 1.0, 1.25, 1.5, 2.0, 3.0, 4.0, 5.0, 6.0, 8.0, 10.0, 15.0, 20.0, 30.0,
+    45.0, 60.0,
 ];
 
 /// Labels of `apiserver_request_total`.
@@ -68,9 +68,7 @@ impl Default for Metrics {
     fn default() -> Self {
         let mut registry = Registry::default();
         let requests = Family::default();
-        let durations = Family::new_with_constructor(
-            (|| Histogram::new(DURATION_BUCKETS)) as fn() -> Histogram,
-        );
+        let durations = Family::new_with_constructor((|| Histogram::new(DURATION_BUCKETS)) as fn() -> Histogram);
         let watches = Family::default();
         registry.register(
             "apiserver_request",
@@ -87,12 +85,7 @@ impl Default for Metrics {
             "Gauge of all active long-running apiserver requests broken out by verb, group, version, resource and component",
             Family::clone(&watches),
         );
-        Self {
-            registry,
-            requests,
-            durations,
-            watches,
-        }
+        Self { registry, requests, durations, watches }
     }
 }
 

@@ -59,11 +59,7 @@ pub struct Output {
 
 impl Output {
     /// Compact JSON of the object itself.
-    pub const JSON: Output = Output {
-        encoding: Encoding::Json,
-        shape: Shape::Full,
-        pretty: false,
-    };
+    pub const JSON: Output = Output { encoding: Encoding::Json, shape: Shape::Full, pretty: false };
 }
 
 /// What an endpoint can offer.
@@ -94,17 +90,13 @@ pub struct AcceptClause<'a> {
 impl<'a> AcceptClause<'a> {
     /// A parameter's value.
     pub fn param(&self, name: &str) -> Option<&'a str> {
-        self.params
-            .iter()
-            .find(|(k, _)| *k == name)
-            .map(|(_, v)| *v)
+        self.params.iter().find(|(k, _)| *k == name).map(|(_, v)| *v)
     }
 
     /// Whether the clause covers this media type.
     pub fn covers(&self, media_type: &str) -> bool {
         let (main, sub) = media_type.split_once('/').unwrap_or((media_type, ""));
-        (self.main == "*" && self.sub == "*")
-            || (self.main == main && (self.sub == "*" || self.sub == sub))
+        (self.main == "*" && self.sub == "*") || (self.main == main && (self.sub == "*" || self.sub == sub))
     }
 }
 
@@ -127,47 +119,28 @@ pub fn parse_accept(header: &str) -> Vec<AcceptClause<'_>> {
                     key => params.push((key, value.trim().trim_matches('"'))),
                 }
             }
-            Some(AcceptClause {
-                main,
-                sub,
-                params,
-                q,
-            })
+            Some(AcceptClause { main, sub, params, q })
         })
         .collect::<Vec<_>>();
     let specificity = |c: &AcceptClause<'_>| u8::from(c.main != "*") + u8::from(c.sub != "*");
-    clauses.sort_by(|a, b| {
-        b.q.total_cmp(&a.q)
-            .then_with(|| specificity(b).cmp(&specificity(a)))
-    });
+    clauses.sort_by(|a, b| b.q.total_cmp(&a.q).then_with(|| specificity(b).cmp(&specificity(a))));
     clauses
 }
 
 /// Chooses the output for an Accept header (empty for none); 406 when nothing offered fits.
 pub fn negotiate(accept: &str, offer: Offer, pretty: bool) -> Result<Output, Status> {
     if accept.trim().is_empty() {
-        return Ok(Output {
-            pretty,
-            ..Output::JSON
-        });
+        return Ok(Output { pretty, ..Output::JSON });
     }
     for clause in parse_accept(accept) {
-        let encodings = [
-            (Encoding::Json, true),
-            (Encoding::Yaml, offer.yaml),
-            (Encoding::Protobuf, offer.protobuf),
-        ];
+        let encodings = [(Encoding::Json, true), (Encoding::Yaml, offer.yaml), (Encoding::Protobuf, offer.protobuf)];
         for (encoding, offered) in encodings {
             if !offered || !clause.covers(encoding.media_type()) {
                 continue;
             }
             if let Some(shape) = shape_of(&clause, offer) {
                 let pretty = pretty || clause.param("pretty").is_some_and(|v| v != "0");
-                return Ok(Output {
-                    encoding,
-                    shape,
-                    pretty,
-                });
+                return Ok(Output { encoding, shape, pretty });
             }
         }
     }
@@ -185,9 +158,7 @@ fn shape_of(clause: &AcceptClause<'_>, offer: Offer) -> Option<Shape> {
     let version = MetaVersion::parse(clause.param("v").unwrap_or(""))?;
     match (kind, offer.collection) {
         ("Table", _) => Some(Shape::Table(version)),
-        ("PartialObjectMetadata", false) | ("PartialObjectMetadataList", true) => {
-            Some(Shape::PartialMetadata(version))
-        }
+        ("PartialObjectMetadata", false) | ("PartialObjectMetadataList", true) => Some(Shape::PartialMetadata(version)),
         _ => None,
     }
 }
@@ -211,12 +182,7 @@ pub fn body_encoding(content_type: &str, protobuf: bool) -> Result<Encoding, Sta
         YAML => Ok(Encoding::Yaml),
         PROTOBUF if protobuf => Ok(Encoding::Protobuf),
         _ => {
-            let offer = Offer {
-                protobuf,
-                transforms: false,
-                collection: false,
-                yaml: true,
-            };
+            let offer = Offer { protobuf, transforms: false, collection: false, yaml: true };
             Err(status::unsupported_media_type(&offered_types(offer)))
         }
     }
@@ -226,56 +192,31 @@ pub fn body_encoding(content_type: &str, protobuf: bool) -> Result<Encoding, Sta
 mod tests {
     use super::*;
 
-    const ALL: Offer = Offer {
-        protobuf: true,
-        transforms: true,
-        collection: true,
-        yaml: true,
-    };
+    const ALL: Offer = Offer { protobuf: true, transforms: true, collection: true, yaml: true };
 
     fn chosen(accept: &str, offer: Offer) -> Option<(Encoding, Shape)> {
-        negotiate(accept, offer, false)
-            .ok()
-            .map(|o| (o.encoding, o.shape))
+        negotiate(accept, offer, false).ok().map(|o| (o.encoding, o.shape))
     }
 
     #[test]
     fn kubectl_get_wants_a_table() {
         let accept = "application/json;as=Table;v=v1;g=meta.k8s.io,application/json;as=Table;v=v1beta1;g=meta.k8s.io,application/json";
-        assert_eq!(
-            chosen(accept, ALL),
-            Some((Encoding::Json, Shape::Table(MetaVersion::V1)))
-        );
-        let without = Offer {
-            transforms: false,
-            ..ALL
-        };
+        assert_eq!(chosen(accept, ALL), Some((Encoding::Json, Shape::Table(MetaVersion::V1))));
+        let without = Offer { transforms: false, ..ALL };
         assert_eq!(chosen(accept, without), Some((Encoding::Json, Shape::Full)));
     }
 
     #[test]
     fn order_weights_and_wildcards() {
         let cases = [
-            (
-                "application/vnd.kubernetes.protobuf,application/json",
-                Some((Encoding::Protobuf, Shape::Full)),
-            ),
-            (
-                "application/yaml;q=0.5, application/json;q=0.9",
-                Some((Encoding::Json, Shape::Full)),
-            ),
+            ("application/vnd.kubernetes.protobuf,application/json", Some((Encoding::Protobuf, Shape::Full))),
+            ("application/yaml;q=0.5, application/json;q=0.9", Some((Encoding::Json, Shape::Full))),
             ("*/*", Some((Encoding::Json, Shape::Full))),
             ("application/*", Some((Encoding::Json, Shape::Full))),
             ("", Some((Encoding::Json, Shape::Full))),
             ("text/html", None),
-            (
-                "application/json;as=Table;v=v1;g=meta.k8s.io",
-                Some((Encoding::Json, Shape::Table(MetaVersion::V1))),
-            ),
-            (
-                "application/json;as=PartialObjectMetadata;v=v1;g=meta.k8s.io",
-                None,
-            ),
+            ("application/json;as=Table;v=v1;g=meta.k8s.io", Some((Encoding::Json, Shape::Table(MetaVersion::V1)))),
+            ("application/json;as=PartialObjectMetadata;v=v1;g=meta.k8s.io", None),
             (
                 "application/json;as=PartialObjectMetadataList;v=v1;g=meta.k8s.io",
                 Some((Encoding::Json, Shape::PartialMetadata(MetaVersion::V1))),
@@ -284,20 +225,14 @@ mod tests {
         for (accept, want) in cases {
             assert_eq!(chosen(accept, ALL), want, "{accept}");
         }
-        let crd = Offer {
-            protobuf: false,
-            ..ALL
-        };
+        let crd = Offer { protobuf: false, ..ALL };
         assert_eq!(chosen("application/vnd.kubernetes.protobuf", crd), None);
     }
 
     #[test]
     fn content_types() {
         assert_eq!(body_encoding("", true), Ok(Encoding::Json));
-        assert_eq!(
-            body_encoding("application/json; charset=utf-8", true),
-            Ok(Encoding::Json)
-        );
+        assert_eq!(body_encoding("application/json; charset=utf-8", true), Ok(Encoding::Json));
         assert_eq!(body_encoding(PROTOBUF, true), Ok(Encoding::Protobuf));
         assert_eq!(body_encoding(PROTOBUF, false).unwrap_err().code, 415);
         assert_eq!(body_encoding("text/plain", true).unwrap_err().code, 415);

@@ -30,16 +30,8 @@ impl Objects {
     }
 
     /// An object as the cache has it.
-    pub fn cached(
-        &self,
-        group: &str,
-        resource: &str,
-        namespace: &str,
-        name: &str,
-    ) -> Option<Value> {
-        self.reader
-            .get(group, resource, namespace, name)
-            .and_then(|json| parse(&json))
+    pub fn cached(&self, group: &str, resource: &str, namespace: &str, name: &str) -> Option<Value> {
+        self.reader.get(group, resource, namespace, name).and_then(|json| parse(&json))
     }
 
     /// An object as the store has it now.
@@ -53,11 +45,7 @@ impl Objects {
         if name.is_empty() {
             return Ok(None);
         }
-        match self
-            .storage
-            .get(&storage_key(group, resource, namespace, name))
-            .await
-        {
+        match self.storage.get(&storage_key(group, resource, namespace, name)).await {
             Ok((entry, _)) => Ok(entry.and_then(|entry| parse(&entry.object.json))),
             Err(error) => Err(status::internal_error(error)),
         }
@@ -79,11 +67,7 @@ impl Objects {
 
     /// The objects of a resource, in one namespace or (empty) in all, as the cache has them.
     pub fn list(&self, group: &str, resource: &str, namespace: &str) -> Vec<Value> {
-        self.reader
-            .list(group, resource, namespace)
-            .iter()
-            .filter_map(|json| parse(json))
-            .collect()
+        self.reader.list(group, resource, namespace).iter().filter_map(|json| parse(json)).collect()
     }
 }
 
@@ -130,22 +114,9 @@ struct State<T> {
 
 impl<T> Extracts<T> {
     /// Follows this resource.
-    pub fn new(
-        group: &'static str,
-        resource: &'static str,
-        extract: fn(&Value) -> Option<T>,
-    ) -> Self {
-        let state = State {
-            generation: None,
-            known: HashMap::new(),
-            all: Arc::new(Vec::new()),
-        };
-        Self {
-            group,
-            resource,
-            extract,
-            state: Mutex::new(state),
-        }
+    pub fn new(group: &'static str, resource: &'static str, extract: fn(&Value) -> Option<T>) -> Self {
+        let state = State { generation: None, known: HashMap::new(), all: Arc::new(Vec::new()) };
+        Self { group, resource, extract, state: Mutex::new(state) }
     }
 
     /// The resource's generation: what was derived from [`Extracts::get`] at the same number still holds.
@@ -168,9 +139,7 @@ impl<T> Extracts<T> {
             let entry = match before.remove(&address) {
                 Some(entry) if entry.0.len() == json.len() => entry,
                 _ => {
-                    let extract = parse(&json)
-                        .and_then(|object| (self.extract)(&object))
-                        .map(Arc::new);
+                    let extract = parse(&json).and_then(|object| (self.extract)(&object)).map(Arc::new);
                     (json, extract)
                 }
             };
@@ -190,10 +159,7 @@ pub(crate) mod testing {
     use std::collections::BTreeMap;
     use std::time::Duration;
 
-    use skiff_storage::{
-        Draft, Entry, Head, ListOptions, ListPage, Revision, StorageError, StoredObject,
-        WatchStream,
-    };
+    use skiff_storage::{Draft, Entry, Head, ListOptions, ListPage, Revision, StorageError, StoredObject, WatchStream};
 
     use super::*;
 
@@ -207,12 +173,8 @@ pub(crate) mod testing {
         /// Puts an object where its metadata says.
         pub(crate) fn put(&self, group: &str, resource: &str, object: &Value) {
             let text = |path: &[&str]| object.str_at(path).unwrap_or("").to_owned();
-            let key = (
-                group.to_owned(),
-                resource.to_owned(),
-                text(&["metadata", "namespace"]),
-                text(&["metadata", "name"]),
-            );
+            let key =
+                (group.to_owned(), resource.to_owned(), text(&["metadata", "namespace"]), text(&["metadata", "name"]));
             let mut state = self.0.lock();
             state.0.insert(key, Bytes::from(to_json(object)));
             state.1 += 1;
@@ -221,12 +183,7 @@ pub(crate) mod testing {
         /// Takes an object away.
         pub(crate) fn remove(&self, group: &str, resource: &str, namespace: &str, name: &str) {
             let mut state = self.0.lock();
-            state.0.remove(&(
-                group.to_owned(),
-                resource.to_owned(),
-                namespace.to_owned(),
-                name.to_owned(),
-            ));
+            state.0.remove(&(group.to_owned(), resource.to_owned(), namespace.to_owned(), name.to_owned()));
             state.1 += 1;
         }
 
@@ -240,18 +197,11 @@ pub(crate) mod testing {
     impl Storage for FakeReader {
         async fn get(&self, key: &str) -> Result<(Option<Entry>, Revision), StorageError> {
             let state = self.0.lock();
-            let found = state
-                .0
-                .iter()
-                .find(|((g, r, ns, n), _)| storage_key(g, r, ns, n) == key);
+            let found = state.0.iter().find(|((g, r, ns, n), _)| storage_key(g, r, ns, n) == key);
             let entry = found.map(|(_, json)| Entry {
                 key: key.into(),
                 revision: state.1,
-                object: StoredObject {
-                    json: json.clone(),
-                    rv_at: 0,
-                    rv_len: 0,
-                },
+                object: StoredObject { json: json.clone(), rv_at: 0, rv_len: 0 },
             });
             Ok((entry, state.1))
         }
@@ -259,21 +209,10 @@ pub(crate) mod testing {
         async fn list(&self, _: &str, _: ListOptions) -> Result<ListPage, StorageError> {
             unreachable!("objects are got one by one")
         }
-        async fn create(
-            &self,
-            _: &str,
-            _: Draft,
-            _: Option<Duration>,
-        ) -> Result<Entry, StorageError> {
+        async fn create(&self, _: &str, _: Draft, _: Option<Duration>) -> Result<Entry, StorageError> {
             unreachable!("objects are only read")
         }
-        async fn update(
-            &self,
-            _: &str,
-            _: Revision,
-            _: Draft,
-            _: Option<Duration>,
-        ) -> Result<Entry, StorageError> {
+        async fn update(&self, _: &str, _: Revision, _: Draft, _: Option<Duration>) -> Result<Entry, StorageError> {
             unreachable!("objects are only read")
         }
         async fn delete(&self, _: &str, _: Revision) -> Result<(Entry, Revision), StorageError> {
@@ -295,20 +234,16 @@ pub(crate) mod testing {
 
     impl ObjectReader for FakeReader {
         fn get(&self, group: &str, resource: &str, namespace: &str, name: &str) -> Option<Bytes> {
-            let key = (
-                group.to_owned(),
-                resource.to_owned(),
-                namespace.to_owned(),
-                name.to_owned(),
-            );
+            let key = (group.to_owned(), resource.to_owned(), namespace.to_owned(), name.to_owned());
             self.0.lock().0.get(&key).cloned()
         }
 
         fn list(&self, group: &str, resource: &str, namespace: &str) -> Vec<Bytes> {
             let state = self.0.lock();
-            let all = state.0.iter().filter(|((g, r, ns, _), _)| {
-                g == group && r == resource && (namespace.is_empty() || ns == namespace)
-            });
+            let all = state
+                .0
+                .iter()
+                .filter(|((g, r, ns, _), _)| g == group && r == resource && (namespace.is_empty() || ns == namespace));
             all.map(|(_, json)| json.clone()).collect()
         }
 
@@ -336,13 +271,8 @@ pub(crate) mod testing {
         for name in ["a", "b", "c"] {
             reader.put("", "pods", &value!({"metadata": {"name": name}}));
         }
-        let names = |extracts: &Extracts<String>| {
-            extracts
-                .get(&reader)
-                .iter()
-                .map(|n| n.to_string())
-                .collect::<Vec<_>>()
-        };
+        let names =
+            |extracts: &Extracts<String>| extracts.get(&reader).iter().map(|n| n.to_string()).collect::<Vec<_>>();
         assert_eq!(names(&extracts), ["a", "b", "c"]);
         reader.put("", "pods", &value!({"metadata": {"name": "b"}, "spec": {}}));
         reader.remove("", "pods", "", "a");

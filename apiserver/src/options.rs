@@ -47,28 +47,14 @@ impl Options {
 
     /// The group versions that `--runtime-config` turns on.
     pub fn enabled_versions(&self) -> Vec<String> {
-        let pairs = self
-            .runtime_config
-            .iter()
-            .map(|pair| pair.split_once('=').unwrap_or((pair, "true")));
-        pairs
-            .filter(|(_, value)| *value == "true")
-            .map(|(version, _)| version.to_owned())
-            .collect()
+        let pairs = self.runtime_config.iter().map(|pair| pair.split_once('=').unwrap_or((pair, "true")));
+        pairs.filter(|(_, value)| *value == "true").map(|(version, _)| version.to_owned()).collect()
     }
 }
 
 fn port_range(text: &str) -> Result<(u16, u16), String> {
     let (first, last) = text.split_once('-').ok_or("expected FIRST-LAST")?;
-    let parse = |text: &str| {
-        text.trim()
-            .parse::<u16>()
-            .map_err(|error| format!("{text:?}: {error}"))
-    };
+    let parse = |text: &str| text.trim().parse::<u16>().map_err(|error| format!("{text:?}: {error}"));
     let (first, last) = (parse(first)?, parse(last)?);
-    if first > last {
-        Err(format!("{first} is above {last}"))
-    } else {
-        Ok((first, last))
-    }
+    if first > last { Err(format!("{first} is above {last}")) } else { Ok((first, last)) }
 }

@@ -23,10 +23,7 @@ impl Query {
 
     /// The first value of a parameter; `None` when it is absent.
     pub fn get(&self, key: &str) -> Option<&str> {
-        self.pairs
-            .iter()
-            .find(|(k, _)| k == key)
-            .map(|(_, v)| v.as_str())
+        self.pairs.iter().find(|(k, _)| k == key).map(|(_, v)| v.as_str())
     }
 
     /// The first value of a parameter; empty when it is absent.
@@ -36,16 +33,12 @@ impl Query {
 
     /// All values of a parameter.
     pub fn all<'a>(&'a self, key: &'a str) -> impl Iterator<Item = &'a str> {
-        self.pairs
-            .iter()
-            .filter(move |(k, _)| k == key)
-            .map(|(_, v)| v.as_str())
+        self.pairs.iter().filter(move |(k, _)| k == key).map(|(_, v)| v.as_str())
     }
 
     /// A boolean parameter as upstream's conversion reads it: present and not `false` or `0`.
     pub fn flag(&self, key: &str) -> bool {
-        self.get(key)
-            .is_some_and(|v| !matches!(v.to_ascii_lowercase().as_str(), "false" | "0"))
+        self.get(key).is_some_and(|v| !matches!(v.to_ascii_lowercase().as_str(), "false" | "0"))
     }
 
     /// All parameters in order.
@@ -73,10 +66,7 @@ pub fn percent_decode(text: &str) -> Option<String> {
     while i < bytes.len() {
         if bytes[i] == b'%' {
             let hex = bytes.get(i + 1..i + 3)?;
-            let (high, low) = (
-                char::from(hex[0]).to_digit(16)?,
-                char::from(hex[1]).to_digit(16)?,
-            );
+            let (high, low) = (char::from(hex[0]).to_digit(16)?, char::from(hex[1]).to_digit(16)?);
             out.push((high * 16 + low) as u8);
             i += 3;
         } else {
@@ -101,8 +91,7 @@ mod tests {
 
     #[test]
     fn reads_parameters() {
-        let query =
-            Query::parse("command=ls&command=-l+x&watch=1&pretty=false&labelSelector=a%3Db");
+        let query = Query::parse("command=ls&command=-l+x&watch=1&pretty=false&labelSelector=a%3Db");
         assert_eq!(query.all("command").collect::<Vec<_>>(), ["ls", "-l x"]);
         assert!(query.flag("watch"));
         assert!(!query.flag("pretty"));

@@ -41,11 +41,8 @@ pub struct InvalidPath(pub String);
 impl RequestInfo {
     /// Reads a request. An error means 400.
     pub fn parse(method: &Method, path: &str, query: &Query) -> Result<RequestInfo, InvalidPath> {
-        let mut info = RequestInfo {
-            path: path.to_owned(),
-            verb: method.as_str().to_ascii_lowercase(),
-            ..Default::default()
-        };
+        let mut info =
+            RequestInfo { path: path.to_owned(), verb: method.as_str().to_ascii_lowercase(), ..Default::default() };
         let mut parts = path.trim_matches('/').split('/').collect::<Vec<_>>();
         // Upstream: fewer than three parts are never a resource ("/api/v1" is discovery).
         if parts.len() < 3 {
@@ -67,9 +64,7 @@ impl RequestInfo {
         let mut legacy_watch = false;
         if parts[0] == "watch" {
             if parts.len() < 2 {
-                return Err(InvalidPath(format!(
-                    "unable to determine kind and namespace from url, {path}"
-                )));
+                return Err(InvalidPath(format!("unable to determine kind and namespace from url, {path}")));
             }
             parts.remove(0);
             info.verb = "watch".to_owned();
@@ -119,18 +114,12 @@ impl RequestInfo {
     pub fn is_long_running(&self) -> bool {
         self.is_resource_request
             && (matches!(self.verb.as_str(), "watch" | "proxy")
-                || matches!(
-                    self.subresource.as_str(),
-                    "attach" | "exec" | "proxy" | "log" | "portforward"
-                ))
+                || matches!(self.subresource.as_str(), "attach" | "exec" | "proxy" | "log" | "portforward"))
     }
 
     /// Whether the request changes anything.
     pub fn is_mutating(&self) -> bool {
-        !matches!(
-            self.verb.as_str(),
-            "get" | "list" | "watch" | "head" | "options"
-        )
+        !matches!(self.verb.as_str(), "get" | "list" | "watch" | "head" | "options")
     }
 }
 
@@ -158,12 +147,9 @@ fn verb_of(method: &Method) -> &'static str {
 }
 
 fn segment(raw: &str) -> Result<String, InvalidPath> {
-    let text = percent_decode(raw)
-        .ok_or_else(|| InvalidPath(format!("invalid URL escape in path segment {raw:?}")))?;
+    let text = percent_decode(raw).ok_or_else(|| InvalidPath(format!("invalid URL escape in path segment {raw:?}")))?;
     if text == "." || text == ".." || text.contains('/') {
-        return Err(InvalidPath(format!(
-            "invalid path segment {text:?}: it may not be '.', '..' or contain '/'"
-        )));
+        return Err(InvalidPath(format!("invalid path segment {text:?}: it may not be '.', '..' or contain '/'")));
     }
     Ok(text)
 }
@@ -185,91 +171,35 @@ mod tests {
 
     fn info(method: &str, url: &str) -> RequestInfo {
         let (path, query) = url.split_once('?').unwrap_or((url, ""));
-        RequestInfo::parse(&method.parse().expect("method"), path, &Query::parse(query))
-            .expect("valid path")
+        RequestInfo::parse(&method.parse().expect("method"), path, &Query::parse(query)).expect("valid path")
     }
 
     fn line(method: &str, url: &str) -> String {
         let i = info(method, url);
-        format!(
-            "{} {}/{} {}:{}/{}/{}",
-            i.verb, i.group, i.version, i.namespace, i.resource, i.name, i.subresource
-        )
+        format!("{} {}/{} {}:{}/{}/{}", i.verb, i.group, i.version, i.namespace, i.resource, i.name, i.subresource)
     }
 
     #[test]
     fn resource_requests() {
         for (method, url, want) in [
             ("GET", "/api/v1/namespaces", "list /v1 :namespaces//"),
-            (
-                "GET",
-                "/api/v1/namespaces/other",
-                "get /v1 other:namespaces/other/",
-            ),
-            (
-                "GET",
-                "/api/v1/namespaces/other/pods",
-                "list /v1 other:pods//",
-            ),
-            (
-                "GET",
-                "/api/v1/namespaces/other/pods/foo",
-                "get /v1 other:pods/foo/",
-            ),
-            (
-                "HEAD",
-                "/api/v1/namespaces/other/pods/foo",
-                "get /v1 other:pods/foo/",
-            ),
+            ("GET", "/api/v1/namespaces/other", "get /v1 other:namespaces/other/"),
+            ("GET", "/api/v1/namespaces/other/pods", "list /v1 other:pods//"),
+            ("GET", "/api/v1/namespaces/other/pods/foo", "get /v1 other:pods/foo/"),
+            ("HEAD", "/api/v1/namespaces/other/pods/foo", "get /v1 other:pods/foo/"),
             ("GET", "/api/v1/pods", "list /v1 :pods//"),
             ("POST", "/api/v1/pods", "create /v1 :pods//"),
             ("GET", "/api/v1/nodes/n/status", "get /v1 :nodes/n/status"),
-            (
-                "PUT",
-                "/api/v1/namespaces/other/finalize",
-                "update /v1 other:namespaces/other/finalize",
-            ),
-            (
-                "DELETE",
-                "/api/v1/namespaces/other/pods",
-                "deletecollection /v1 other:pods//",
-            ),
-            (
-                "DELETE",
-                "/api/v1/namespaces/other/pods/foo",
-                "delete /v1 other:pods/foo/",
-            ),
-            (
-                "GET",
-                "/api/v1/namespaces/other/pods?watch=true",
-                "watch /v1 other:pods//",
-            ),
-            (
-                "GET",
-                "/api/v1/namespaces/other/pods?watch=false",
-                "list /v1 other:pods//",
-            ),
+            ("PUT", "/api/v1/namespaces/other/finalize", "update /v1 other:namespaces/other/finalize"),
+            ("DELETE", "/api/v1/namespaces/other/pods", "deletecollection /v1 other:pods//"),
+            ("DELETE", "/api/v1/namespaces/other/pods/foo", "delete /v1 other:pods/foo/"),
+            ("GET", "/api/v1/namespaces/other/pods?watch=true", "watch /v1 other:pods//"),
+            ("GET", "/api/v1/namespaces/other/pods?watch=false", "list /v1 other:pods//"),
             ("GET", "/api/v1/watch/pods", "watch /v1 :pods//"),
-            (
-                "GET",
-                "/api/v1/watch/namespaces/other/pods/foo",
-                "watch /v1 other:pods/foo/",
-            ),
-            (
-                "PATCH",
-                "/apis/apps/v1/namespaces/d/deployments/x/scale",
-                "patch apps/v1 d:deployments/x/scale",
-            ),
-            (
-                "GET",
-                "/api/v1/pods?fieldSelector=metadata.name%3Dfoo",
-                "list /v1 :pods/foo/",
-            ),
-            (
-                "GET",
-                "/api/v1/pods?fieldSelector=metadata.name!%3Dfoo",
-                "list /v1 :pods//",
-            ),
+            ("GET", "/api/v1/watch/namespaces/other/pods/foo", "watch /v1 other:pods/foo/"),
+            ("PATCH", "/apis/apps/v1/namespaces/d/deployments/x/scale", "patch apps/v1 d:deployments/x/scale"),
+            ("GET", "/api/v1/pods?fieldSelector=metadata.name%3Dfoo", "list /v1 :pods/foo/"),
+            ("GET", "/api/v1/pods?fieldSelector=metadata.name!%3Dfoo", "list /v1 :pods//"),
             (
                 "GET",
                 "/apis/rbac.authorization.k8s.io/v1/clusterroles/system%3Anode",
@@ -282,15 +212,7 @@ mod tests {
 
     #[test]
     fn other_requests() {
-        for url in [
-            "/",
-            "/api",
-            "/api/v1",
-            "/apis/apps/v1",
-            "/healthz",
-            "/version",
-            "/openapi/v3/api/v1",
-        ] {
+        for url in ["/", "/api", "/api/v1", "/apis/apps/v1", "/healthz", "/version", "/openapi/v3/api/v1"] {
             let info = info("GET", url);
             assert!(!info.is_resource_request, "{url}");
             assert_eq!(info.verb, "get");
@@ -301,29 +223,15 @@ mod tests {
     fn proxy_paths_keep_what_follows() {
         let rest = |url| info("GET", url).rest;
         assert_eq!(rest("/api/v1/namespaces/d/pods/p/proxy"), None);
-        assert_eq!(
-            rest("/api/v1/namespaces/d/pods/p/proxy/"),
-            Some(String::new())
-        );
-        assert_eq!(
-            rest("/api/v1/namespaces/d/pods/p/proxy/a%20b/c/"),
-            Some("a%20b/c/".into())
-        );
+        assert_eq!(rest("/api/v1/namespaces/d/pods/p/proxy/"), Some(String::new()));
+        assert_eq!(rest("/api/v1/namespaces/d/pods/p/proxy/a%20b/c/"), Some("a%20b/c/".into()));
         assert_eq!(rest("/api/v1/nodes/n/proxy/logs"), Some("logs".into()));
     }
 
     #[test]
     fn bad_segments_are_refused() {
-        for url in [
-            "/api/v1/namespaces/a%2Fb/pods",
-            "/api/v1/pods/..",
-            "/api/v1/pods/%2E",
-            "/api/v1/pods/%zz",
-        ] {
-            assert!(
-                RequestInfo::parse(&Method::GET, url, &Query::default()).is_err(),
-                "{url}"
-            );
+        for url in ["/api/v1/namespaces/a%2Fb/pods", "/api/v1/pods/..", "/api/v1/pods/%2E", "/api/v1/pods/%zz"] {
+            assert!(RequestInfo::parse(&Method::GET, url, &Query::default()).is_err(), "{url}");
         }
     }
 }

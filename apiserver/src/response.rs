@@ -48,12 +48,7 @@ pub fn object(
         return Ok(finish(cx, code, output.encoding.media_type(), json));
     }
     if output.shape == Shape::Full && output.encoding == Encoding::Json {
-        return Ok(finish(
-            cx,
-            code,
-            output.encoding.media_type(),
-            pretty::indent(&json).into(),
-        ));
+        return Ok(finish(cx, code, output.encoding.media_type(), pretty::indent(&json).into()));
     }
     value(cx, output, ty, code, parse(&json)?)
 }
@@ -81,11 +76,8 @@ pub fn encode(output: Output, ty: ObjectType<'_>, object: &Value) -> Result<Byte
             }
         }
         Encoding::Yaml => yaml::write(object, &mut out),
-        Encoding::Protobuf => {
-            protobuf::encode(object, ty.api_version, ty.kind, ty.schema, &mut out).map_err(
-                |error| status::internal_error(format!("unable to encode the response: {error}")),
-            )?
-        }
+        Encoding::Protobuf => protobuf::encode(object, ty.api_version, ty.kind, ty.schema, &mut out)
+            .map_err(|error| status::internal_error(format!("unable to encode the response: {error}")))?,
     }
     Ok(out.into())
 }
@@ -101,10 +93,7 @@ pub fn error(cx: Option<&RequestContext>, error: &Status) -> Response {
     let code = StatusCode::from_u16(error.code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let mut response = plain(code, "application/json", body);
     if error.details.retry_after_seconds > 0 {
-        response.headers_mut().insert(
-            header::RETRY_AFTER,
-            error.details.retry_after_seconds.into(),
-        );
+        response.headers_mut().insert(header::RETRY_AFTER, error.details.retry_after_seconds.into());
     }
     response
 }
@@ -113,28 +102,17 @@ pub fn error(cx: Option<&RequestContext>, error: &Status) -> Response {
 pub fn plain(code: StatusCode, content_type: &'static str, body: impl Into<Body>) -> Response {
     let mut response = http::Response::new(body.into());
     *response.status_mut() = code;
-    response
-        .headers_mut()
-        .insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
     response
 }
 
 /// What a mux answers for a path nobody serves.
 pub fn not_found_path() -> Response {
-    plain(
-        StatusCode::NOT_FOUND,
-        "text/plain; charset=utf-8",
-        "404 page not found\n",
-    )
+    plain(StatusCode::NOT_FOUND, "text/plain; charset=utf-8", "404 page not found\n")
 }
 
 /// Sends a finished body, compressed if it is large and the client takes gzip.
-pub fn finish(
-    cx: &RequestContext,
-    code: StatusCode,
-    content_type: &'static str,
-    body: Bytes,
-) -> Response {
+pub fn finish(cx: &RequestContext, code: StatusCode, content_type: &'static str, body: Bytes) -> Response {
     if body.len() <= GZIP_THRESHOLD || !cx.accepts_gzip {
         return plain(code, content_type, body);
     }
@@ -151,10 +129,7 @@ pub fn finish(
 }
 
 fn gzip(body: &[u8]) -> std::io::Result<Vec<u8>> {
-    let mut encoder = GzEncoder::new(
-        Vec::with_capacity(body.len() / 4),
-        Compression::new(GZIP_LEVEL),
-    );
+    let mut encoder = GzEncoder::new(Vec::with_capacity(body.len() / 4), Compression::new(GZIP_LEVEL));
     encoder.write_all(body)?;
     encoder.finish()
 }
@@ -188,6 +163,5 @@ impl Gzip {
 
 /// Parses JSON that this server wrote.
 pub fn parse(json: &[u8]) -> Result<Value, Status> {
-    json::parse(json)
-        .map_err(|error| status::internal_error(format!("stored object cannot be read: {error}")))
+    json::parse(json).map_err(|error| status::internal_error(format!("stored object cannot be read: {error}")))
 }

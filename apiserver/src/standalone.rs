@@ -18,14 +18,9 @@ use crate::pki::{Identity, Pki, PkiConfig};
 use crate::server::{ApiServer, Listener};
 
 /// Serves until `shutdown`.
-pub async fn run(
-    options: Options,
-    storage: Arc<dyn Storage>,
-    shutdown: CancellationToken,
-) -> anyhow::Result<()> {
-    let tcp = TcpListener::bind(options.listen())
-        .await
-        .with_context(|| format!("cannot listen on {}", options.listen()))?;
+pub async fn run(options: Options, storage: Arc<dyn Storage>, shutdown: CancellationToken) -> anyhow::Result<()> {
+    let tcp =
+        TcpListener::bind(options.listen()).await.with_context(|| format!("cannot listen on {}", options.listen()))?;
     let port = tcp.local_addr()?.port();
     let first = u32::from(options.service_cluster_ip_range.network()) + 1;
     let pki = Pki::open(
@@ -47,12 +42,7 @@ pub async fn run(
     let (first, last) = options.service_node_port_range;
     let clock: crate::authentication::Clock = Arc::new(Timestamp::now);
     let pki = Arc::new(pki);
-    tokio::spawn(keep_current(
-        pki.clone(),
-        tls.clone(),
-        clock,
-        shutdown.clone(),
-    ));
+    tokio::spawn(keep_current(pki.clone(), tls.clone(), clock, shutdown.clone()));
     let config = Config {
         advertise_address: options.advertise_address,
         advertise_port: port,
@@ -87,8 +77,7 @@ fn write_kubeconfig(pki: &Pki, url: &str, path: &std::path::Path) -> anyhow::Res
     }
     .render();
     let temporary = path.with_extension("tmp");
-    std::fs::write(&temporary, text)
-        .with_context(|| format!("cannot write {}", temporary.display()))?;
+    std::fs::write(&temporary, text).with_context(|| format!("cannot write {}", temporary.display()))?;
     use std::os::unix::fs::PermissionsExt;
     std::fs::set_permissions(&temporary, std::fs::Permissions::from_mode(0o600))?;
     std::fs::rename(&temporary, path).with_context(|| format!("cannot write {}", path.display()))

@@ -23,23 +23,18 @@ pub(super) fn quantity(value: &Value) -> Option<Quantity> {
 pub(super) fn amounts(list: Option<&Value>) -> Amounts {
     let list = list.and_then(Value::as_object);
     let all = list.into_iter().flat_map(Object::iter);
-    all.filter_map(|(name, value)| Some((name.to_owned(), quantity(value)?)))
-        .collect()
+    all.filter_map(|(name, value)| Some((name.to_owned(), quantity(value)?))).collect()
 }
 
 fn add(sum: &mut Amounts, more: &Amounts) {
     for (name, amount) in more {
-        sum.entry(name.clone())
-            .and_modify(|sum| *sum = sum.plus(*amount))
-            .or_insert(*amount);
+        sum.entry(name.clone()).and_modify(|sum| *sum = sum.plus(*amount)).or_insert(*amount);
     }
 }
 
 fn raise(most: &mut Amounts, other: &Amounts) {
     for (name, amount) in other {
-        most.entry(name.clone())
-            .and_modify(|most| *most = (*most).max(*amount))
-            .or_insert(*amount);
+        most.entry(name.clone()).and_modify(|most| *most = (*most).max(*amount)).or_insert(*amount);
     }
 }
 

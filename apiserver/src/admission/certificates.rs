@@ -33,59 +33,38 @@ pub(super) struct Subject {
 /// The subject of a CertificateSigningRequest; the error says why it cannot be read.
 pub(super) fn subject(csr: &Value) -> Result<Subject, String> {
     let encoded = csr.str_at(&["spec", "request"]).unwrap_or("");
-    let pem = STANDARD
-        .decode(encoded)
-        .map_err(|error| error.to_string())?;
+    let pem = STANDARD.decode(encoded).map_err(|error| error.to_string())?;
     let (_, pem) = x509_parser::pem::parse_x509_pem(&pem).map_err(|_| NOT_A_REQUEST)?;
     if pem.label != "CERTIFICATE REQUEST" {
         return Err(NOT_A_REQUEST.into());
     }
-    let (_, request) =
-        X509CertificationRequest::from_der(&pem.contents).map_err(|error| error.to_string())?;
+    let (_, request) = X509CertificationRequest::from_der(&pem.contents).map_err(|error| error.to_string())?;
     let subject: &X509Name<'_> = &request.certification_request_info.subject;
     let text = |attribute: &x509_parser::x509::AttributeTypeAndValue<'_>| {
-        attribute
-            .as_str()
-            .map(str::to_owned)
-            .map_err(|error| error.to_string())
+        attribute.as_str().map(str::to_owned).map_err(|error| error.to_string())
     };
     Ok(Subject {
-        common_name: subject
-            .iter_common_name()
-            .last()
-            .map(text)
-            .transpose()?
-            .unwrap_or_default(),
-        organizations: subject
-            .iter_organization()
-            .map(text)
-            .collect::<Result<_, _>>()?,
+        common_name: subject.iter_common_name().last().map(text).transpose()?.unwrap_or_default(),
+        organizations: subject.iter_organization().map(text).collect::<Result<_, _>>()?,
     })
 }
 
 /// Whether the user has this verb for the signer, or for all signers of its domain.
-fn authorized(
-    authorizer: &dyn Authorizer,
-    request: &Request<'_>,
-    verb: &str,
-    signer: &str,
-) -> bool {
+fn authorized(authorizer: &dyn Authorizer, request: &Request<'_>, verb: &str, signer: &str) -> bool {
     let domain = signer.split_once('/').map_or(signer, |(domain, _)| domain);
-    [signer.to_owned(), format!("{domain}/*")]
-        .into_iter()
-        .any(|name| {
-            let asked = Attributes {
-                user: request.user.clone(),
-                verb: verb.into(),
-                is_resource_request: true,
-                api_group: GROUP.into(),
-                api_version: "*".into(),
-                resource: "signers".into(),
-                name,
-                ..Attributes::default()
-            };
-            matches!(authorizer.authorize(&asked), Decision::Allow(_))
-        })
+    [signer.to_owned(), format!("{domain}/*")].into_iter().any(|name| {
+        let asked = Attributes {
+            user: request.user.clone(),
+            verb: verb.into(),
+            is_resource_request: true,
+            api_group: GROUP.into(),
+            api_version: "*".into(),
+            resource: "signers".into(),
+            name,
+            ..Attributes::default()
+        };
+        matches!(authorizer.authorize(&asked), Decision::Allow(_))
+    })
 }
 
 /// Approving a request needs the verb `approve` for its signer.
@@ -105,15 +84,8 @@ impl Plugin for CertificateApproval {
         "CertificateApproval"
     }
 
-    fn handles(
-        &self,
-        operation: Operation,
-        group: &str,
-        resource: &str,
-        subresource: &str,
-    ) -> bool {
-        (operation, group, resource, subresource)
-            == (Operation::Update, GROUP, RESOURCE, "approval")
+    fn handles(&self, operation: Operation, group: &str, resource: &str, subresource: &str) -> bool {
+        (operation, group, resource, subresource) == (Operation::Update, GROUP, RESOURCE, "approval")
     }
 
     async fn validate(&self, request: &mut Request<'_>) -> Result<(), Status> {
@@ -122,9 +94,7 @@ impl Plugin for CertificateApproval {
         if authorized(self.authorizer.as_ref(), request, "approve", signer) {
             return Ok(());
         }
-        Err(request.forbidden(&format!(
-            "user not permitted to approve requests with signerName {signer:?}"
-        )))
+        Err(request.forbidden(&format!("user not permitted to approve requests with signerName {signer:?}")))
     }
 }
 
@@ -145,13 +115,7 @@ impl Plugin for CertificateSigning {
         "CertificateSigning"
     }
 
-    fn handles(
-        &self,
-        operation: Operation,
-        group: &str,
-        resource: &str,
-        subresource: &str,
-    ) -> bool {
+    fn handles(&self, operation: Operation, group: &str, resource: &str, subresource: &str) -> bool {
         (operation, group, resource, subresource) == (Operation::Update, GROUP, RESOURCE, "status")
     }
 
@@ -163,9 +127,7 @@ impl Plugin for CertificateSigning {
         if !changed || authorized(self.authorizer.as_ref(), request, "sign", signer) {
             return Ok(());
         }
-        Err(request.forbidden(&format!(
-            "user not permitted to sign requests with signerName {signer:?}"
-        )))
+        Err(request.forbidden(&format!("user not permitted to sign requests with signerName {signer:?}")))
     }
 }
 
@@ -178,13 +140,7 @@ impl Plugin for CertificateSubjectRestriction {
         "CertificateSubjectRestriction"
     }
 
-    fn handles(
-        &self,
-        operation: Operation,
-        group: &str,
-        resource: &str,
-        subresource: &str,
-    ) -> bool {
+    fn handles(&self, operation: Operation, group: &str, resource: &str, subresource: &str) -> bool {
         (operation, group, resource, subresource) == (Operation::Create, GROUP, RESOURCE, "")
     }
 
@@ -193,15 +149,9 @@ impl Plugin for CertificateSubjectRestriction {
         if csr.str_at(&["spec", "signerName"]) != Some(CLIENT_SIGNER) {
             return Ok(());
         }
-        let subject = subject(csr)
-            .map_err(|error| request.forbidden(&format!("failed to parse CSR: {error}")))?;
-        if subject
-            .organizations
-            .iter()
-            .any(|group| group == SUPERUSERS)
-        {
-            let text =
-                format!("use of {CLIENT_SIGNER} signer with {SUPERUSERS} group is not allowed");
+        let subject = subject(csr).map_err(|error| request.forbidden(&format!("failed to parse CSR: {error}")))?;
+        if subject.organizations.iter().any(|group| group == SUPERUSERS) {
+            let text = format!("use of {CLIENT_SIGNER} signer with {SUPERUSERS} group is not allowed");
             return Err(request.forbidden(&text));
         }
         Ok(())
@@ -223,11 +173,7 @@ mod tests {
             {"verbs": ["approve"], "apiGroups": [GROUP], "resources": ["signers"], "resourceNames": ["example.com/*"]},
             {"verbs": ["sign"], "apiGroups": [GROUP], "resources": ["signers"], "resourceNames": ["example.com/one"]}
         ]);
-        fixture.put(
-            RBAC,
-            "clusterroles",
-            value!({"metadata": {"name": "signer"}, "rules": rules}),
-        );
+        fixture.put(RBAC, "clusterroles", value!({"metadata": {"name": "signer"}, "rules": rules}));
         let binding = value!({
             "metadata": {"name": "signer"}, "roleRef": {"kind": "ClusterRole", "name": "signer"},
             "subjects": [{"kind": "User", "name": "jane"}]
@@ -246,31 +192,18 @@ mod tests {
 
     #[tokio::test]
     async fn approving_and_signing_are_rights() {
-        let (approval, signing) = (
-            CertificateApproval::new(authorizer()),
-            CertificateSigning::new(authorizer()),
-        );
-        let approve =
-            |signer: &str| update("approval", csr(signer, ""), csr("example.com/one", ""));
+        let (approval, signing) = (CertificateApproval::new(authorizer()), CertificateSigning::new(authorizer()));
+        let approve = |signer: &str| update("approval", csr(signer, ""), csr("example.com/one", ""));
         assert!(approve("example.com/one").admit(&approval).await.is_ok());
         assert!(approve("example.com/two").admit(&approval).await.is_ok());
         let refused = "certificatesigningrequests.certificates.k8s.io \"c\" is forbidden: user not permitted to approve \
                        requests with signerName \"kubernetes.io/legacy-unknown\"";
-        assert_eq!(
-            approve("kubernetes.io/legacy-unknown")
-                .admit(&approval)
-                .await,
-            Err((403, refused.into()))
-        );
+        assert_eq!(approve("kubernetes.io/legacy-unknown").admit(&approval).await, Err((403, refused.into())));
         let sign = |signer: &str| update("status", csr(signer, ""), csr(signer, "new"));
         assert!(sign("example.com/one").admit(&signing).await.is_ok());
         assert!(sign("example.com/two").admit(&signing).await.is_err());
         // Without a new certificate nothing is signed.
-        let other = update(
-            "status",
-            csr("example.com/two", "a"),
-            csr("example.com/two", "a"),
-        );
+        let other = update("status", csr("example.com/two", "a"), csr("example.com/two", "a"));
         assert!(other.admit(&signing).await.is_ok());
     }
 
@@ -280,48 +213,22 @@ mod tests {
         let ask = |group: &str, signer: &str| {
             let mut params = rcgen::CertificateParams::default();
             params.distinguished_name = rcgen::DistinguishedName::new();
-            params
-                .distinguished_name
-                .push(rcgen::DnType::CommonName, "jane");
-            params
-                .distinguished_name
-                .push(rcgen::DnType::OrganizationName, group);
-            let pem = params
-                .serialize_request(&key)
-                .expect("a request")
-                .pem()
-                .expect("PEM");
+            params.distinguished_name.push(rcgen::DnType::CommonName, "jane");
+            params.distinguished_name.push(rcgen::DnType::OrganizationName, group);
+            let pem = params.serialize_request(&key).expect("a request").pem().expect("PEM");
             let spec = value!({"signerName": signer, "request": (STANDARD.encode(pem))});
-            Case::create(
-                GROUP,
-                RESOURCE,
-                "",
-                value!({"metadata": {"name": "c"}, "spec": spec}),
-            )
+            Case::create(GROUP, RESOURCE, "", value!({"metadata": {"name": "c"}, "spec": spec}))
         };
         let plugin = CertificateSubjectRestriction;
         assert!(ask("devs", CLIENT_SIGNER).admit(&plugin).await.is_ok());
-        assert!(
-            ask("system:masters", "example.com/own")
-                .admit(&plugin)
-                .await
-                .is_ok()
-        );
+        assert!(ask("system:masters", "example.com/own").admit(&plugin).await.is_ok());
         let refused = "certificatesigningrequests.certificates.k8s.io \"c\" is forbidden: use of \
                        kubernetes.io/kube-apiserver-client signer with system:masters group is not allowed";
-        assert_eq!(
-            ask("system:masters", CLIENT_SIGNER).admit(&plugin).await,
-            Err((403, refused.into()))
-        );
+        assert_eq!(ask("system:masters", CLIENT_SIGNER).admit(&plugin).await, Err((403, refused.into())));
         let nonsense = value!({"metadata": {"name": "c"}, "spec": {"signerName": CLIENT_SIGNER, "request": "AAAA"}});
-        let refused = Case::create(GROUP, RESOURCE, "", nonsense)
-            .admit(&plugin)
-            .await
-            .expect_err("nonsense");
+        let refused = Case::create(GROUP, RESOURCE, "", nonsense).admit(&plugin).await.expect_err("nonsense");
         assert!(
-            refused
-                .1
-                .ends_with("failed to parse CSR: PEM block type must be CERTIFICATE REQUEST"),
+            refused.1.ends_with("failed to parse CSR: PEM block type must be CERTIFICATE REQUEST"),
             "{}",
             refused.1
         );

@@ -40,10 +40,7 @@ pub struct AdmissionChain {
 impl AdmissionChain {
     /// The plugins that are on by default, and NodeRestriction, which kubeadm turns on.
     pub fn default_plugins(config: &AdmissionConfig) -> Self {
-        let AdmissionConfig {
-            objects,
-            authorizer,
-        } = config;
+        let AdmissionConfig { objects, authorizer } = config;
         Self::new(vec![
             Arc::new(NamespaceLifecycle::new(objects.clone())),
             Arc::new(LimitRanger::new(objects.clone())),
@@ -73,9 +70,7 @@ impl AdmissionChain {
 
     /// These plugins, in this order.
     pub fn new(plugins: Vec<Arc<dyn Plugin>>) -> Self {
-        Self {
-            plugins: plugins.into(),
-        }
+        Self { plugins: plugins.into() }
     }
 
     /// The plugins in order.
@@ -83,25 +78,10 @@ impl AdmissionChain {
         &self.plugins
     }
 
-    fn interested(
-        &self,
-        request: &Request<'_>,
-    ) -> impl Iterator<Item = &Arc<dyn Plugin>> + use<'_> {
-        let Request {
-            operation,
-            group,
-            resource,
-            subresource,
-            ..
-        } = *request;
-        let (group, resource, subresource) = (
-            group.to_owned(),
-            resource.to_owned(),
-            subresource.to_owned(),
-        );
-        self.plugins
-            .iter()
-            .filter(move |plugin| plugin.handles(operation, &group, &resource, &subresource))
+    fn interested(&self, request: &Request<'_>) -> impl Iterator<Item = &Arc<dyn Plugin>> + use<'_> {
+        let Request { operation, group, resource, subresource, .. } = *request;
+        let (group, resource, subresource) = (group.to_owned(), resource.to_owned(), subresource.to_owned());
+        self.plugins.iter().filter(move |plugin| plugin.handles(operation, &group, &resource, &subresource))
     }
 
     /// Lets every plugin change the object; the first refusal ends it.

@@ -21,22 +21,13 @@ fn marked(class: &Value, annotations: &[&str]) -> Option<DefaultClass> {
     let is_default = |key: &&str| class.str_at(&["metadata", "annotations", key]) == Some("true");
     annotations.iter().any(is_default).then(|| DefaultClass {
         // RFC 3339 in UTC sorts as time does.
-        created: Reverse(
-            class
-                .str_at(&["metadata", "creationTimestamp"])
-                .unwrap_or("")
-                .to_owned(),
-        ),
+        created: Reverse(class.str_at(&["metadata", "creationTimestamp"]).unwrap_or("").to_owned()),
         name: class.str_at(&["metadata", "name"]).unwrap_or("").to_owned(),
     })
 }
 
 fn newest(classes: &Extracts<DefaultClass>, objects: &Objects) -> Option<String> {
-    classes
-        .get(objects.reader().as_ref())
-        .iter()
-        .min()
-        .map(|class| class.name.clone())
+    classes.get(objects.reader().as_ref()).iter().min().map(|class| class.name.clone())
 }
 
 /// `spec.storageClassName` of new claims.
@@ -50,10 +41,7 @@ impl DefaultStorageClass {
         let classes = Extracts::new("storage.k8s.io", "storageclasses", |class| {
             marked(
                 class,
-                &[
-                    "storageclass.kubernetes.io/is-default-class",
-                    "storageclass.beta.kubernetes.io/is-default-class",
-                ],
+                &["storageclass.kubernetes.io/is-default-class", "storageclass.beta.kubernetes.io/is-default-class"],
             )
         });
         Self { objects, classes }
@@ -66,32 +54,18 @@ impl Plugin for DefaultStorageClass {
         "DefaultStorageClass"
     }
 
-    fn handles(
-        &self,
-        operation: Operation,
-        group: &str,
-        resource: &str,
-        subresource: &str,
-    ) -> bool {
-        (operation, group, resource, subresource)
-            == (Operation::Create, "", "persistentvolumeclaims", "")
+    fn handles(&self, operation: Operation, group: &str, resource: &str, subresource: &str) -> bool {
+        (operation, group, resource, subresource) == (Operation::Create, "", "persistentvolumeclaims", "")
     }
 
     async fn admit(&self, request: &mut Request<'_>) -> Result<(), Status> {
         let claim = request.object();
-        const OLD_ANNOTATION: [&str; 3] = [
-            "metadata",
-            "annotations",
-            "volume.beta.kubernetes.io/storage-class",
-        ];
+        const OLD_ANNOTATION: [&str; 3] = ["metadata", "annotations", "volume.beta.kubernetes.io/storage-class"];
         // An empty name is a choice, too: no class.
-        if claim.at(&OLD_ANNOTATION).is_some() || claim.at(&["spec", "storageClassName"]).is_some()
-        {
+        if claim.at(&OLD_ANNOTATION).is_some() || claim.at(&["spec", "storageClassName"]).is_some() {
             return Ok(());
         }
-        if let (Some(class), Some(claim)) =
-            (newest(&self.classes, &self.objects), &mut request.object)
-        {
+        if let (Some(class), Some(claim)) = (newest(&self.classes, &self.objects), &mut request.object) {
             claim.set_at(&["spec", "storageClassName"], class);
         }
         Ok(())
@@ -119,29 +93,17 @@ impl Plugin for DefaultIngressClass {
         "DefaultIngressClass"
     }
 
-    fn handles(
-        &self,
-        operation: Operation,
-        group: &str,
-        resource: &str,
-        subresource: &str,
-    ) -> bool {
-        (operation, group, resource, subresource)
-            == (Operation::Create, "networking.k8s.io", "ingresses", "")
+    fn handles(&self, operation: Operation, group: &str, resource: &str, subresource: &str) -> bool {
+        (operation, group, resource, subresource) == (Operation::Create, "networking.k8s.io", "ingresses", "")
     }
 
     async fn admit(&self, request: &mut Request<'_>) -> Result<(), Status> {
         let ingress = request.object();
-        const OLD_ANNOTATION: [&str; 3] =
-            ["metadata", "annotations", "kubernetes.io/ingress.class"];
-        if ingress.at(&OLD_ANNOTATION).is_some()
-            || ingress.at(&["spec", "ingressClassName"]).is_some()
-        {
+        const OLD_ANNOTATION: [&str; 3] = ["metadata", "annotations", "kubernetes.io/ingress.class"];
+        if ingress.at(&OLD_ANNOTATION).is_some() || ingress.at(&["spec", "ingressClassName"]).is_some() {
             return Ok(());
         }
-        if let (Some(class), Some(ingress)) =
-            (newest(&self.classes, &self.objects), &mut request.object)
-        {
+        if let (Some(class), Some(ingress)) = (newest(&self.classes, &self.objects), &mut request.object) {
             ingress.set_at(&["spec", "ingressClassName"], class);
         }
         Ok(())
@@ -174,21 +136,9 @@ mod tests {
         let fixture = Fixture::new();
         let plugin = DefaultStorageClass::new(fixture.objects());
         let claim = |spec: Value| {
-            Case::create(
-                "",
-                "persistentvolumeclaims",
-                "demo",
-                value!({"metadata": {"name": "c"}, "spec": spec}),
-            )
+            Case::create("", "persistentvolumeclaims", "demo", value!({"metadata": {"name": "c"}, "spec": spec}))
         };
-        assert_eq!(
-            claim(value!({}))
-                .admit(&plugin)
-                .await
-                .expect("ok")
-                .at(&["spec", "storageClassName"]),
-            None
-        );
+        assert_eq!(claim(value!({})).admit(&plugin).await.expect("ok").at(&["spec", "storageClassName"]), None);
         let put = |name: &str, created: &str, default: &str| {
             class(
                 &fixture,
@@ -229,17 +179,10 @@ mod tests {
         );
         let plain = value!({"metadata": {"name": "i"}});
         let mut annotated = plain.clone();
-        annotated.set_at(
-            &["metadata", "annotations", "kubernetes.io/ingress.class"],
-            "old",
-        );
-        let ingress =
-            |object: Value| Case::create("networking.k8s.io", "ingresses", "demo", object);
+        annotated.set_at(&["metadata", "annotations", "kubernetes.io/ingress.class"], "old");
+        let ingress = |object: Value| Case::create("networking.k8s.io", "ingresses", "demo", object);
         let admitted = ingress(plain).admit(&plugin).await.expect("ok");
         assert_eq!(admitted.str_at(&["spec", "ingressClassName"]), Some("web"));
-        assert_eq!(
-            ingress(annotated.clone()).admit(&plugin).await,
-            Ok(annotated)
-        );
+        assert_eq!(ingress(annotated.clone()).admit(&plugin).await, Ok(annotated));
     }
 }

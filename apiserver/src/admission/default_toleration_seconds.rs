@@ -7,10 +7,7 @@ use skiff_apimachinery::value;
 
 use super::{Operation, Plugin, Request};
 
-const KEYS: [&str; 2] = [
-    "node.kubernetes.io/not-ready",
-    "node.kubernetes.io/unreachable",
-];
+const KEYS: [&str; 2] = ["node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable"];
 const SECONDS: i64 = 300;
 
 pub(super) struct DefaultTolerationSeconds;
@@ -21,13 +18,7 @@ impl Plugin for DefaultTolerationSeconds {
         "DefaultTolerationSeconds"
     }
 
-    fn handles(
-        &self,
-        operation: Operation,
-        group: &str,
-        resource: &str,
-        subresource: &str,
-    ) -> bool {
+    fn handles(&self, operation: Operation, group: &str, resource: &str, subresource: &str) -> bool {
         matches!(operation, Operation::Create | Operation::Update)
             && group.is_empty()
             && resource == "pods"
@@ -35,9 +26,7 @@ impl Plugin for DefaultTolerationSeconds {
     }
 
     async fn admit(&self, request: &mut Request<'_>) -> Result<(), Status> {
-        let Some(pod) = &mut request.object else {
-            return Ok(());
-        };
+        let Some(pod) = &mut request.object else { return Ok(()) };
         let mut tolerations = pod.array_at(&["spec", "tolerations"]).to_vec();
         let before = tolerations.len();
         for key in KEYS {
@@ -68,24 +57,12 @@ mod tests {
 
     async fn after(tolerations: Value) -> Vec<String> {
         let pod = value!({"metadata": {"name": "p"}, "spec": {"tolerations": tolerations}});
-        let pod = Case::create("", "pods", "demo", pod)
-            .admit(&DefaultTolerationSeconds)
-            .await
-            .expect("admitted");
+        let pod = Case::create("", "pods", "demo", pod).admit(&DefaultTolerationSeconds).await.expect("admitted");
         let text = |t: &Value| {
-            let seconds = t
-                .i64_at(&["tolerationSeconds"])
-                .map_or("-".into(), |s| s.to_string());
-            format!(
-                "{} {} {seconds}",
-                t.str_at(&["key"]).unwrap_or("*"),
-                t.str_at(&["effect"]).unwrap_or("*")
-            )
+            let seconds = t.i64_at(&["tolerationSeconds"]).map_or("-".into(), |s| s.to_string());
+            format!("{} {} {seconds}", t.str_at(&["key"]).unwrap_or("*"), t.str_at(&["effect"]).unwrap_or("*"))
         };
-        pod.array_at(&["spec", "tolerations"])
-            .iter()
-            .map(text)
-            .collect()
+        pod.array_at(&["spec", "tolerations"]).iter().map(text).collect()
     }
 
     #[tokio::test]
@@ -94,15 +71,9 @@ mod tests {
         const UNREACHABLE: &str = "node.kubernetes.io/unreachable NoExecute 300";
         assert_eq!(after(value!([])).await, [NOT_READY, UNREACHABLE]);
         let own = value!([{"key": "node.kubernetes.io/not-ready", "effect": "NoExecute", "tolerationSeconds": 5}]);
-        assert_eq!(
-            after(own).await,
-            ["node.kubernetes.io/not-ready NoExecute 5", UNREACHABLE]
-        );
+        assert_eq!(after(own).await, ["node.kubernetes.io/not-ready NoExecute 5", UNREACHABLE]);
         assert_eq!(after(value!([{"operator": "Exists"}])).await, ["* * -"]);
         let other = value!([{"operator": "Exists", "effect": "NoSchedule"}]);
-        assert_eq!(
-            after(other).await,
-            ["* NoSchedule -", NOT_READY, UNREACHABLE]
-        );
+        assert_eq!(after(other).await, ["* NoSchedule -", NOT_READY, UNREACHABLE]);
     }
 }

@@ -23,11 +23,7 @@ impl LimitRanger {
 
     /// The namespace's limit ranges; none for objects that are on their way out.
     fn ranges(&self, request: &Request<'_>) -> Vec<Value> {
-        if request
-            .old()
-            .at(&["metadata", "deletionTimestamp"])
-            .is_some()
-        {
+        if request.old().at(&["metadata", "deletionTimestamp"]).is_some() {
             return Vec::new();
         }
         self.objects.list("", "limitranges", request.namespace)
@@ -40,20 +36,11 @@ impl Plugin for LimitRanger {
         "LimitRanger"
     }
 
-    fn handles(
-        &self,
-        operation: Operation,
-        group: &str,
-        resource: &str,
-        subresource: &str,
-    ) -> bool {
+    fn handles(&self, operation: Operation, group: &str, resource: &str, subresource: &str) -> bool {
         let is = (group, resource, subresource);
         match operation {
             Operation::Create => matches!(is, ("", "pods" | "persistentvolumeclaims", "")),
-            Operation::Update => matches!(
-                is,
-                ("", "pods", "resize") | ("", "persistentvolumeclaims", "")
-            ),
+            Operation::Update => matches!(is, ("", "pods", "resize") | ("", "persistentvolumeclaims", "")),
             _ => false,
         }
     }
@@ -88,10 +75,7 @@ impl Plugin for LimitRanger {
 }
 
 fn limits_of<'a>(range: &'a Value, kind: &'a str) -> impl Iterator<Item = &'a Value> {
-    range
-        .array_at(&["spec", "limits"])
-        .iter()
-        .filter(move |limit| limit.str_at(&["type"]) == Some(kind))
+    range.array_at(&["spec", "limits"]).iter().filter(move |limit| limit.str_at(&["type"]) == Some(kind))
 }
 
 /// Fills in what containers leave out, and says so in an annotation.
@@ -99,12 +83,7 @@ fn set_defaults(pod: &mut Value, range: &Value) {
     let defaults = |field: &str| {
         let mut all = Object::new();
         for limit in limits_of(range, "Container") {
-            for (name, amount) in limit
-                .get(field)
-                .and_then(Value::as_object)
-                .into_iter()
-                .flat_map(Object::iter)
-            {
+            for (name, amount) in limit.get(field).and_then(Value::as_object).into_iter().flat_map(Object::iter) {
                 all.insert(name, amount.clone());
             }
         }
@@ -112,19 +91,10 @@ fn set_defaults(pod: &mut Value, range: &Value) {
     };
     let (requests, limits) = (defaults("defaultRequest"), defaults("default"));
     let mut notes = Vec::new();
-    for (list, title) in [
-        ("containers", "container"),
-        ("initContainers", "init container"),
-    ] {
-        let containers = pod
-            .get_mut("spec")
-            .and_then(|spec| spec.get_mut(list))
-            .and_then(Value::as_array_mut);
+    for (list, title) in [("containers", "container"), ("initContainers", "init container")] {
+        let containers = pod.get_mut("spec").and_then(|spec| spec.get_mut(list)).and_then(Value::as_array_mut);
         for container in containers.into_iter().flatten() {
-            for (field, word, defaults) in [
-                ("requests", "request", &requests),
-                ("limits", "limit", &limits),
-            ] {
+            for (field, word, defaults) in [("requests", "request", &requests), ("limits", "limit", &limits)] {
                 let set = fill(container, field, defaults);
                 if !set.is_empty() {
                     let name = container.str_at(&["name"]).unwrap_or("");
@@ -159,24 +129,12 @@ fn pod_errors(pod: &Value, range: &Value) -> Vec<String> {
                 for list in ["containers", "initContainers"] {
                     for container in pod.array_at(&["spec", list]) {
                         let of = |field: &str| amounts(container.at(&["resources", field]));
-                        check(
-                            "Container",
-                            limit,
-                            &of("requests"),
-                            &of("limits"),
-                            &mut errors,
-                        );
+                        check("Container", limit, &of("requests"), &of("limits"), &mut errors);
                     }
                 }
             }
             Some("Pod") => {
-                check(
-                    "Pod",
-                    limit,
-                    &pod_amounts(pod, "requests"),
-                    &pod_amounts(pod, "limits"),
-                    &mut errors,
-                );
+                check("Pod", limit, &pod_amounts(pod, "requests"), &pod_amounts(pod, "limits"), &mut errors);
             }
             _ => {}
         }
@@ -185,24 +143,14 @@ fn pod_errors(pod: &Value, range: &Value) -> Vec<String> {
 }
 
 /// Checks one range's `min`, `max` and `maxLimitRequestRatio`.
-fn check(
-    kind: &str,
-    limit: &Value,
-    requests: &Amounts,
-    limits: &Amounts,
-    errors: &mut Vec<String>,
-) {
+fn check(kind: &str, limit: &Value, requests: &Amounts, limits: &Amounts, errors: &mut Vec<String>) {
     for (name, least) in amounts(limit.get("min")) {
         let below = |amount: &&Quantity| **amount < least;
         let intro = format!("minimum {name} usage per {kind} is {least}");
         match (requests.get(&name), limits.get(&name)) {
             (None, _) => errors.push(format!("{intro}.  No request is specified")),
-            (Some(request), _) if below(&request) => {
-                errors.push(format!("{intro}, but request is {request}"))
-            }
-            (_, Some(limit)) if below(&limit) => {
-                errors.push(format!("{intro}, but limit is {limit}"))
-            }
+            (Some(request), _) if below(&request) => errors.push(format!("{intro}, but request is {request}")),
+            (_, Some(limit)) if below(&limit) => errors.push(format!("{intro}, but limit is {limit}")),
             _ => {}
         }
     }
@@ -211,27 +159,16 @@ fn check(
         let intro = format!("maximum {name} usage per {kind} is {most}");
         match (limits.get(&name), requests.get(&name)) {
             (None, _) => errors.push(format!("{intro}.  No limit is specified")),
-            (Some(limit), _) if above(&limit) => {
-                errors.push(format!("{intro}, but limit is {limit}"))
-            }
-            (_, Some(request)) if above(&request) => {
-                errors.push(format!("{intro}, but request is {request}"))
-            }
+            (Some(limit), _) if above(&limit) => errors.push(format!("{intro}, but limit is {limit}")),
+            (_, Some(request)) if above(&request) => errors.push(format!("{intro}, but request is {request}")),
             _ => {}
         }
     }
     for (name, ratio) in amounts(limit.get("maxLimitRequestRatio")) {
-        let given = |amounts: &Amounts| {
-            amounts
-                .get(&name)
-                .copied()
-                .filter(|amount| !amount.is_zero())
-        };
+        let given = |amounts: &Amounts| amounts.get(&name).copied().filter(|amount| !amount.is_zero());
         let intro = format!("{name} max limit to request ratio per {kind} is {ratio}");
         match (given(requests), given(limits)) {
-            (None, _) => errors.push(format!(
-                "{intro}, but no request is specified or request is 0"
-            )),
+            (None, _) => errors.push(format!("{intro}, but no request is specified or request is 0")),
             (_, None) => errors.push(format!("{intro}, but no limit is specified or limit is 0")),
             (Some(request), Some(limit)) => {
                 let given = limit.milli_value() as f64 / request.milli_value() as f64;
@@ -253,9 +190,7 @@ fn claim_errors(claim: &Value, range: &Value) -> Vec<String> {
             let intro = format!("minimum {name} usage per {KIND} is {least}");
             match requests.get(&name) {
                 None => errors.push(format!("{intro}.  No request is specified")),
-                Some(request) if *request < least => {
-                    errors.push(format!("{intro}, but request is {request}"))
-                }
+                Some(request) if *request < least => errors.push(format!("{intro}, but request is {request}")),
                 _ => {}
             }
         }
@@ -263,9 +198,7 @@ fn claim_errors(claim: &Value, range: &Value) -> Vec<String> {
             let intro = format!("maximum {name} usage per {KIND} is {most}");
             match requests.get(&name) {
                 None => errors.push(format!("{intro}.  No request is specified")),
-                Some(request) if *request > most => {
-                    errors.push(format!("{intro}, but request is {request}"))
-                }
+                Some(request) if *request > most => errors.push(format!("{intro}, but request is {request}")),
                 _ => {}
             }
         }
@@ -282,8 +215,7 @@ mod tests {
 
     fn fixture(limits: Value) -> (Fixture, LimitRanger) {
         let fixture = Fixture::new();
-        let range =
-            value!({"metadata": {"name": "r", "namespace": "demo"}, "spec": {"limits": limits}});
+        let range = value!({"metadata": {"name": "r", "namespace": "demo"}, "spec": {"limits": limits}});
         fixture.put("", "limitranges", range);
         let plugin = LimitRanger::new(fixture.objects());
         (fixture, plugin)
@@ -291,12 +223,7 @@ mod tests {
 
     fn pod(resources: Value) -> Case {
         let container = value!({"name": "a", "resources": resources});
-        Case::create(
-            "",
-            "pods",
-            "demo",
-            value!({"metadata": {"name": "p"}, "spec": {"containers": [container]}}),
-        )
+        Case::create("", "pods", "demo", value!({"metadata": {"name": "p"}, "spec": {"containers": [container]}}))
     }
 
     #[tokio::test]
@@ -304,21 +231,12 @@ mod tests {
         let (_fixture, plugin) = fixture(value!([{
             "type": "Container", "default": {"cpu": "500m", "memory": "1Gi"}, "defaultRequest": {"cpu": "100m"}
         }]));
-        let admitted = pod(value!({"limits": {"cpu": "1"}}))
-            .admit(&plugin)
-            .await
-            .expect("admitted");
+        let admitted = pod(value!({"limits": {"cpu": "1"}})).admit(&plugin).await.expect("admitted");
         let resources = admitted.array_at(&["spec", "containers"])[0].get("resources");
-        let expected =
-            value!({"limits": {"cpu": "1", "memory": "1Gi"}, "requests": {"cpu": "100m"}});
+        let expected = value!({"limits": {"cpu": "1", "memory": "1Gi"}, "requests": {"cpu": "100m"}});
         assert_eq!(resources, Some(&expected));
         let note = admitted.str_at(&["metadata", "annotations", ANNOTATION]);
-        assert_eq!(
-            note,
-            Some(
-                "LimitRanger plugin set: cpu request for container a; memory limit for container a"
-            )
-        );
+        assert_eq!(note, Some("LimitRanger plugin set: cpu request for container a; memory limit for container a"));
         let full = pod(expected).admit(&plugin).await.expect("admitted");
         assert_eq!(full.at(&["metadata", "annotations"]), None);
     }
@@ -366,30 +284,15 @@ mod tests {
             limit.set_at(&["type"], "Container");
             let (_fixture, plugin) = fixture(value!([limit]));
             let refused = pod(resources).admit(&plugin).await;
-            assert_eq!(
-                refused,
-                Err((403, format!("pods \"p\" is forbidden: {expected}")))
-            );
+            assert_eq!(refused, Err((403, format!("pods \"p\" is forbidden: {expected}"))));
         }
-        let (_fixture, plugin) =
-            fixture(value!([{"type": "Container", "min": {"cpu": "100m"}, "max": {"cpu": "1"}}]));
-        assert!(
-            pod(value!({"requests": {"cpu": "100m"}, "limits": {"cpu": "1"}}))
-                .admit(&plugin)
-                .await
-                .is_ok()
-        );
+        let (_fixture, plugin) = fixture(value!([{"type": "Container", "min": {"cpu": "100m"}, "max": {"cpu": "1"}}]));
+        assert!(pod(value!({"requests": {"cpu": "100m"}, "limits": {"cpu": "1"}})).admit(&plugin).await.is_ok());
         let (_fixture, plugin) = fixture(value!([{"type": "Pod", "max": {"cpu": "1"}}]));
-        let refused = pod(value!({"limits": {"cpu": "1500m"}}))
-            .admit(&plugin)
-            .await;
+        let refused = pod(value!({"limits": {"cpu": "1500m"}})).admit(&plugin).await;
         assert_eq!(
             refused,
-            Err((
-                403,
-                "pods \"p\" is forbidden: maximum cpu usage per Pod is 1, but limit is 1500m"
-                    .into()
-            ))
+            Err((403, "pods \"p\" is forbidden: maximum cpu usage per Pod is 1, but limit is 1500m".into()))
         );
     }
 
@@ -400,26 +303,13 @@ mod tests {
         }]));
         for (size, refused) in [
             ("1Gi", None),
-            (
-                "1Mi",
-                Some("minimum storage usage per PersistentVolumeClaim is 1Gi, but request is 1Mi"),
-            ),
-            (
-                "3Gi",
-                Some("maximum storage usage per PersistentVolumeClaim is 2Gi, but request is 3Gi"),
-            ),
+            ("1Mi", Some("minimum storage usage per PersistentVolumeClaim is 1Gi, but request is 1Mi")),
+            ("3Gi", Some("maximum storage usage per PersistentVolumeClaim is 2Gi, but request is 3Gi")),
         ] {
             let claim = value!({"metadata": {"name": "c"}, "spec": {"resources": {"requests": {"storage": size}}}});
-            let result = Case::create("", "persistentvolumeclaims", "demo", claim)
-                .admit(&plugin)
-                .await
-                .map(|_| ());
-            let expected = refused.map_or(Ok(()), |text| {
-                Err((
-                    403,
-                    format!("persistentvolumeclaims \"c\" is forbidden: {text}"),
-                ))
-            });
+            let result = Case::create("", "persistentvolumeclaims", "demo", claim).admit(&plugin).await.map(|_| ());
+            let expected =
+                refused.map_or(Ok(()), |text| Err((403, format!("persistentvolumeclaims \"c\" is forbidden: {text}"))));
             assert_eq!(result, expected);
         }
     }

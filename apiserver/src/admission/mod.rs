@@ -86,9 +86,7 @@ impl Request<'_> {
                 .filter(|name| !name.is_empty())
         };
         let name = match self.name {
-            "" => metadata("name")
-                .or_else(|| metadata("generateName"))
-                .unwrap_or("Unknown"),
+            "" => metadata("name").or_else(|| metadata("generateName")).unwrap_or("Unknown"),
             name => name,
         };
         status::forbidden(self.group, self.resource, name, text)
@@ -116,8 +114,7 @@ impl Request<'_> {
 const MIRROR_POD_ANNOTATION: &str = "kubernetes.io/config.mirror";
 
 fn is_mirror_pod(pod: &Value) -> bool {
-    pod.at(&["metadata", "annotations", MIRROR_POD_ANNOTATION])
-        .is_some()
+    pod.at(&["metadata", "annotations", MIRROR_POD_ANNOTATION]).is_some()
 }
 
 /// One admission plugin.
@@ -127,8 +124,7 @@ pub trait Plugin: Send + Sync + 'static {
     fn name(&self) -> &'static str;
 
     /// Whether this plugin wants the request; cheap.
-    fn handles(&self, operation: Operation, group: &str, resource: &str, subresource: &str)
-    -> bool;
+    fn handles(&self, operation: Operation, group: &str, resource: &str, subresource: &str) -> bool;
 
     /// May change the object. Runs before validation, in the order of the plugin list.
     async fn admit(&self, _request: &mut Request<'_>) -> Result<(), Status> {

@@ -27,15 +27,8 @@ fn size(claim: &Value) -> Quantity {
 
 /// The class by its old name, an annotation, or by its field.
 fn class(claim: &Value) -> &str {
-    const OLD_ANNOTATION: [&str; 3] = [
-        "metadata",
-        "annotations",
-        "volume.beta.kubernetes.io/storage-class",
-    ];
-    claim
-        .str_at(&OLD_ANNOTATION)
-        .or_else(|| claim.str_at(&["spec", "storageClassName"]))
-        .unwrap_or("")
+    const OLD_ANNOTATION: [&str; 3] = ["metadata", "annotations", "volume.beta.kubernetes.io/storage-class"];
+    claim.str_at(&OLD_ANNOTATION).or_else(|| claim.str_at(&["spec", "storageClassName"])).unwrap_or("")
 }
 
 #[async_trait::async_trait]
@@ -44,15 +37,8 @@ impl Plugin for PersistentVolumeClaimResize {
         "PersistentVolumeClaimResize"
     }
 
-    fn handles(
-        &self,
-        operation: Operation,
-        group: &str,
-        resource: &str,
-        subresource: &str,
-    ) -> bool {
-        (operation, group, resource, subresource)
-            == (Operation::Update, "", "persistentvolumeclaims", "")
+    fn handles(&self, operation: Operation, group: &str, resource: &str, subresource: &str) -> bool {
+        (operation, group, resource, subresource) == (Operation::Update, "", "persistentvolumeclaims", "")
     }
 
     async fn validate(&self, request: &mut Request<'_>) -> Result<(), Status> {
@@ -64,9 +50,7 @@ impl Plugin for PersistentVolumeClaimResize {
             return Err(request.forbidden("Only bound persistent volume claims can be expanded"));
         }
         let growing = if class(new) == class(old) {
-            self.objects
-                .find("storage.k8s.io", "storageclasses", "", class(new))
-                .await?
+            self.objects.find("storage.k8s.io", "storageclasses", "", class(new)).await?
         } else {
             None
         };
@@ -108,24 +92,11 @@ mod tests {
             ("fixed", "Bound", "1Gi", None),
             ("fixed", "Bound", "2Gi", Some(REFUSED)),
             ("", "Bound", "2Gi", Some(REFUSED)),
-            (
-                "growing",
-                "Pending",
-                "2Gi",
-                Some("Only bound persistent volume claims can be expanded"),
-            ),
+            ("growing", "Pending", "2Gi", Some("Only bound persistent volume claims can be expanded")),
         ] {
             let (old, new) = (claim(class, phase, "1Gi"), claim(class, phase, size));
-            let result = Case::update("", "persistentvolumeclaims", "demo", old, new)
-                .admit(&plugin)
-                .await
-                .map(|_| ());
-            let text = |text: &str| {
-                (
-                    403,
-                    format!("persistentvolumeclaims \"c\" is forbidden: {text}"),
-                )
-            };
+            let result = Case::update("", "persistentvolumeclaims", "demo", old, new).admit(&plugin).await.map(|_| ());
+            let text = |text: &str| (403, format!("persistentvolumeclaims \"c\" is forbidden: {text}"));
             assert_eq!(result, refused.map_or(Ok(()), |reason| Err(text(reason))));
         }
     }

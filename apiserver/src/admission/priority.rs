@@ -36,35 +36,21 @@ impl Class {
 
 impl Priority {
     pub(super) fn new(objects: Objects) -> Self {
-        let default = |class: &Value| {
-            (class.bool_at(&["globalDefault"]) == Some(true)).then(|| Class::of(class))
-        };
-        Self {
-            objects,
-            defaults: Extracts::new(GROUP, RESOURCE, default),
-        }
+        let default = |class: &Value| (class.bool_at(&["globalDefault"]) == Some(true)).then(|| Class::of(class));
+        Self { objects, defaults: Extracts::new(GROUP, RESOURCE, default) }
     }
 
     /// The class for pods that name none: of several the one with the lowest value.
     fn default_class(&self) -> Option<Class> {
         let defaults = self.defaults.get(self.objects.reader().as_ref());
-        defaults
-            .iter()
-            .min_by_key(|class| class.value)
-            .map(|class| class.as_ref().clone())
+        defaults.iter().min_by_key(|class| class.value).map(|class| class.as_ref().clone())
     }
 
     async fn class_of(&self, request: &Request<'_>) -> Result<Class, Status> {
-        let name = request
-            .object()
-            .str_at(&["spec", "priorityClassName"])
-            .unwrap_or("");
+        let name = request.object().str_at(&["spec", "priorityClassName"]).unwrap_or("");
         if name.is_empty() {
-            let none = || Class {
-                name: String::new(),
-                value: 0,
-                preemption_policy: Some("PreemptLowerPriority".into()),
-            };
+            let none =
+                || Class { name: String::new(), value: 0, preemption_policy: Some("PreemptLowerPriority".into()) };
             return Ok(self.default_class().unwrap_or_else(none));
         }
         match self.objects.find(GROUP, RESOURCE, "", name).await? {
@@ -85,19 +71,15 @@ impl Priority {
                 class.value
             )));
         }
-        if let (Some(given), Some(policy)) = (
-            pod.str_at(&["spec", "preemptionPolicy"]),
-            &class.preemption_policy,
-        ) && given != policy
+        if let (Some(given), Some(policy)) = (pod.str_at(&["spec", "preemptionPolicy"]), &class.preemption_policy)
+            && given != policy
         {
             return Err(request.forbidden(&format!(
                 "the string value of PreemptionPolicy ({given}) must not be provided in pod spec; priority admission \
                  controller computed {policy} from the given PriorityClass name"
             )));
         }
-        let Some(pod) = &mut request.object else {
-            return Ok(());
-        };
+        let Some(pod) = &mut request.object else { return Ok(()) };
         pod.set_at(&["spec", "priority"], class.value);
         if let Some(policy) = class.preemption_policy {
             pod.set_at(&["spec", "preemptionPolicy"], policy);
@@ -115,13 +97,7 @@ impl Plugin for Priority {
         "Priority"
     }
 
-    fn handles(
-        &self,
-        operation: Operation,
-        group: &str,
-        resource: &str,
-        subresource: &str,
-    ) -> bool {
+    fn handles(&self, operation: Operation, group: &str, resource: &str, subresource: &str) -> bool {
         matches!(operation, Operation::Create | Operation::Update)
             && subresource.is_empty()
             && matches!((group, resource), ("", "pods") | (GROUP, RESOURCE))
@@ -136,8 +112,7 @@ impl Plugin for Priority {
         }
         // What was computed at creation stays when a client that does not know it leaves it out.
         let old = request.old();
-        let kept = ["priority", "preemptionPolicy"]
-            .map(|field| (field, old.at(&["spec", field]).cloned()));
+        let kept = ["priority", "preemptionPolicy"].map(|field| (field, old.at(&["spec", field]).cloned()));
         if let Some(pod) = &mut request.object {
             for (field, value) in kept {
                 if let (None, Some(value)) = (pod.at(&["spec", field]), value) {
@@ -192,12 +167,7 @@ mod tests {
     }
 
     fn pod(spec: Value) -> Case {
-        Case::create(
-            "",
-            "pods",
-            "demo",
-            value!({"metadata": {"name": "p"}, "spec": spec}),
-        )
+        Case::create("", "pods", "demo", value!({"metadata": {"name": "p"}, "spec": spec}))
     }
 
     async fn spec(case: Case, plugin: &Priority) -> Result<Value, String> {
@@ -209,86 +179,45 @@ mod tests {
     async fn pods_get_the_number_of_their_class() {
         let (_fixture, plugin) = fixture(false);
         let policy = "PreemptLowerPriority";
-        assert_eq!(
-            spec(pod(value!({})), &plugin).await,
-            Ok(value!({"priority": 0, "preemptionPolicy": policy}))
-        );
+        assert_eq!(spec(pod(value!({})), &plugin).await, Ok(value!({"priority": 0, "preemptionPolicy": policy})));
         let high = value!({"priorityClassName": "high"});
-        let expected =
-            value!({"priorityClassName": "high", "priority": 1000, "preemptionPolicy": policy});
+        let expected = value!({"priorityClassName": "high", "priority": 1000, "preemptionPolicy": policy});
         assert_eq!(spec(pod(high), &plugin).await, Ok(expected.clone()));
         assert_eq!(spec(pod(expected.clone()), &plugin).await, Ok(expected));
-        let calm = spec(pod(value!({"priorityClassName": "calm"})), &plugin)
-            .await
-            .expect("admitted");
+        let calm = spec(pod(value!({"priorityClassName": "calm"})), &plugin).await.expect("admitted");
         assert_eq!(calm.str_at(&["preemptionPolicy"]), Some("Never"));
         let none = spec(pod(value!({"priorityClassName": "none"})), &plugin).await;
-        assert_eq!(
-            none,
-            Err("pods \"p\" is forbidden: no PriorityClass with name none was found".into())
-        );
-        let wrong = spec(
-            pod(value!({"priorityClassName": "high", "priority": 7})),
-            &plugin,
-        )
-        .await;
+        assert_eq!(none, Err("pods \"p\" is forbidden: no PriorityClass with name none was found".into()));
+        let wrong = spec(pod(value!({"priorityClassName": "high", "priority": 7})), &plugin).await;
         assert_eq!(
             wrong,
             Err("pods \"p\" is forbidden: the integer value of priority (7) must not be provided in pod spec; priority \
                  admission controller computed 1000 from the given PriorityClass name"
                 .into())
         );
-        let wrong = spec(
-            pod(value!({"priorityClassName": "calm", "preemptionPolicy": policy})),
-            &plugin,
-        )
-        .await;
-        assert!(
-            wrong.is_err_and(
-                |text| text.contains("computed Never from the given PriorityClass name")
-            )
-        );
+        let wrong = spec(pod(value!({"priorityClassName": "calm", "preemptionPolicy": policy})), &plugin).await;
+        assert!(wrong.is_err_and(|text| text.contains("computed Never from the given PriorityClass name")));
     }
 
     #[tokio::test]
     async fn the_default_class_is_one() {
         let (_fixture, plugin) = fixture(true);
         let usual = spec(pod(value!({})), &plugin).await.expect("admitted");
-        assert_eq!(
-            (
-                usual.i64_at(&["priority"]),
-                usual.str_at(&["priorityClassName"])
-            ),
-            (Some(5), Some("usual"))
-        );
-        let second = Case::create(GROUP, RESOURCE, "", class("second", 1, true))
-            .admit(&plugin)
-            .await;
+        assert_eq!((usual.i64_at(&["priority"]), usual.str_at(&["priorityClassName"])), (Some(5), Some("usual")));
+        let second = Case::create(GROUP, RESOURCE, "", class("second", 1, true)).admit(&plugin).await;
         let refused = "priorityclasses.scheduling.k8s.io \"second\" is forbidden: PriorityClass usual is already marked \
                        as default. Only one default can exist";
         assert_eq!(second, Err((403, refused.into())));
         let same = class("usual", 5, true);
-        assert!(
-            Case::update(GROUP, RESOURCE, "", same.clone(), same)
-                .admit(&plugin)
-                .await
-                .is_ok()
-        );
-        assert!(
-            Case::create(GROUP, RESOURCE, "", class("third", 1, false))
-                .admit(&plugin)
-                .await
-                .is_ok()
-        );
+        assert!(Case::update(GROUP, RESOURCE, "", same.clone(), same).admit(&plugin).await.is_ok());
+        assert!(Case::create(GROUP, RESOURCE, "", class("third", 1, false)).admit(&plugin).await.is_ok());
     }
 
     #[tokio::test]
     async fn updates_keep_the_number() {
         let (_fixture, plugin) = fixture(false);
         let old = value!({"spec": {"priority": 1000, "preemptionPolicy": "Never"}});
-        let updated = Case::update("", "pods", "demo", old.clone(), value!({"spec": {}}))
-            .admit(&plugin)
-            .await;
+        let updated = Case::update("", "pods", "demo", old.clone(), value!({"spec": {}})).admit(&plugin).await;
         assert_eq!(updated, Ok(old));
     }
 }

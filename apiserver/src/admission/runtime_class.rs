@@ -18,18 +18,10 @@ impl RuntimeClass {
     }
 
     async fn class_of(&self, request: &Request<'_>) -> Result<Option<Value>, Status> {
-        let Some(name) = request.object().str_at(&["spec", "runtimeClassName"]) else {
-            return Ok(None);
-        };
-        match self
-            .objects
-            .find("node.k8s.io", "runtimeclasses", "", name)
-            .await?
-        {
+        let Some(name) = request.object().str_at(&["spec", "runtimeClassName"]) else { return Ok(None) };
+        match self.objects.find("node.k8s.io", "runtimeclasses", "", name).await? {
             Some(class) => Ok(Some(class)),
-            None => {
-                Err(request.forbidden(&format!("pod rejected: RuntimeClass {name:?} not found")))
-            }
+            None => Err(request.forbidden(&format!("pod rejected: RuntimeClass {name:?} not found"))),
         }
     }
 }
@@ -37,9 +29,7 @@ impl RuntimeClass {
 const MISMATCH: &str = "pod rejected: Pod's Overhead doesn't match RuntimeClass's defined Overhead";
 
 fn is_empty(object: Option<&Value>) -> bool {
-    object
-        .and_then(Value::as_object)
-        .is_none_or(Object::is_empty)
+    object.and_then(Value::as_object).is_none_or(Object::is_empty)
 }
 
 /// What a class says about overhead: `None` nothing, else the amounts, perhaps none.
@@ -58,13 +48,7 @@ impl Plugin for RuntimeClass {
         "RuntimeClass"
     }
 
-    fn handles(
-        &self,
-        operation: Operation,
-        group: &str,
-        resource: &str,
-        subresource: &str,
-    ) -> bool {
+    fn handles(&self, operation: Operation, group: &str, resource: &str, subresource: &str) -> bool {
         (operation, group, resource, subresource) == (Operation::Create, "", "pods", "")
     }
 
@@ -79,9 +63,7 @@ impl Plugin for RuntimeClass {
                 pod.set_at(&["spec", "overhead"], fixed);
             }
         }
-        let Some(scheduling) = class.as_ref().and_then(|class| class.get("scheduling")) else {
-            return Ok(());
-        };
+        let Some(scheduling) = class.as_ref().and_then(|class| class.get("scheduling")) else { return Ok(()) };
         let selector = scheduling.get("nodeSelector").and_then(Value::as_object);
         for (key, wanted) in selector.into_iter().flat_map(Object::iter) {
             let given = request.object().at(&["spec", "nodeSelector", key]);
@@ -92,9 +74,7 @@ impl Plugin for RuntimeClass {
                 )));
             }
         }
-        let Some(pod) = &mut request.object else {
-            return Ok(());
-        };
+        let Some(pod) = &mut request.object else { return Ok(()) };
         for (key, wanted) in selector.into_iter().flat_map(Object::iter) {
             pod.set_at(&["spec", "nodeSelector", key], wanted.clone());
         }
@@ -143,11 +123,7 @@ mod tests {
                 "scheduling": {"nodeSelector": {"kvm": "yes"}, "tolerations": [{"key": "kvm"}]}
             }),
         );
-        fixture.put(
-            "node.k8s.io",
-            "runtimeclasses",
-            value!({"metadata": {"name": "plain"}}),
-        );
+        fixture.put("node.k8s.io", "runtimeclasses", value!({"metadata": {"name": "plain"}}));
         let plugin = RuntimeClass::new(fixture.objects());
         (fixture, plugin)
     }
@@ -179,14 +155,8 @@ mod tests {
     async fn what_does_not_fit_is_refused() {
         let (_fixture, plugin) = fixture();
         for (given, text) in [
-            (
-                value!({"runtimeClassName": "none"}),
-                "pod rejected: RuntimeClass \"none\" not found",
-            ),
-            (
-                value!({"runtimeClassName": "vm", "overhead": {"memory": "1Mi"}}),
-                MISMATCH,
-            ),
+            (value!({"runtimeClassName": "none"}), "pod rejected: RuntimeClass \"none\" not found"),
+            (value!({"runtimeClassName": "vm", "overhead": {"memory": "1Mi"}}), MISMATCH),
             (
                 value!({"runtimeClassName": "vm", "nodeSelector": {"kvm": "no"}}),
                 "conflict: runtimeClass.scheduling.nodeSelector[kvm] = yes; pod.spec.nodeSelector[kvm] = no",

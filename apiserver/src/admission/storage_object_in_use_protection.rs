@@ -24,30 +24,16 @@ impl Plugin for StorageObjectInUseProtection {
         "StorageObjectInUseProtection"
     }
 
-    fn handles(
-        &self,
-        operation: Operation,
-        group: &str,
-        resource: &str,
-        subresource: &str,
-    ) -> bool {
-        operation == Operation::Create
-            && subresource.is_empty()
-            && finalizer(group, resource).is_some()
+    fn handles(&self, operation: Operation, group: &str, resource: &str, subresource: &str) -> bool {
+        operation == Operation::Create && subresource.is_empty() && finalizer(group, resource).is_some()
     }
 
     async fn admit(&self, request: &mut Request<'_>) -> Result<(), Status> {
-        let (Some(finalizer), Some(object)) = (
-            finalizer(request.group, request.resource),
-            &mut request.object,
-        ) else {
+        let (Some(finalizer), Some(object)) = (finalizer(request.group, request.resource), &mut request.object) else {
             return Ok(());
         };
         let mut finalizers = object.array_at(&["metadata", "finalizers"]).to_vec();
-        if !finalizers
-            .iter()
-            .any(|present| present.as_str() == Some(finalizer))
-        {
+        if !finalizers.iter().any(|present| present.as_str() == Some(finalizer)) {
             finalizers.push(Value::from(finalizer));
             object.set_at(&["metadata", "finalizers"], finalizers);
         }
@@ -67,11 +53,7 @@ mod tests {
         for (group, resource, finalizer) in [
             ("", "persistentvolumes", "kubernetes.io/pv-protection"),
             ("", "persistentvolumeclaims", "kubernetes.io/pvc-protection"),
-            (
-                "storage.k8s.io",
-                "volumeattributesclasses",
-                "kubernetes.io/vac-protection",
-            ),
+            ("storage.k8s.io", "volumeattributesclasses", "kubernetes.io/vac-protection"),
         ] {
             for (before, after) in [
                 (value!([]), value!([finalizer])),
@@ -79,13 +61,8 @@ mod tests {
                 (value!([finalizer]), value!([finalizer])),
             ] {
                 let object = value!({"metadata": {"name": "x", "finalizers": before}});
-                let object = Case::create(group, resource, "", object)
-                    .admit(&StorageObjectInUseProtection)
-                    .await;
-                assert_eq!(
-                    object.expect("admitted").at(&["metadata", "finalizers"]),
-                    Some(&after)
-                );
+                let object = Case::create(group, resource, "", object).admit(&StorageObjectInUseProtection).await;
+                assert_eq!(object.expect("admitted").at(&["metadata", "finalizers"]), Some(&after));
             }
         }
     }

@@ -17,28 +17,16 @@ impl Plugin for TaintNodesByCondition {
         "TaintNodesByCondition"
     }
 
-    fn handles(
-        &self,
-        operation: Operation,
-        group: &str,
-        resource: &str,
-        subresource: &str,
-    ) -> bool {
-        operation == Operation::Create
-            && group.is_empty()
-            && resource == "nodes"
-            && subresource.is_empty()
+    fn handles(&self, operation: Operation, group: &str, resource: &str, subresource: &str) -> bool {
+        operation == Operation::Create && group.is_empty() && resource == "nodes" && subresource.is_empty()
     }
 
     async fn admit(&self, request: &mut Request<'_>) -> Result<(), Status> {
-        let Some(node) = &mut request.object else {
-            return Ok(());
-        };
+        let Some(node) = &mut request.object else { return Ok(()) };
         let mut taints = node.array_at(&["spec", "taints"]).to_vec();
-        let tainted = taints.iter().any(|taint| {
-            taint.str_at(&["key"]) == Some(NOT_READY)
-                && taint.str_at(&["effect"]) == Some("NoSchedule")
-        });
+        let tainted = taints
+            .iter()
+            .any(|taint| taint.str_at(&["key"]) == Some(NOT_READY) && taint.str_at(&["effect"]) == Some("NoSchedule"));
         if !tainted {
             taints.push(value!({"key": NOT_READY, "effect": "NoSchedule"}));
             node.set_at(&["spec", "taints"], taints);
@@ -59,16 +47,10 @@ mod tests {
         for (before, after) in [
             (value!([]), value!([(taint.clone())])),
             (value!([(taint.clone())]), value!([(taint.clone())])),
-            (
-                value!([(other.clone())]),
-                value!([(other.clone()), (taint.clone())]),
-            ),
+            (value!([(other.clone())]), value!([(other.clone()), (taint.clone())])),
         ] {
             let node = value!({"metadata": {"name": "n"}, "spec": {"taints": before}});
-            let node = Case::create("", "nodes", "", node)
-                .admit(&TaintNodesByCondition)
-                .await
-                .expect("admitted");
+            let node = Case::create("", "nodes", "", node).admit(&TaintNodesByCondition).await.expect("admitted");
             assert_eq!(node.at(&["spec", "taints"]), Some(&after));
         }
     }

@@ -17,9 +17,7 @@ pub(super) struct Fixture {
 
 impl Fixture {
     pub(super) fn new() -> Self {
-        Self {
-            reader: Arc::new(FakeReader::default()),
-        }
+        Self { reader: Arc::new(FakeReader::default()) }
     }
 
     pub(super) fn put(&self, group: &str, resource: &str, object: Value) {
@@ -56,15 +54,9 @@ impl Case {
         old: Option<Value>,
     ) -> Self {
         let named = object.as_ref().or(old.as_ref());
-        let name = named
-            .and_then(|object| object.str_at(&["metadata", "name"]))
-            .unwrap_or("")
-            .to_owned();
+        let name = named.and_then(|object| object.str_at(&["metadata", "name"])).unwrap_or("").to_owned();
         Self {
-            user: Arc::new(UserInfo {
-                name: "jane".into(),
-                ..UserInfo::default()
-            }),
+            user: Arc::new(UserInfo { name: "jane".into(), ..UserInfo::default() }),
             operation,
             group: group.into(),
             resource: resource.into(),
@@ -78,42 +70,15 @@ impl Case {
     }
 
     pub(super) fn create(group: &str, resource: &str, namespace: &str, object: Value) -> Self {
-        Self::new(
-            Operation::Create,
-            group,
-            resource,
-            namespace,
-            Some(object),
-            None,
-        )
+        Self::new(Operation::Create, group, resource, namespace, Some(object), None)
     }
 
-    pub(super) fn update(
-        group: &str,
-        resource: &str,
-        namespace: &str,
-        old: Value,
-        new: Value,
-    ) -> Self {
-        Self::new(
-            Operation::Update,
-            group,
-            resource,
-            namespace,
-            Some(new),
-            Some(old),
-        )
+    pub(super) fn update(group: &str, resource: &str, namespace: &str, old: Value, new: Value) -> Self {
+        Self::new(Operation::Update, group, resource, namespace, Some(new), Some(old))
     }
 
     pub(super) fn delete(group: &str, resource: &str, namespace: &str, old: Value) -> Self {
-        Self::new(
-            Operation::Delete,
-            group,
-            resource,
-            namespace,
-            None,
-            Some(old),
-        )
+        Self::new(Operation::Delete, group, resource, namespace, None, Some(old))
     }
 
     pub(super) fn sub(mut self, subresource: &str) -> Self {
@@ -123,11 +88,7 @@ impl Case {
 
     pub(super) fn by(mut self, name: &str, groups: &[&str]) -> Self {
         let groups = groups.iter().map(|group| group.to_string()).collect();
-        self.user = Arc::new(UserInfo {
-            name: name.into(),
-            groups,
-            ..UserInfo::default()
-        });
+        self.user = Arc::new(UserInfo { name: name.into(), groups, ..UserInfo::default() });
         self
     }
 
@@ -148,19 +109,10 @@ impl Case {
             old_object: self.old.as_ref(),
             warnings: &mut self.warnings,
         };
-        if !plugin.handles(
-            request.operation,
-            request.group,
-            request.resource,
-            request.subresource,
-        ) {
+        if !plugin.handles(request.operation, request.group, request.resource, request.subresource) {
             return Ok(());
         }
-        if validate {
-            plugin.validate(&mut request).await
-        } else {
-            plugin.admit(&mut request).await
-        }
+        if validate { plugin.validate(&mut request).await } else { plugin.admit(&mut request).await }
     }
 
     pub(super) async fn admit_status(mut self, plugin: &dyn Plugin) -> Result<Value, Status> {
@@ -170,8 +122,6 @@ impl Case {
     }
 
     pub(super) async fn admit(self, plugin: &dyn Plugin) -> Result<Value, (u16, String)> {
-        self.admit_status(plugin)
-            .await
-            .map_err(|status| (status.code, status.message))
+        self.admit_status(plugin).await.map_err(|status| (status.code, status.message))
     }
 }

@@ -12,10 +12,7 @@ const PROTOCOL_PREFIX: &str = "base64url.bearer.authorization.k8s.io.";
 /// The token in the `Authorization` header or in a WebSocket's subprotocols.
 pub(super) fn token(headers: &HeaderMap) -> Result<Option<String>, String> {
     if let Some(text) = headers.get(header::AUTHORIZATION) {
-        let text = text
-            .to_str()
-            .map_err(|_| "the Authorization header is not text")?
-            .trim();
+        let text = text.to_str().map_err(|_| "the Authorization header is not text")?.trim();
         let mut words = text.splitn(3, ' ');
         if let (Some(scheme), Some(token)) = (words.next(), words.next())
             && scheme.eq_ignore_ascii_case("bearer")
@@ -28,9 +25,8 @@ pub(super) fn token(headers: &HeaderMap) -> Result<Option<String>, String> {
 }
 
 fn web_socket_token(headers: &HeaderMap) -> Result<Option<String>, String> {
-    let upgrades = headers
-        .get(header::UPGRADE)
-        .is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"websocket"));
+    let upgrades =
+        headers.get(header::UPGRADE).is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"websocket"));
     if !upgrades {
         return Ok(None);
     }
@@ -47,13 +43,8 @@ fn web_socket_token(headers: &HeaderMap) -> Result<Option<String>, String> {
             }
         }
     }
-    let Some(encoded) = found else {
-        return Ok(None);
-    };
-    let decoded = URL_SAFE_NO_PAD
-        .decode(encoded)
-        .ok()
-        .and_then(|bytes| String::from_utf8(bytes).ok());
+    let Some(encoded) = found else { return Ok(None) };
+    let decoded = URL_SAFE_NO_PAD.decode(encoded).ok().and_then(|bytes| String::from_utf8(bytes).ok());
     let token = decoded.ok_or("invalid base64.bearer.authorization token encoding")?;
     if token.is_empty() {
         return Err("empty bearer token".into());

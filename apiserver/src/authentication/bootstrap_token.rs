@@ -24,14 +24,11 @@ const MAX_GROUP_SUFFIX: usize = 256;
 pub(super) fn authenticate(objects: &Objects, token: &str, now: Timestamp) -> Option<UserInfo> {
     let (id, secret) = parse(token)?;
     let object = objects.cached("", "secrets", NAMESPACE, &format!("bootstrap-token-{id}"))?;
-    if object.at(&["metadata", "deletionTimestamp"]).is_some()
-        || object.str_at(&["type"]) != Some(SECRET_TYPE)
-    {
+    if object.at(&["metadata", "deletionTimestamp"]).is_some() || object.str_at(&["type"]) != Some(SECRET_TYPE) {
         return None;
     }
     verify_slices_are_equal(data(&object, "token-secret").as_bytes(), secret.as_bytes()).ok()?;
-    if data(&object, "token-id") != id || data(&object, "usage-bootstrap-authentication") != "true"
-    {
+    if data(&object, "token-id") != id || data(&object, "usage-bootstrap-authentication") != "true" {
         return None;
     }
     let expiration = data(&object, "expiration");
@@ -40,30 +37,18 @@ pub(super) fn authenticate(objects: &Objects, token: &str, now: Timestamp) -> Op
         return None;
     }
     let groups = groups(&data(&object, "auth-extra-groups"))?;
-    Some(UserInfo {
-        name: format!("{USER_PREFIX}{id}"),
-        groups,
-        ..UserInfo::default()
-    })
+    Some(UserInfo { name: format!("{USER_PREFIX}{id}"), groups, ..UserInfo::default() })
 }
 
 fn parse(token: &str) -> Option<(&str, &str)> {
     let (id, secret) = token.split_once('.')?;
-    let plain = |text: &str| {
-        text.bytes()
-            .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit())
-    };
-    (id.len() == ID_CHARS && secret.len() == SECRET_CHARS && plain(id) && plain(secret))
-        .then_some((id, secret))
+    let plain = |text: &str| text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit());
+    (id.len() == ID_CHARS && secret.len() == SECRET_CHARS && plain(id) && plain(secret)).then_some((id, secret))
 }
 
 fn data(secret: &Value, key: &str) -> String {
     let encoded = secret.str_at(&["data", key]).unwrap_or("");
-    STANDARD
-        .decode(encoded)
-        .ok()
-        .and_then(|bytes| String::from_utf8(bytes).ok())
-        .unwrap_or_default()
+    STANDARD.decode(encoded).ok().and_then(|bytes| String::from_utf8(bytes).ok()).unwrap_or_default()
 }
 
 /// The groups, sorted; `None` when one of the extra groups is not allowed.

@@ -72,10 +72,7 @@ pub(super) struct FrontProxy {
 
 impl FrontProxy {
     pub(super) fn new(config: FrontProxyConfig) -> Result<Self, String> {
-        Ok(Self {
-            certificates: ClientCertificates::new(&config.ca_pem)?,
-            config,
-        })
+        Ok(Self { certificates: ClientCertificates::new(&config.ca_pem)?, config })
     }
 
     /// The user that a proxy names; `Ok(None)` when there is no proxy or it names none.
@@ -85,45 +82,24 @@ impl FrontProxy {
         chain: &[Vec<u8>],
         now: Timestamp,
     ) -> Result<Option<UserInfo>, String> {
-        if chain.is_empty()
-            || self
-                .first(headers, &self.config.username_headers)
-                .is_empty()
-        {
+        if chain.is_empty() || self.first(headers, &self.config.username_headers).is_empty() {
             return Ok(None);
         }
         let proxy = self.certificates.verify(chain, now)?;
         let name = proxy.user.as_ref().map_or("", |user| &user.name);
-        if !self.config.allowed_names.is_empty()
-            && !self
-                .config
-                .allowed_names
-                .iter()
-                .any(|allowed| allowed == name)
-        {
-            return Err(format!(
-                "x509: subject with cn={name} is not in the allowed list"
-            ));
+        if !self.config.allowed_names.is_empty() && !self.config.allowed_names.iter().any(|allowed| allowed == name) {
+            return Err(format!("x509: subject with cn={name} is not in the allowed list"));
         }
         Ok(Some(UserInfo {
             name: self.first(headers, &self.config.username_headers),
             uid: self.first(headers, &self.config.uid_headers),
-            groups: self
-                .config
-                .group_headers
-                .iter()
-                .flat_map(|header| values(headers, header))
-                .collect(),
+            groups: self.config.group_headers.iter().flat_map(|header| values(headers, header)).collect(),
             extra: self.extra(headers),
         }))
     }
 
     fn first(&self, headers: &HeaderMap, names: &[String]) -> String {
-        names
-            .iter()
-            .flat_map(|name| values(headers, name))
-            .find(|text| !text.is_empty())
-            .unwrap_or_default()
+        names.iter().flat_map(|name| values(headers, name)).find(|text| !text.is_empty()).unwrap_or_default()
     }
 
     fn extra(&self, headers: &HeaderMap) -> BTreeMap<String, Vec<String>> {
@@ -131,9 +107,7 @@ impl FrontProxy {
         for prefix in &self.config.extra_header_prefixes {
             let prefix = prefix.to_ascii_lowercase();
             for (name, value) in headers {
-                let Some(key) = name.as_str().strip_prefix(&prefix) else {
-                    continue;
-                };
+                let Some(key) = name.as_str().strip_prefix(&prefix) else { continue };
                 let value = String::from_utf8_lossy(value.as_bytes()).into_owned();
                 extra.entry(percent_decoded(key)).or_default().push(value);
             }
@@ -158,9 +132,7 @@ fn percent_decoded(key: &str) -> String {
             continue;
         }
         let digits = after.get(..2).and_then(|hex| std::str::from_utf8(hex).ok());
-        let Some(decoded) = digits.and_then(|hex| u8::from_str_radix(hex, 16).ok()) else {
-            return key.to_owned();
-        };
+        let Some(decoded) = digits.and_then(|hex| u8::from_str_radix(hex, 16).ok()) else { return key.to_owned() };
         bytes.push(decoded);
         rest = &after[2..];
     }

@@ -50,21 +50,14 @@ pub struct UserInfo {
 impl UserInfo {
     /// Nobody in particular.
     pub fn anonymous() -> Self {
-        Self {
-            name: ANONYMOUS.into(),
-            groups: vec![UNAUTHENTICATED.into()],
-            ..Self::default()
-        }
+        Self { name: ANONYMOUS.into(), groups: vec![UNAUTHENTICATED.into()], ..Self::default() }
     }
 
     /// The identity as reviews show it (`authentication.k8s.io/v1` UserInfo).
     pub fn to_value(&self) -> Value {
         let mut object = Object::new();
         if !self.extra.is_empty() {
-            let extra = self
-                .extra
-                .iter()
-                .map(|(key, values)| (key.as_str(), strings(values)));
+            let extra = self.extra.iter().map(|(key, values)| (key.as_str(), strings(values)));
             object.insert("extra", extra.collect::<Object>());
         }
         if !self.groups.is_empty() {
@@ -81,11 +74,7 @@ impl UserInfo {
 
     /// Adds the group of everybody with credentials.
     fn authenticated(mut self) -> Self {
-        if !self
-            .groups
-            .iter()
-            .any(|group| group == AUTHENTICATED || group == UNAUTHENTICATED)
-        {
+        if !self.groups.iter().any(|group| group == AUTHENTICATED || group == UNAUTHENTICATED) {
             self.groups.push(AUTHENTICATED.into());
         }
         self
@@ -110,8 +99,5 @@ pub struct PeerCertificates(pub Arc<Vec<Vec<u8>>>);
 #[async_trait::async_trait]
 pub trait Authenticator: Send + Sync + 'static {
     /// `Ok(None)`: no credentials of this kind. `Err`: credentials of this kind that do not hold (401).
-    async fn authenticate(
-        &self,
-        request: &http::request::Parts,
-    ) -> Result<Option<UserInfo>, Status>;
+    async fn authenticate(&self, request: &http::request::Parts) -> Result<Option<UserInfo>, Status>;
 }

@@ -13,14 +13,9 @@ impl Authentication {
     pub async fn review(&self, review: &Value) -> Result<Value, Status> {
         let token = review.str_at(&["spec", "token"]).unwrap_or("");
         if token.is_empty() {
-            return Err(status::bad_request(
-                "token is required for TokenReview in authentication",
-            ));
+            return Err(status::bad_request("token is required for TokenReview in authentication"));
         }
-        let asked = review
-            .array_at(&["spec", "audiences"])
-            .iter()
-            .filter_map(Value::as_str);
+        let asked = review.array_at(&["spec", "audiences"]).iter().filter_map(Value::as_str);
         let mut audiences = asked.map(str::to_owned).collect::<Vec<_>>();
         if audiences.is_empty() {
             audiences = self.service_accounts.api_audiences().to_vec();
@@ -49,13 +44,7 @@ impl Authentication {
         let invalid = || "invalid bearer token".to_owned();
         let mut found = self.bootstrap_user(token, now).ok_or_else(invalid)?;
         // Such a token is for this API server only.
-        found
-            .audiences
-            .retain(|audience| audiences.contains(audience));
-        if found.audiences.is_empty() {
-            Err(invalid())
-        } else {
-            Ok(found)
-        }
+        found.audiences.retain(|audience| audiences.contains(audience));
+        if found.audiences.is_empty() { Err(invalid()) } else { Ok(found) }
     }
 }

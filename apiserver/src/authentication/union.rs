@@ -10,8 +10,7 @@ use super::front_proxy::FrontProxy;
 use super::service_account::{ServiceAccountTokens, TokenKeys, TokenUser};
 use super::x509::ClientCertificates;
 use super::{
-    Authenticator, Clock, FrontProxyConfig, InProcessIdentity, PeerCertificates, UserInfo, bearer,
-    bootstrap_token,
+    Authenticator, Clock, FrontProxyConfig, InProcessIdentity, PeerCertificates, UserInfo, bearer, bootstrap_token,
 };
 use crate::objects::Objects;
 
@@ -55,13 +54,8 @@ pub struct Authentication {
 
 impl Authentication {
     /// Puts the authenticators together.
-    pub fn build(
-        config: AuthenticationConfig,
-        objects: Objects,
-        clock: Clock,
-    ) -> Result<Self, AuthenticationError> {
-        let fail =
-            |what: &'static str| move |problem: String| AuthenticationError { what, problem };
+    pub fn build(config: AuthenticationConfig, objects: Objects, clock: Clock) -> Result<Self, AuthenticationError> {
+        let fail = |what: &'static str| move |problem: String| AuthenticationError { what, problem };
         Ok(Self {
             front_proxy: config
                 .front_proxy
@@ -94,10 +88,7 @@ impl Authentication {
         }
         let now = (self.clock)();
         let mut errors = Vec::new();
-        let chain = request
-            .extensions
-            .get::<PeerCertificates>()
-            .map_or(&[][..], |peer| peer.0.as_slice());
+        let chain = request.extensions.get::<PeerCertificates>().map_or(&[][..], |peer| peer.0.as_slice());
         if let Some(proxy) = &self.front_proxy {
             match proxy.authenticate(&request.headers, chain, now) {
                 Ok(Some(user)) => return Ok(Some(user.authenticated())),
@@ -125,20 +116,14 @@ impl Authentication {
             },
             Err(error) => errors.push(error),
         }
-        if errors.is_empty() {
-            Ok(None)
-        } else {
-            Err(errors)
-        }
+        if errors.is_empty() { Ok(None) } else { Err(errors) }
     }
 
     async fn token_user(&self, token: &str, now: Timestamp) -> Result<Arc<TokenUser>, String> {
         if let Some(found) = self.service_accounts.authenticate(token, now).await? {
             return Ok(found);
         }
-        self.bootstrap_user(token, now)
-            .map(Arc::new)
-            .ok_or_else(|| "invalid bearer token".into())
+        self.bootstrap_user(token, now).map(Arc::new).ok_or_else(|| "invalid bearer token".into())
     }
 
     pub(super) fn bootstrap_user(&self, token: &str, now: Timestamp) -> Option<TokenUser> {
@@ -146,10 +131,7 @@ impl Authentication {
             return None;
         }
         let user = bootstrap_token::authenticate(&self.objects, token, now)?;
-        Some(TokenUser {
-            user,
-            audiences: self.service_accounts.api_audiences().to_vec(),
-        })
+        Some(TokenUser { user, audiences: self.service_accounts.api_audiences().to_vec() })
     }
 }
 
@@ -162,11 +144,7 @@ impl Authenticator for Authentication {
             Ok(None) => Ok(None),
             Err(errors) => {
                 // The client learns no more than that; the reason is for the operator.
-                tracing::debug!(
-                    path = request.uri.path(),
-                    ?errors,
-                    "unable to authenticate the request"
-                );
+                tracing::debug!(path = request.uri.path(), ?errors, "unable to authenticate the request");
                 Err(status::unauthorized())
             }
         }

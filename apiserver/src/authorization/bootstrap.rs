@@ -13,10 +13,8 @@ use skiff_apimachinery::value::{Object, Value};
 use super::rbac::{GROUP, Rule, uncovered};
 
 const CLUSTER_ROLES: &str = include_str!("../../../manifests/bootstrap/rbac/cluster-roles.yaml");
-const CONTROLLER_ROLES: &str =
-    include_str!("../../../manifests/bootstrap/rbac/controller-roles.yaml");
-const CLUSTER_ROLE_BINDINGS: &str =
-    include_str!("../../../manifests/bootstrap/rbac/cluster-role-bindings.yaml");
+const CONTROLLER_ROLES: &str = include_str!("../../../manifests/bootstrap/rbac/controller-roles.yaml");
+const CLUSTER_ROLE_BINDINGS: &str = include_str!("../../../manifests/bootstrap/rbac/cluster-role-bindings.yaml");
 const ROLES: &str = include_str!("../../../manifests/bootstrap/rbac/roles.yaml");
 const ROLE_BINDINGS: &str = include_str!("../../../manifests/bootstrap/rbac/role-bindings.yaml");
 const OWN: &str = include_str!("../../../manifests/bootstrap/rbac/skiff.yaml");
@@ -88,38 +86,27 @@ struct OwnSpec {
 
 /// Reads data that is compiled in and that the tests of this module have read before.
 fn read<'a, T: Deserialize<'a>>(yaml: &'a str) -> T {
-    serde_saphyr::from_str(yaml)
-        .unwrap_or_else(|error| panic!("manifests/bootstrap/rbac does not fit: {error}"))
+    serde_saphyr::from_str(yaml).unwrap_or_else(|error| panic!("manifests/bootstrap/rbac does not fit: {error}"))
 }
 
 /// Every role and binding that must exist, roles before the bindings that refer to them.
 pub fn objects() -> Vec<Value> {
     let own: OwnSpec = read(OWN);
     let controllers: Vec<RoleSpec> = read(CONTROLLER_ROLES);
-    let controller_bindings = controllers
-        .iter()
-        .map(controller_binding)
-        .collect::<Vec<_>>();
+    let controller_bindings = controllers.iter().map(controller_binding).collect::<Vec<_>>();
     let mut cluster_roles: Vec<RoleSpec> = read(CLUSTER_ROLES);
     cluster_roles.extend(controllers.into_iter().map(|mut role| {
         role.name.insert_str(0, CONTROLLER_PREFIX);
         role
     }));
     cluster_roles.extend(own.cluster_roles);
-    let mut objects = cluster_roles
-        .iter()
-        .map(|role| role_object(role, &cluster_roles))
-        .collect::<Vec<_>>();
+    let mut objects = cluster_roles.iter().map(|role| role_object(role, &cluster_roles)).collect::<Vec<_>>();
     let roles = read::<Vec<RoleSpec>>(ROLES).into_iter().chain(own.roles);
     objects.extend(roles.map(|role| role_object(&role, &[])));
     let cluster_bindings = read::<Vec<BindingSpec>>(CLUSTER_ROLE_BINDINGS).into_iter();
-    let cluster_bindings = cluster_bindings
-        .chain(controller_bindings)
-        .chain(own.cluster_role_bindings);
+    let cluster_bindings = cluster_bindings.chain(controller_bindings).chain(own.cluster_role_bindings);
     objects.extend(cluster_bindings.map(|binding| binding_object(&binding)));
-    let bindings = read::<Vec<BindingSpec>>(ROLE_BINDINGS)
-        .into_iter()
-        .chain(own.role_bindings);
+    let bindings = read::<Vec<BindingSpec>>(ROLE_BINDINGS).into_iter().chain(own.role_bindings);
     objects.extend(bindings.map(|binding| binding_object(&binding)));
     objects
 }
@@ -128,10 +115,7 @@ pub fn objects() -> Vec<Value> {
 pub(super) fn node_rules() -> Vec<Rule> {
     let roles: Vec<RoleSpec> = read(CLUSTER_ROLES);
     let node = roles.iter().find(|role| role.name == "system:node");
-    node.into_iter()
-        .flat_map(|role| &role.rules)
-        .map(RuleSpec::rule)
-        .collect()
+    node.into_iter().flat_map(|role| &role.rules).map(RuleSpec::rule).collect()
 }
 
 /// A controller's role goes to its ServiceAccount, and to the user of the process that runs all controllers, so that
@@ -162,10 +146,7 @@ impl RuleSpec {
 }
 
 fn metadata(name: &str, namespace: &str, labels: &BTreeMap<String, String>) -> Value {
-    let mut all = labels
-        .iter()
-        .map(|(k, v)| (k.as_str(), Value::from(v.as_str())))
-        .collect::<Object>();
+    let mut all = labels.iter().map(|(k, v)| (k.as_str(), Value::from(v.as_str()))).collect::<Object>();
     all.insert(BOOTSTRAPPING_LABEL, "rbac-defaults");
     let mut metadata = value!({"name": name, "labels": all, "annotations": {}});
     metadata.set_at(&["annotations", AUTOUPDATE], "true");
@@ -186,15 +167,10 @@ fn role_object(role: &RoleSpec, all: &[RoleSpec]) -> Value {
     });
     if !role.aggregate.is_empty() {
         let selectors = role.aggregate.iter().map(|(key, text)| {
-            let labels = [(key.as_str(), Value::from(text.as_str()))]
-                .into_iter()
-                .collect::<Object>();
+            let labels = [(key.as_str(), Value::from(text.as_str()))].into_iter().collect::<Object>();
             value!({"matchLabels": labels})
         });
-        object.set_at(
-            &["aggregationRule", "clusterRoleSelectors"],
-            selectors.collect::<Vec<_>>(),
-        );
+        object.set_at(&["aggregationRule", "clusterRoleSelectors"], selectors.collect::<Vec<_>>());
     }
     object
 }
@@ -207,11 +183,7 @@ impl RoleSpec {
                 rules.push(rule);
             }
         }
-        let wanted = |role: &&RoleSpec| {
-            self.aggregate
-                .iter()
-                .any(|(key, text)| role.labels.get(key) == Some(text))
-        };
+        let wanted = |role: &&RoleSpec| self.aggregate.iter().any(|(key, text)| role.labels.get(key) == Some(text));
         let mut members = all.iter().filter(wanted).collect::<Vec<_>>();
         members.sort_by(|a, b| a.name.cmp(&b.name));
         for member in members {
@@ -223,12 +195,8 @@ impl RoleSpec {
 fn binding_object(binding: &BindingSpec) -> Value {
     let namespaced = !binding.namespace.is_empty();
     let subjects = binding.subjects.iter().map(|subject| match subject {
-        SubjectSpec::User(name) => {
-            value!({"apiGroup": GROUP, "kind": "User", "name": (name.as_str())})
-        }
-        SubjectSpec::Group(name) => {
-            value!({"apiGroup": GROUP, "kind": "Group", "name": (name.as_str())})
-        }
+        SubjectSpec::User(name) => value!({"apiGroup": GROUP, "kind": "User", "name": (name.as_str())}),
+        SubjectSpec::Group(name) => value!({"apiGroup": GROUP, "kind": "Group", "name": (name.as_str())}),
         SubjectSpec::ServiceAccount(account) => {
             let (namespace, name) = account.split_once('/').unwrap_or(("", account));
             value!({"kind": "ServiceAccount", "name": name, "namespace": namespace})
@@ -268,44 +236,23 @@ pub fn reconcile(existing: &Value, expected: &Value) -> Reconciliation {
     }
     let mut result = existing.clone();
     for map in ["labels", "annotations"] {
-        for (key, text) in expected
-            .at(&["metadata", map])
-            .and_then(Value::as_object)
-            .iter()
-            .flat_map(|m| m.iter())
-        {
+        for (key, text) in expected.at(&["metadata", map]).and_then(Value::as_object).iter().flat_map(|m| m.iter()) {
             if existing.at(&["metadata", map, key]).is_none() {
                 result.set_at(&["metadata", map, key], text.clone());
             }
         }
     }
     let missing_rules = uncovered(&Rule::of_role(existing), &Rule::of_role(expected));
-    append(
-        &mut result,
-        &["rules"],
-        missing_rules.iter().map(Rule::to_value).collect(),
-    );
-    for list in [
-        &["subjects"][..],
-        &["aggregationRule", "clusterRoleSelectors"],
-    ] {
+    append(&mut result, &["rules"], missing_rules.iter().map(Rule::to_value).collect());
+    for list in [&["subjects"][..], &["aggregationRule", "clusterRoleSelectors"]] {
         let present = existing.array_at(list);
-        let missing = expected
-            .array_at(list)
-            .iter()
-            .filter(|item| !present.contains(item))
-            .cloned()
-            .collect();
+        let missing = expected.array_at(list).iter().filter(|item| !present.contains(item)).cloned().collect();
         append(&mut result, list, missing);
     }
     if expected.get("aggregationRule").is_none() {
         result.remove_at(&["aggregationRule"]);
     }
-    if result == *existing {
-        Reconciliation::Keep
-    } else {
-        Reconciliation::Update(result)
-    }
+    if result == *existing { Reconciliation::Keep } else { Reconciliation::Update(result) }
 }
 
 fn append(object: &mut Value, path: &[&str], items: Vec<Value>) {
@@ -326,39 +273,21 @@ mod tests {
                 && object.str_at(&["metadata", "namespace"]).unwrap_or("") == namespace
                 && object.str_at(&["metadata", "name"]) == Some(name)
         };
-        objects
-            .iter()
-            .find(is)
-            .unwrap_or_else(|| panic!("{kind} {namespace}/{name}"))
+        objects.iter().find(is).unwrap_or_else(|| panic!("{kind} {namespace}/{name}"))
     }
 
     #[test]
     fn data_is_complete_and_refers_to_itself() {
         let objects = objects();
-        let count = |kind: &str| {
-            objects
-                .iter()
-                .filter(|o| o.str_at(&["kind"]) == Some(kind))
-                .count()
-        };
+        let count = |kind: &str| objects.iter().filter(|o| o.str_at(&["kind"]) == Some(kind)).count();
         assert_eq!(
-            [
-                count("ClusterRole"),
-                count("ClusterRoleBinding"),
-                count("Role"),
-                count("RoleBinding")
-            ],
+            [count("ClusterRole"), count("ClusterRoleBinding"), count("Role"), count("RoleBinding")],
             [31 + 38 + 2, 12 + 38 + 6, 7 + 1, 7 + 1]
         );
         for binding in objects.iter().filter(|o| o.get("roleRef").is_some()) {
             let kind = binding.str_at(&["roleRef", "kind"]).expect("a kind");
             let namespace = binding.str_at(&["metadata", "namespace"]).unwrap_or("");
-            find(
-                &objects,
-                kind,
-                namespace,
-                binding.str_at(&["roleRef", "name"]).expect("a name"),
-            );
+            find(&objects, kind, namespace, binding.str_at(&["roleRef", "name"]).expect("a name"));
         }
     }
 
@@ -382,12 +311,7 @@ mod tests {
     #[test]
     fn controllers_have_their_accounts() {
         let objects = objects();
-        let binding = find(
-            &objects,
-            "ClusterRoleBinding",
-            "",
-            "system:controller:replicaset-controller",
-        );
+        let binding = find(&objects, "ClusterRoleBinding", "", "system:controller:replicaset-controller");
         assert_eq!(
             binding.get("subjects"),
             Some(&value!([
@@ -404,32 +328,21 @@ mod tests {
             assert_eq!(reconcile(object, object), Reconciliation::Keep);
         }
         let view = find(&objects, "ClusterRole", "", "view");
-        let extra =
-            value!({"verbs": ["get"], "apiGroups": ["example.com"], "resources": ["things"]});
+        let extra = value!({"verbs": ["get"], "apiGroups": ["example.com"], "resources": ["things"]});
         let mut changed = view.clone();
         changed.set_at(&["rules"], value!([(extra.clone())]));
         changed.remove_at(&["metadata", "labels"]);
-        let Reconciliation::Update(result) = reconcile(&changed, view) else {
-            panic!("rules are missing")
-        };
+        let Reconciliation::Update(result) = reconcile(&changed, view) else { panic!("rules are missing") };
         assert_eq!(result.array_at(&["rules"])[0], extra);
         assert!(uncovered(&Rule::of_role(&result), &Rule::of_role(view)).is_empty());
-        assert_eq!(
-            result.at(&["metadata", "labels"]),
-            view.at(&["metadata", "labels"])
-        );
+        assert_eq!(result.at(&["metadata", "labels"]), view.at(&["metadata", "labels"]));
         changed.set_at(&["metadata", "annotations", AUTOUPDATE], "false");
         assert_eq!(reconcile(&changed, view), Reconciliation::Keep);
 
         let admin = find(&objects, "ClusterRoleBinding", "", "cluster-admin");
         let mut changed = admin.clone();
-        changed.set_at(
-            &["subjects"],
-            value!([{"apiGroup": GROUP, "kind": "User", "name": "jane"}]),
-        );
-        let Reconciliation::Update(result) = reconcile(&changed, admin) else {
-            panic!("a subject is missing")
-        };
+        changed.set_at(&["subjects"], value!([{"apiGroup": GROUP, "kind": "User", "name": "jane"}]));
+        let Reconciliation::Update(result) = reconcile(&changed, admin) else { panic!("a subject is missing") };
         assert_eq!(result.array_at(&["subjects"]).len(), 2);
         changed.set_at(&["roleRef", "name"], "other");
         assert_eq!(reconcile(&changed, admin), Reconciliation::Recreate);

@@ -86,18 +86,11 @@ pub struct Authorization {
 impl Authorization {
     /// Decides from the objects behind this reader.
     pub fn build(reader: SharedReader) -> Self {
-        Self {
-            node: NodeAuthorizer::new(reader.clone()),
-            rbac: Rbac::new(reader),
-        }
+        Self { node: NodeAuthorizer::new(reader.clone()), rbac: Rbac::new(reader) }
     }
 
     /// Whether a write of a role or binding gives away only what the writer has.
-    pub fn check_escalation(
-        &self,
-        user: &Arc<UserInfo>,
-        write: &RbacWrite<'_>,
-    ) -> Result<(), Status> {
+    pub fn check_escalation(&self, user: &Arc<UserInfo>, write: &RbacWrite<'_>) -> Result<(), Status> {
         self.rbac.check_escalation(self, user, write)
     }
 
@@ -108,12 +101,7 @@ impl Authorization {
 
 impl Authorizer for Authorization {
     fn authorize(&self, attributes: &Attributes) -> Decision {
-        if attributes
-            .user
-            .groups
-            .iter()
-            .any(|group| group == SUPERUSERS)
-        {
+        if attributes.user.groups.iter().any(|group| group == SUPERUSERS) {
             return Decision::Allow(String::new());
         }
         let mut reasons = Vec::new();
@@ -157,11 +145,7 @@ mod tests {
     fn authorizers_are_asked_in_order() {
         let authorization = Authorization::build(Arc::new(FakeReader::default()));
         let ask = |name: &str, group: &str| {
-            let user = UserInfo {
-                name: name.into(),
-                groups: vec![group.into()],
-                ..UserInfo::default()
-            };
+            let user = UserInfo { name: name.into(), groups: vec![group.into()], ..UserInfo::default() };
             let attributes = Attributes {
                 user: Arc::new(user),
                 verb: "get".into(),
@@ -173,17 +157,11 @@ mod tests {
             authorization.authorize(&attributes)
         };
         assert_eq!(ask("x", "system:masters"), Decision::Allow(String::new()));
-        assert_eq!(
-            ask("system:node:n1", "system:nodes"),
-            Decision::Allow(String::new())
-        );
+        assert_eq!(ask("system:node:n1", "system:nodes"), Decision::Allow(String::new()));
         assert_eq!(
             ask("system:node:n2", "system:nodes"),
             Decision::NoOpinion("node 'n2' cannot read 'n1', only its own Node object".into())
         );
-        assert_eq!(
-            ask("x", "system:authenticated"),
-            Decision::NoOpinion(String::new())
-        );
+        assert_eq!(ask("x", "system:authenticated"), Decision::NoOpinion(String::new()));
     }
 }

@@ -45,13 +45,7 @@ impl ResourceConfig {
             "" => format!("/registry/{resource}/"),
             group => format!("/registry/{group}/{resource}/"),
         };
-        Self {
-            group: group.to_owned(),
-            resource: resource.to_owned(),
-            prefix,
-            namespaced,
-            fields,
-        }
+        Self { group: group.to_owned(), resource: resource.to_owned(), prefix, namespaced, fields }
     }
 }
 
@@ -99,11 +93,7 @@ pub struct WatchCache {
 }
 
 impl WatchCache {
-    pub(super) fn new(
-        config: ResourceConfig,
-        limits: HistoryLimits,
-        storage: Arc<dyn Storage>,
-    ) -> Arc<Self> {
+    pub(super) fn new(config: ResourceConfig, limits: HistoryLimits, storage: Arc<dyn Storage>) -> Arc<Self> {
         let inner = Inner {
             ring: Ring::new(limits, 0, std::time::Instant::now()),
             dispatcher: Dispatcher::new(config.namespaced),
@@ -112,10 +102,7 @@ impl WatchCache {
             config,
             limits,
             storage,
-            snapshot: RwLock::new(Arc::new(Snapshot {
-                revision: 0,
-                objects: OrdMap::new(),
-            })),
+            snapshot: RwLock::new(Arc::new(Snapshot { revision: 0, objects: OrdMap::new() })),
             inner: Mutex::new(inner),
             reached: watch::Sender::new(0),
             changed: AtomicU64::new(0),
@@ -150,10 +137,7 @@ impl WatchCache {
 
     /// One object as the cache has it. `namespace` is empty for cluster scope.
     pub fn get(&self, namespace: &str, name: &str) -> Option<Arc<CachedObject>> {
-        self.snapshot()
-            .objects
-            .get(self.key(namespace, name).as_str())
-            .cloned()
+        self.snapshot().objects.get(self.key(namespace, name).as_str()).cloned()
     }
 
     /// One object, read as freshly as asked.
@@ -178,11 +162,7 @@ impl WatchCache {
     /// Returns once the first list is there, however long it takes.
     pub async fn ready(&self) {
         // The sender lives as long as the cache, so the wait cannot fail.
-        let _ = self
-            .reached
-            .subscribe()
-            .wait_for(|revision| *revision > 0)
-            .await;
+        let _ = self.reached.subscribe().wait_for(|revision| *revision > 0).await;
     }
 
     /// Returns once the cache includes the write of this revision: after a write of one's own, to read it back.
@@ -214,37 +194,22 @@ impl WatchCache {
             }
             let now = Instant::now();
             if now >= deadline {
-                return Err(CacheError::TooLarge {
-                    asked: revision,
-                    current: self.revision(),
-                });
+                return Err(CacheError::TooLarge { asked: revision, current: self.revision() });
             }
-            self.wait_reached(revision, deadline.min(now + FRESHNESS_POLL))
-                .await;
+            self.wait_reached(revision, deadline.min(now + FRESHNESS_POLL)).await;
         }
         Ok(())
     }
 
     /// Waits until the cache has seen what makes it as fresh as `revision`, given that the store is at `head`.
-    async fn catch_up(
-        &self,
-        head: Head,
-        revision: Revision,
-        deadline: Instant,
-    ) -> Result<(), CacheError> {
+    async fn catch_up(&self, head: Head, revision: Revision, deadline: Instant) -> Result<(), CacheError> {
         while !self.adopt(head) && self.revision() < revision {
             let now = Instant::now();
             if now >= deadline {
-                return Err(CacheError::TooLarge {
-                    asked: revision,
-                    current: self.revision(),
-                });
+                return Err(CacheError::TooLarge { asked: revision, current: self.revision() });
             }
             let enough = head.changed.min(revision);
-            if !self
-                .wait_reached(enough, deadline.min(now + FRESHNESS_POLL))
-                .await
-            {
+            if !self.wait_reached(enough, deadline.min(now + FRESHNESS_POLL)).await {
                 // Makes an engine send what it has, or say that there is nothing.
                 self.head().await?;
             }
@@ -255,9 +220,7 @@ impl WatchCache {
     /// Whether the cache reached `revision` before the deadline.
     async fn wait_reached(&self, revision: Revision, deadline: Instant) -> bool {
         let mut reached = self.reached.subscribe();
-        tokio::time::timeout_at(deadline, reached.wait_for(|reached| *reached >= revision))
-            .await
-            .is_ok()
+        tokio::time::timeout_at(deadline, reached.wait_for(|reached| *reached >= revision)).await.is_ok()
     }
 
     async fn head(&self) -> Result<Head, CacheError> {
@@ -282,23 +245,14 @@ impl WatchCache {
     pub(super) fn reset(&self, snapshot: Snapshot) {
         let revision = snapshot.revision;
         let mut inner = self.inner.lock();
-        let newest = snapshot
-            .objects
-            .values()
-            .map(|object| object.revision())
-            .max()
-            .unwrap_or(0);
+        let newest = snapshot.objects.values().map(|object| object.revision()).max().unwrap_or(0);
         inner.ring = Ring::new(self.limits, revision, std::time::Instant::now());
         inner.dispatcher.close(WatchEnd::Reset);
         *self.snapshot.write() = Arc::new(snapshot);
         drop(inner);
         // A deletion leaves no object behind: after a gap in knowledge the list itself counts as a change.
         let before = self.changed.load(Ordering::Acquire);
-        let after = if before == 0 {
-            newest.max(1)
-        } else {
-            revision.max(before + 1)
-        };
+        let after = if before == 0 { newest.max(1) } else { revision.max(before + 1) };
         self.changed.store(after, Ordering::Release);
         self.reached.send_replace(revision);
     }
@@ -336,10 +290,7 @@ impl WatchCache {
             return;
         }
         inner.ring.tick(std::time::Instant::now(), revision);
-        *self.snapshot.write() = Arc::new(Snapshot {
-            revision,
-            objects: current.objects.clone(),
-        });
+        *self.snapshot.write() = Arc::new(Snapshot { revision, objects: current.objects.clone() });
         drop(inner);
         self.reached.send_replace(revision);
     }

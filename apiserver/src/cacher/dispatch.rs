@@ -61,31 +61,17 @@ impl Dispatcher {
         }
     }
 
-    pub(super) fn add(
-        &mut self,
-        predicate: Resolved,
-        queue: Arc<Queue>,
-        after: Revision,
-    ) -> WatcherId {
+    pub(super) fn add(&mut self, predicate: Resolved, queue: Arc<Queue>, after: Revision) -> WatcherId {
         self.next_id += 1;
         let id = self.next_id;
         let place = place_of(&predicate, self.namespaced);
-        self.bucket(&place).insert(
-            id,
-            Watcher {
-                predicate,
-                queue,
-                after,
-            },
-        );
+        self.bucket(&place).insert(id, Watcher { predicate, queue, after });
         self.places.insert(id, place);
         id
     }
 
     pub(super) fn remove(&mut self, id: WatcherId) {
-        let Some(place) = self.places.remove(&id) else {
-            return;
-        };
+        let Some(place) = self.places.remove(&id) else { return };
         let bucket = self.bucket(&place);
         bucket.remove(&id);
         if bucket.is_empty() {
@@ -103,33 +89,15 @@ impl Dispatcher {
         let (old, new) = (change.old.as_deref(), change.new.as_deref());
         let Some(object) = new.or(old) else { return };
         offer(Some(&self.all), change, wakers, &mut cut_off);
-        offer(
-            self.namespaces.get(object.namespace()),
-            change,
-            wakers,
-            &mut cut_off,
-        );
-        let named = self
-            .objects
-            .get(object.namespace())
-            .and_then(|names| names.get(object.name()));
+        offer(self.namespaces.get(object.namespace()), change, wakers, &mut cut_off);
+        let named = self.objects.get(object.namespace()).and_then(|names| names.get(object.name()));
         offer(named, change, wakers, &mut cut_off);
         for (index, values) in &self.fields {
             let (before, after) = (field(old, *index), field(new, *index));
             if before != after {
-                offer(
-                    before.and_then(|before| values.get(before)),
-                    change,
-                    wakers,
-                    &mut cut_off,
-                );
+                offer(before.and_then(|before| values.get(before)), change, wakers, &mut cut_off);
             }
-            offer(
-                after.and_then(|after| values.get(after)),
-                change,
-                wakers,
-                &mut cut_off,
-            );
+            offer(after.and_then(|after| values.get(after)), change, wakers, &mut cut_off);
         }
         for id in cut_off {
             self.remove(id);
@@ -140,37 +108,22 @@ impl Dispatcher {
     pub(super) fn close(&mut self, end: WatchEnd) {
         let named = self.objects.values().flat_map(HashMap::values);
         let by_field = self.fields.values().flat_map(HashMap::values);
-        for bucket in named
-            .chain(by_field)
-            .chain(self.namespaces.values())
-            .chain([&self.all])
-        {
+        for bucket in named.chain(by_field).chain(self.namespaces.values()).chain([&self.all]) {
             for watcher in bucket.values() {
                 watcher.queue.close(end);
             }
         }
-        *self = Self {
-            next_id: self.next_id,
-            ..Self::new(self.namespaced)
-        };
+        *self = Self { next_id: self.next_id, ..Self::new(self.namespaced) };
     }
 
     fn bucket(&mut self, place: &Place) -> &mut Bucket {
         match place {
             Place::All => &mut self.all,
             Place::Namespace(namespace) => self.namespaces.entry(namespace.clone()).or_default(),
-            Place::Object(namespace, name) => self
-                .objects
-                .entry(namespace.clone())
-                .or_default()
-                .entry(name.clone())
-                .or_default(),
-            Place::Field(index, value) => self
-                .fields
-                .entry(*index)
-                .or_default()
-                .entry(value.clone())
-                .or_default(),
+            Place::Object(namespace, name) => {
+                self.objects.entry(namespace.clone()).or_default().entry(name.clone()).or_default()
+            }
+            Place::Field(index, value) => self.fields.entry(*index).or_default().entry(value.clone()).or_default(),
         }
     }
 
@@ -205,16 +158,8 @@ fn field(object: Option<&CachedObject>, index: usize) -> Option<&str> {
 }
 
 fn place_of(predicate: &Resolved, namespaced: bool) -> Place {
-    let namespace = if namespaced {
-        predicate.required(Target::Namespace)
-    } else {
-        Some("")
-    };
-    match (
-        namespace,
-        predicate.required(Target::Name),
-        predicate.required_field(),
-    ) {
+    let namespace = if namespaced { predicate.required(Target::Namespace) } else { Some("") };
+    match (namespace, predicate.required(Target::Name), predicate.required_field()) {
         (Some(namespace), Some(name), _) => Place::Object(namespace.to_owned(), name.to_owned()),
         (_, _, Some((index, value))) => Place::Field(index, value.to_owned()),
         (Some(namespace), None, None) if namespaced => Place::Namespace(namespace.to_owned()),
@@ -223,19 +168,12 @@ fn place_of(predicate: &Resolved, namespaced: bool) -> Place {
     }
 }
 
-fn offer(
-    bucket: Option<&Bucket>,
-    change: &Arc<Change>,
-    wakers: &mut Vec<Waker>,
-    cut_off: &mut Vec<WatcherId>,
-) {
+fn offer(bucket: Option<&Bucket>, change: &Arc<Change>, wakers: &mut Vec<Waker>, cut_off: &mut Vec<WatcherId>) {
     for (id, watcher) in bucket.into_iter().flatten() {
         if change.revision <= watcher.after {
             continue;
         }
-        let Some(kind) = watcher.predicate.transition(change) else {
-            continue;
-        };
+        let Some(kind) = watcher.predicate.transition(change) else { continue };
         match watcher.queue.push(kind, change) {
             Ok(waker) => wakers.extend(waker),
             Err(end) => {

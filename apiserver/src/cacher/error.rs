@@ -52,11 +52,9 @@ impl From<CacheError> for Status {
                 status
             }
             CacheError::Expired { .. } => Status::new(410, "Expired", message),
-            CacheError::Storage(StorageError::Compacted { .. }) => Status::new(
-                410,
-                "Expired",
-                "The resourceVersion for the provided list is too old.",
-            ),
+            CacheError::Storage(StorageError::Compacted { .. }) => {
+                Status::new(410, "Expired", "The resourceVersion for the provided list is too old.")
+            }
             CacheError::NotReady => {
                 let mut status = Status::new(429, "TooManyRequests", message);
                 status.details.retry_after_seconds = RETRY_SECONDS;
@@ -68,11 +66,7 @@ impl From<CacheError> for Status {
                 status.details.retry_after_seconds = RETRY_SECONDS;
                 status
             }
-            CacheError::Storage(_) => Status::new(
-                500,
-                "InternalError",
-                format!("Internal error occurred: {message}"),
-            ),
+            CacheError::Storage(_) => Status::new(500, "InternalError", format!("Internal error occurred: {message}")),
         }
     }
 }

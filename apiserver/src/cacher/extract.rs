@@ -13,26 +13,18 @@ pub struct Labels(Box<[(CompactString, CompactString)]>);
 impl Labels {
     /// The value of a label.
     pub fn get(&self, key: &str) -> Option<&str> {
-        self.0
-            .binary_search_by(|(k, _)| k.as_str().cmp(key))
-            .ok()
-            .map(|i| self.0[i].1.as_str())
+        self.0.binary_search_by(|(k, _)| k.as_str().cmp(key)).ok().map(|i| self.0[i].1.as_str())
     }
 
     /// All labels in key order.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = (&str, &str)> {
-        self.0
-            .iter()
-            .map(|(key, value)| (key.as_str(), value.as_str()))
+        self.0.iter().map(|(key, value)| (key.as_str(), value.as_str()))
     }
 }
 
 impl<K: Into<CompactString>, V: Into<CompactString>> FromIterator<(K, V)> for Labels {
     fn from_iter<I: IntoIterator<Item = (K, V)>>(iter: I) -> Self {
-        let mut labels: Vec<_> = iter
-            .into_iter()
-            .map(|(key, value)| (key.into(), value.into()))
-            .collect();
+        let mut labels: Vec<_> = iter.into_iter().map(|(key, value)| (key.into(), value.into())).collect();
         labels.sort();
         labels.dedup_by(|later, earlier| later.0 == earlier.0);
         Self(labels.into_boxed_slice())
@@ -58,15 +50,8 @@ impl FieldSpec {
 
     /// A field found at the first of several dotted paths.
     pub fn at(label: &str, paths: &[&str], default: &str) -> Self {
-        let paths = paths
-            .iter()
-            .map(|path| path.split('.').map(str::to_owned).collect())
-            .collect();
-        Self {
-            label: label.to_owned(),
-            paths,
-            default: default.to_owned(),
-        }
+        let paths = paths.iter().map(|path| path.split('.').map(str::to_owned).collect()).collect();
+        Self { label: label.to_owned(), paths, default: default.to_owned() }
     }
 }
 
@@ -97,10 +82,7 @@ struct Node {
 impl SelectableFields {
     /// From the fields that a resource offers beside `metadata.name` and `metadata.namespace`.
     pub fn new(specs: Vec<FieldSpec>) -> Self {
-        let mut fields = Self {
-            specs: Vec::new(),
-            nodes: vec![Node::default()],
-        };
+        let mut fields = Self { specs: Vec::new(), nodes: vec![Node::default()] };
         let labels = fields.node_at(["metadata", "labels"].into_iter());
         fields.nodes[labels].labels = true;
         for (index, spec) in specs.iter().enumerate() {
@@ -136,47 +118,28 @@ impl SelectableFields {
 
     /// Reads labels and fields.
     pub(super) fn extract(&self, json: &[u8]) -> Result<Extracted, serde_json::Error> {
-        let mut found = Found {
-            labels: Labels::default(),
-            fields: vec![None; self.specs.len()],
-        };
+        let mut found = Found { labels: Labels::default(), fields: vec![None; self.specs.len()] };
         let mut deserializer = serde_json::Deserializer::from_slice(json);
-        Walk {
-            fields: self,
-            node: 0,
-            found: &mut found,
-        }
-        .deserialize(&mut deserializer)?;
+        Walk { fields: self, node: 0, found: &mut found }.deserialize(&mut deserializer)?;
         deserializer.end()?;
         Ok(self.complete(found))
     }
 
     /// What is assumed of an object that cannot be read.
     pub(super) fn defaults(&self) -> Extracted {
-        self.complete(Found {
-            labels: Labels::default(),
-            fields: vec![None; self.specs.len()],
-        })
+        self.complete(Found { labels: Labels::default(), fields: vec![None; self.specs.len()] })
     }
 
     fn complete(&self, found: Found) -> Extracted {
         let values = found.fields.into_iter().zip(&self.specs);
-        let fields = values.map(|(value, spec)| {
-            value.map_or_else(|| spec.default.as_str().into(), |(_, value)| value)
-        });
-        Extracted {
-            labels: found.labels,
-            fields: fields.collect(),
-        }
+        let fields = values.map(|(value, spec)| value.map_or_else(|| spec.default.as_str().into(), |(_, value)| value));
+        Extracted { labels: found.labels, fields: fields.collect() }
     }
 }
 
 impl Node {
     fn child(&self, name: &str) -> Option<usize> {
-        self.children
-            .iter()
-            .find(|(child, _)| child == name)
-            .map(|(_, node)| *node)
+        self.children.iter().find(|(child, _)| child == name).map(|(_, node)| *node)
     }
 }
 
@@ -225,8 +188,7 @@ impl<'de> Visitor<'de> for Walk<'_> {
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
         let node = &self.fields.nodes[self.node];
         if node.labels {
-            let mut labels: Vec<(CompactString, CompactString)> =
-                Vec::with_capacity(map.size_hint().unwrap_or(4));
+            let mut labels: Vec<(CompactString, CompactString)> = Vec::with_capacity(map.size_hint().unwrap_or(4));
             while let Some(label) = map.next_entry()? {
                 labels.push(label);
             }
@@ -235,11 +197,7 @@ impl<'de> Visitor<'de> for Walk<'_> {
         }
         while let Some(child) = map.next_key_seed(Key(node))? {
             match child {
-                Some(child) => map.next_value_seed(Walk {
-                    fields: self.fields,
-                    node: child,
-                    found: self.found,
-                })?,
+                Some(child) => map.next_value_seed(Walk { fields: self.fields, node: child, found: self.found })?,
                 None => {
                     map.next_value::<IgnoredAny>()?;
                 }
@@ -303,23 +261,9 @@ mod tests {
     use super::*;
 
     fn check(specs: Vec<FieldSpec>, json: &str, labels: &[(&str, &str)], fields: &[&str]) {
-        let extracted = SelectableFields::new(specs)
-            .extract(json.as_bytes())
-            .expect("valid JSON");
-        assert_eq!(
-            extracted.labels.iter().collect::<Vec<_>>(),
-            labels,
-            "{json}"
-        );
-        assert_eq!(
-            extracted
-                .fields
-                .iter()
-                .map(CompactString::as_str)
-                .collect::<Vec<_>>(),
-            fields,
-            "{json}"
-        );
+        let extracted = SelectableFields::new(specs).extract(json.as_bytes()).expect("valid JSON");
+        assert_eq!(extracted.labels.iter().collect::<Vec<_>>(), labels, "{json}");
+        assert_eq!(extracted.fields.iter().map(CompactString::as_str).collect::<Vec<_>>(), fields, "{json}");
     }
 
     #[test]
@@ -338,35 +282,14 @@ mod tests {
             &[("a", "1"), ("b", "2")],
             &["n1", "Running", "true"],
         );
-        check(
-            specs(),
-            r#"{"metadata":{},"spec":null,"status":{"phase":""}}"#,
-            &[],
-            &["", "", "false"],
-        );
+        check(specs(), r#"{"metadata":{},"spec":null,"status":{"phase":""}}"#, &[], &["", "", "false"]);
     }
 
     #[test]
     fn the_first_path_with_a_value_wins() {
-        let specs = || {
-            vec![FieldSpec::at(
-                "source",
-                &["source.component", "reportingComponent"],
-                "",
-            )]
-        };
-        check(
-            specs(),
-            r#"{"reportingComponent":"r","source":{"component":"c"}}"#,
-            &[],
-            &["c"],
-        );
-        check(
-            specs(),
-            r#"{"reportingComponent":"r","source":{"component":""}}"#,
-            &[],
-            &["r"],
-        );
+        let specs = || vec![FieldSpec::at("source", &["source.component", "reportingComponent"], "")];
+        check(specs(), r#"{"reportingComponent":"r","source":{"component":"c"}}"#, &[], &["c"]);
+        check(specs(), r#"{"reportingComponent":"r","source":{"component":""}}"#, &[], &["r"]);
         check(specs(), r#"{"reportingComponent":"r"}"#, &[], &["r"]);
     }
 
@@ -376,12 +299,7 @@ mod tests {
             FieldSpec::at("name", &["metadata.name"], ""),
             FieldSpec::at("status.successful", &["status.succeeded"], "0"),
         ];
-        check(
-            specs,
-            r#"{"metadata":{"name":"é"},"status":{"succeeded":3}}"#,
-            &[],
-            &["é", "3"],
-        );
+        check(specs, r#"{"metadata":{"name":"é"},"status":{"succeeded":3}}"#, &[], &["é", "3"]);
     }
 
     #[test]

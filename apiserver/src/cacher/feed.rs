@@ -54,9 +54,7 @@ impl WatchCache {
                     }
                     match error {
                         // The store forgot what came next, or is another store than before.
-                        StorageError::Compacted { .. } | StorageError::Future { .. } => {
-                            (Phase::List, Some(error))
-                        }
+                        StorageError::Compacted { .. } | StorageError::Future { .. } => (Phase::List, Some(error)),
                         other => (Phase::Watch(self.revision()), Some(other)),
                     }
                 }
@@ -71,19 +69,10 @@ impl WatchCache {
     }
 
     async fn relist(&self) -> Result<Revision, StorageError> {
-        let page = self
-            .storage
-            .list(&self.config.prefix, ListOptions::default())
-            .await?;
+        let page = self.storage.list(&self.config.prefix, ListOptions::default()).await?;
         let objects = self.read(page.entries).await;
-        let objects = objects
-            .into_iter()
-            .map(|object| (object.key().clone(), object))
-            .collect();
-        self.reset(Snapshot {
-            revision: page.revision,
-            objects,
-        });
+        let objects = objects.into_iter().map(|object| (object.key().clone(), object)).collect();
+        self.reset(Snapshot { revision: page.revision, objects });
         Ok(page.revision)
     }
 
@@ -142,25 +131,15 @@ impl WatchCache {
         let now = Instant::now();
         for event in batch {
             match event {
-                Ok(WatchEvent::Put { entry, .. })
-                    if is_new(&before, &objects, &entry.key, entry.revision) =>
-                {
+                Ok(WatchEvent::Put { entry, .. }) if is_new(&before, &objects, &entry.key, entry.revision) => {
                     seen = entry.revision;
-                    let new = Arc::new(CachedObject::new(
-                        entry,
-                        self.config.prefix.len(),
-                        &self.config.fields,
-                    ));
+                    let new = Arc::new(CachedObject::new(entry, self.config.prefix.len(), &self.config.fields));
                     let old = objects.insert(new.key().clone(), new.clone());
                     changes.push(Arc::new(Change::new(seen, old, Some(new), now)));
                 }
-                Ok(WatchEvent::Delete { previous, revision })
-                    if is_new(&before, &objects, &previous.key, revision) =>
-                {
+                Ok(WatchEvent::Delete { previous, revision }) if is_new(&before, &objects, &previous.key, revision) => {
                     seen = revision;
-                    let Some(old) = objects.remove(&previous.key) else {
-                        continue;
-                    };
+                    let Some(old) = objects.remove(&previous.key) else { continue };
                     changes.push(Arc::new(Change::new(revision, Some(old), None, now)));
                 }
                 // Seen before.
@@ -173,13 +152,7 @@ impl WatchCache {
             }
         }
         if !changes.is_empty() {
-            self.publish(
-                Snapshot {
-                    revision: seen,
-                    objects,
-                },
-                changes,
-            );
+            self.publish(Snapshot { revision: seen, objects }, changes);
         }
         self.advance(seen, quiet_until);
         end
@@ -203,25 +176,14 @@ impl WatchCache {
         let mut stream = self.storage.watch(&self.config.prefix, head.oldest).await?;
         let mut older = Vec::new();
         let mut known: HashMap<Arc<str>, Arc<CachedObject>> = HashMap::new();
-        let read = |entry: Entry| {
-            Arc::new(CachedObject::new(
-                entry,
-                self.config.prefix.len(),
-                &self.config.fields,
-            ))
-        };
+        let read = |entry: Entry| Arc::new(CachedObject::new(entry, self.config.prefix.len(), &self.config.fields));
         let now = Instant::now();
         while let Some(event) = stream.next().await {
             let (key, previous, new, revision) = match event? {
-                WatchEvent::Put { entry, previous } => (
-                    entry.key.clone(),
-                    previous,
-                    Some(read(entry.clone())),
-                    entry.revision,
-                ),
-                WatchEvent::Delete { previous, revision } => {
-                    (previous.key.clone(), Some(previous), None, revision)
+                WatchEvent::Put { entry, previous } => {
+                    (entry.key.clone(), previous, Some(read(entry.clone())), entry.revision)
                 }
+                WatchEvent::Delete { previous, revision } => (previous.key.clone(), Some(previous), None, revision),
                 WatchEvent::Progress { revision } if revision >= floor => break,
                 WatchEvent::Progress { .. } => continue,
             };
@@ -248,8 +210,5 @@ impl WatchCache {
 /// transactions of their own.
 fn is_new(before: &Snapshot, objects: &Objects, key: &str, revision: Revision) -> bool {
     revision > before.revision
-        || revision == before.revision
-            && objects
-                .get(key)
-                .is_none_or(|object| object.revision() < revision)
+        || revision == before.revision && objects.get(key).is_none_or(|object| object.revision() < revision)
 }

@@ -81,12 +81,7 @@ impl WatchCache {
         };
         match predicate.resolve(&self.config.fields) {
             Ok(resolved) => self.page(&snapshot, &resolved, &request),
-            Err(_) => ListResult {
-                objects: Vec::new(),
-                revision: snapshot.revision,
-                next: None,
-                remaining: None,
-            },
+            Err(_) => ListResult { objects: Vec::new(), revision: snapshot.revision, next: None, remaining: None },
         }
     }
 
@@ -117,33 +112,15 @@ impl WatchCache {
         let range = self.range(predicate);
         let start = self.start(&range, request);
         let bounds = (Bound::Included(start.as_str()), Bound::Unbounded);
-        let mut rest = snapshot
-            .objects
-            .range::<_, str>(bounds)
-            .take_while(|(key, _)| key.starts_with(&range));
+        let mut rest = snapshot.objects.range::<_, str>(bounds).take_while(|(key, _)| key.starts_with(&range));
         let mut objects = Vec::new();
         if request.limit == 0 {
-            objects.extend(
-                rest.filter(|(_, object)| predicate.matches(object))
-                    .map(|(_, object)| object.clone()),
-            );
-            return ListResult {
-                objects,
-                revision: snapshot.revision,
-                next: None,
-                remaining: None,
-            };
+            objects.extend(rest.filter(|(_, object)| predicate.matches(object)).map(|(_, object)| object.clone()));
+            return ListResult { objects, revision: snapshot.revision, next: None, remaining: None };
         }
-        let matching = rest
-            .by_ref()
-            .filter(|(_, object)| predicate.matches(object));
-        objects.extend(
-            matching
-                .take(request.limit)
-                .map(|(_, object)| object.clone()),
-        );
-        let everything =
-            !predicate.selects() && range == self.config.prefix && request.start.is_none();
+        let matching = rest.by_ref().filter(|(_, object)| predicate.matches(object));
+        objects.extend(matching.take(request.limit).map(|(_, object)| object.clone()));
+        let everything = !predicate.selects() && range == self.config.prefix && request.start.is_none();
         let after = match everything {
             true => snapshot.objects.len() - objects.len(),
             false if predicate.selects() => usize::from(rest.next().is_some()),
@@ -160,30 +137,17 @@ impl WatchCache {
     ) -> Result<ListResult, CacheError> {
         let range = self.range(predicate);
         let mut start = Some(self.start(&range, request));
-        let limit = if request.limit == 0 {
-            usize::MAX
-        } else {
-            request.limit
-        };
+        let limit = if request.limit == 0 { usize::MAX } else { request.limit };
         let mut objects = Vec::new();
         loop {
-            let wanted = if predicate.selects() {
-                ENGINE_PAGE
-            } else {
-                ENGINE_PAGE.min(limit - objects.len())
-            };
-            let options = ListOptions {
-                revision: Some(revision),
-                limit: wanted,
-                start: start.take(),
-            };
+            let wanted = if predicate.selects() { ENGINE_PAGE } else { ENGINE_PAGE.min(limit - objects.len()) };
+            let options = ListOptions { revision: Some(revision), limit: wanted, start: start.take() };
             let page = self.storage.list(&range, options).await?;
             let mut after = page.remaining;
             let last = page.entries.last().map(|last| format!("{}\0", last.key));
             let mut entries = page.entries.into_iter();
             for entry in entries.by_ref() {
-                let object =
-                    CachedObject::new(entry, self.config.prefix.len(), &self.config.fields);
+                let object = CachedObject::new(entry, self.config.prefix.len(), &self.config.fields);
                 if predicate.matches(&object) {
                     objects.push(Arc::new(object));
                     if objects.len() == limit {
@@ -202,21 +166,14 @@ impl WatchCache {
     /// What all wanted keys begin with.
     fn range(&self, predicate: &Resolved) -> String {
         match predicate.required(Target::Namespace) {
-            Some(namespace) if self.config.namespaced => {
-                format!("{}{namespace}/", self.config.prefix)
-            }
+            Some(namespace) if self.config.namespaced => format!("{}{namespace}/", self.config.prefix),
             _ => self.config.prefix.clone(),
         }
     }
 
     fn start(&self, range: &str, request: &ListRequest) -> String {
-        let start = request
-            .start
-            .as_deref()
-            .map(|start| format!("{}{start}", self.config.prefix));
-        start
-            .filter(|start| start.as_str() > range)
-            .unwrap_or_else(|| range.to_owned())
+        let start = request.start.as_deref().map(|start| format!("{}{start}", self.config.prefix));
+        start.filter(|start| start.as_str() > range).unwrap_or_else(|| range.to_owned())
     }
 
     fn result(
@@ -228,15 +185,7 @@ impl WatchCache {
     ) -> ListResult {
         let last = objects.last().filter(|_| after > 0);
         let next = last.map(|last| format!("{}\0", &last.key()[self.config.prefix.len()..]));
-        let remaining = next
-            .as_ref()
-            .filter(|_| !predicate.selects())
-            .map(|_| after);
-        ListResult {
-            objects,
-            revision,
-            next,
-            remaining,
-        }
+        let remaining = next.as_ref().filter(|_| !predicate.selects()).map(|_| after);
+        ListResult { objects, revision, next, remaining }
     }
 }

@@ -31,12 +31,7 @@ impl CachedObject {
         });
         let slash = entry.key[prefix_len..].rfind('/');
         let name_at = slash.map_or(prefix_len, |slash| prefix_len + slash + 1);
-        Self {
-            entry,
-            namespace_at: prefix_len as u32,
-            name_at: name_at as u32,
-            extracted,
-        }
+        Self { entry, namespace_at: prefix_len as u32, name_at: name_at as u32, extracted }
     }
 
     /// The key in the store.
@@ -77,10 +72,7 @@ impl CachedObject {
 
     /// A selectable field by its position among the resource's fields.
     pub(super) fn field(&self, index: usize) -> &str {
-        self.extracted
-            .fields
-            .get(index)
-            .map_or("", |value| value.as_str())
+        self.extracted.fields.get(index).map_or("", |value| value.as_str())
     }
 }
 
@@ -137,14 +129,7 @@ impl Change {
         new: Option<Arc<CachedObject>>,
         at: Instant,
     ) -> Self {
-        Self {
-            revision,
-            old,
-            new,
-            at,
-            deleted: OnceLock::new(),
-            encodings: Mutex::new(Some(Vec::new())),
-        }
+        Self { revision, old, new, at, deleted: OnceLock::new(), encodings: Mutex::new(Some(Vec::new())) }
     }
 
     /// The revision of the change.
@@ -168,10 +153,7 @@ impl Change {
             EventKind::Deleted => (&self.old, &self.new),
             EventKind::Added | EventKind::Modified => (&self.new, &self.old),
         };
-        first
-            .as_ref()
-            .or(second.as_ref())
-            .expect("a change has an object before or after it")
+        first.as_ref().or(second.as_ref()).expect("a change has an object before or after it")
     }
 
     /// The object's JSON as an event of this kind shows it, with the revision of this change.
@@ -179,32 +161,20 @@ impl Change {
         match kind {
             EventKind::Added | EventKind::Modified => self.subject(kind).json(),
             EventKind::Deleted => {
-                &self
-                    .deleted
-                    .get_or_init(|| self.subject(kind).entry.object.with_revision(self.revision))
-                    .json
+                &self.deleted.get_or_init(|| self.subject(kind).entry.object.with_revision(self.revision)).json
             }
         }
     }
 
     /// The event as one line of a JSON watch.
     pub fn json_frame(&self, kind: EventKind) -> Bytes {
-        self.encoded(FORMAT_JSON_FRAME, kind, || {
-            json_frame(kind.as_str(), self.json(kind))
-        })
+        self.encoded(FORMAT_JSON_FRAME, kind, || json_frame(kind.as_str(), self.json(kind)))
     }
 
     /// An encoding of this event, made once for all watchers that ask while the change is fresh.
-    pub fn encoded(
-        &self,
-        format: Format,
-        kind: EventKind,
-        encode: impl FnOnce() -> Bytes,
-    ) -> Bytes {
+    pub fn encoded(&self, format: Format, kind: EventKind, encode: impl FnOnce() -> Bytes) -> Bytes {
         let find = |kept: &[(Format, EventKind, Bytes)]| {
-            kept.iter()
-                .find(|(f, k, _)| (*f, *k) == (format, kind))
-                .map(|(_, _, bytes)| bytes.clone())
+            kept.iter().find(|(f, k, _)| (*f, *k) == (format, kind)).map(|(_, _, bytes)| bytes.clone())
         };
         // The lock is held while encoding, so that other watchers wait for the result instead of making it too.
         let mut encodings = self.encodings.lock();
@@ -234,10 +204,7 @@ impl Change {
 
     /// Bytes of the larger of its objects.
     pub(super) fn size(&self) -> usize {
-        self.new
-            .as_ref()
-            .or(self.old.as_ref())
-            .map_or(0, |object| object.json().len())
+        self.new.as_ref().or(self.old.as_ref()).map_or(0, |object| object.json().len())
     }
 }
 

@@ -72,11 +72,7 @@ impl Predicate {
         let mut terms = Vec::with_capacity(self.fields.len() + 2);
         let mut must_be = |target, value: &str| {
             if !value.is_empty() {
-                terms.push(Term {
-                    target,
-                    equal: true,
-                    value: value.into(),
-                });
+                terms.push(Term { target, equal: true, value: value.into() });
             }
         };
         must_be(Target::Namespace, &self.namespace);
@@ -90,28 +86,16 @@ impl Predicate {
                     None => return Err(CacheError::UnsupportedField(other.to_owned())),
                 },
             };
-            terms.push(Term {
-                target,
-                equal: requirement.equal,
-                value: requirement.value.as_str().into(),
-            });
+            terms.push(Term { target, equal: requirement.equal, value: requirement.value.as_str().into() });
         }
-        Ok(Resolved {
-            terms: terms.into_boxed_slice(),
-            labels: self.labels.clone(),
-        })
+        Ok(Resolved { terms: terms.into_boxed_slice(), labels: self.labels.clone() })
     }
 }
 
 impl Resolved {
     pub(super) fn matches(&self, object: &CachedObject) -> bool {
-        self.terms
-            .iter()
-            .all(|term| (target(object, term.target) == &*term.value) == term.equal)
-            && self
-                .labels
-                .as_ref()
-                .is_none_or(|labels| labels(object.labels()))
+        self.terms.iter().all(|term| (target(object, term.target) == &*term.value) == term.equal)
+            && self.labels.as_ref().is_none_or(|labels| labels(object.labels()))
     }
 
     /// What a change is to a reader with this predicate.
@@ -128,10 +112,7 @@ impl Resolved {
 
     /// The value that a target must have, if there is one.
     pub(super) fn required(&self, wanted: Target) -> Option<&str> {
-        self.terms
-            .iter()
-            .find(|term| term.equal && term.target == wanted)
-            .map(|term| &*term.value)
+        self.terms.iter().find(|term| term.equal && term.target == wanted).map(|term| &*term.value)
     }
 
     /// The first selectable field that must have a certain value.
@@ -144,11 +125,7 @@ impl Resolved {
 
     /// Whether it selects by more than the namespace, so that the number of matches is not a count of keys.
     pub(super) fn selects(&self) -> bool {
-        self.labels.is_some()
-            || self
-                .terms
-                .iter()
-                .any(|term| !(term.equal && term.target == Target::Namespace))
+        self.labels.is_some() || self.terms.iter().any(|term| !(term.equal && term.target == Target::Namespace))
     }
 }
 

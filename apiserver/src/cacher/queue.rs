@@ -42,11 +42,7 @@ struct State {
 
 impl Queue {
     /// Adds an event; returns whom to wake, once no lock is held. An overflow ends the watch.
-    pub(super) fn push(
-        &self,
-        kind: EventKind,
-        change: &Arc<Change>,
-    ) -> Result<Option<Waker>, WatchEnd> {
+    pub(super) fn push(&self, kind: EventKind, change: &Arc<Change>) -> Result<Option<Waker>, WatchEnd> {
         let mut state = self.0.lock();
         if let Some(end) = state.end {
             return Err(end);
@@ -84,10 +80,7 @@ impl Queue {
     }
 
     /// The next event; `None` at the end.
-    pub(super) fn poll_pop(
-        &self,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<(EventKind, Arc<Change>)>> {
+    pub(super) fn poll_pop(&self, context: &mut Context<'_>) -> Poll<Option<(EventKind, Arc<Change>)>> {
         let mut state = self.0.lock();
         if let Some(item) = state.pop() {
             return Poll::Ready(Some(item));
@@ -95,11 +88,7 @@ impl Queue {
         if state.end.is_some() {
             return Poll::Ready(None);
         }
-        if !state
-            .waker
-            .as_ref()
-            .is_some_and(|waker| waker.will_wake(context.waker()))
-        {
+        if !state.waker.as_ref().is_some_and(|waker| waker.will_wake(context.waker())) {
             state.waker = Some(context.waker().clone());
         }
         Poll::Pending

@@ -29,17 +29,8 @@ pub struct Cacher {
 
 impl Cacher {
     /// No caches yet, in front of this store. They stop when `shutdown` is cancelled.
-    pub fn new(
-        storage: Arc<dyn Storage>,
-        limits: HistoryLimits,
-        shutdown: CancellationToken,
-    ) -> Arc<Self> {
-        Arc::new(Self {
-            storage,
-            limits,
-            shutdown,
-            caches: RwLock::new(HashMap::new()),
-        })
+    pub fn new(storage: Arc<dyn Storage>, limits: HistoryLimits, shutdown: CancellationToken) -> Arc<Self> {
+        Arc::new(Self { storage, limits, shutdown, caches: RwLock::new(HashMap::new()) })
     }
 
     /// The store behind the caches.
@@ -58,23 +49,13 @@ impl Cacher {
         let cache = WatchCache::new(config, self.limits, self.storage.clone());
         let stop = self.shutdown.child_token();
         tokio::spawn(cache.clone().run(stop.clone()));
-        of_group.insert(
-            resource,
-            Running {
-                cache: cache.clone(),
-                stop,
-            },
-        );
+        of_group.insert(resource, Running { cache: cache.clone(), stop });
         cache
     }
 
     /// Ends the cache of a resource and its watches: its CustomResourceDefinition is gone or has other fields.
     pub fn remove(&self, group: &str, resource: &str) {
-        let running = self
-            .caches
-            .write()
-            .get_mut(group)
-            .and_then(|of_group| of_group.remove(resource));
+        let running = self.caches.write().get_mut(group).and_then(|of_group| of_group.remove(resource));
         if let Some(running) = running {
             running.stop.cancel();
         }
@@ -82,21 +63,12 @@ impl Cacher {
 
     /// The cache of a resource.
     pub fn cache(&self, group: &str, resource: &str) -> Option<Arc<WatchCache>> {
-        self.caches
-            .read()
-            .get(group)?
-            .get(resource)
-            .map(|running| running.cache.clone())
+        self.caches.read().get(group)?.get(resource).map(|running| running.cache.clone())
     }
 
     /// All caches.
     pub fn caches(&self) -> Vec<Arc<WatchCache>> {
-        self.caches
-            .read()
-            .values()
-            .flat_map(HashMap::values)
-            .map(|running| running.cache.clone())
-            .collect()
+        self.caches.read().values().flat_map(HashMap::values).map(|running| running.cache.clone()).collect()
     }
 
     /// Returns once all caches that run now have finished their first list.
@@ -109,28 +81,17 @@ impl Cacher {
 
 impl ObjectReader for Cacher {
     fn get(&self, group: &str, resource: &str, namespace: &str, name: &str) -> Option<Bytes> {
-        Some(
-            self.cache(group, resource)?
-                .get(namespace, name)?
-                .json()
-                .clone(),
-        )
+        Some(self.cache(group, resource)?.get(namespace, name)?.json().clone())
     }
 
     fn list(&self, group: &str, resource: &str, namespace: &str) -> Vec<Bytes> {
-        let Some(cache) = self.cache(group, resource) else {
-            return Vec::new();
-        };
-        let predicate = Predicate {
-            namespace: namespace.to_owned(),
-            ..Predicate::default()
-        };
+        let Some(cache) = self.cache(group, resource) else { return Vec::new() };
+        let predicate = Predicate { namespace: namespace.to_owned(), ..Predicate::default() };
         let ListResult { objects, .. } = cache.list_cached(&predicate);
         objects.iter().map(|object| object.json().clone()).collect()
     }
 
     fn generation(&self, group: &str, resource: &str) -> u64 {
-        self.cache(group, resource)
-            .map_or(0, |cache| cache.generation())
+        self.cache(group, resource).map_or(0, |cache| cache.generation())
     }
 }

@@ -68,22 +68,14 @@ impl Ring {
 
     /// Drops what is beyond the limits and notes the time.
     pub(super) fn tick(&mut self, now: Instant, revision: Revision) {
-        if self
-            .clock
-            .back()
-            .is_none_or(|(at, _)| now.saturating_duration_since(*at) >= CLOCK_STEP)
-        {
+        if self.clock.back().is_none_or(|(at, _)| now.saturating_duration_since(*at) >= CLOCK_STEP) {
             self.clock.push_back((now, revision));
         }
-        while self.clock.len() > 1
-            && now.saturating_duration_since(self.clock[1].0) >= self.limits.age
-        {
+        while self.clock.len() > 1 && now.saturating_duration_since(self.clock[1].0) >= self.limits.age {
             self.clock.pop_front();
         }
         while let Some(oldest) = self.changes.front() {
-            if self.bytes <= self.limits.bytes
-                && now.saturating_duration_since(oldest.at) < self.limits.age
-            {
+            if self.bytes <= self.limits.bytes && now.saturating_duration_since(oldest.at) < self.limits.age {
                 break;
             }
             self.bytes -= oldest.cost();
@@ -95,20 +87,16 @@ impl Ring {
 
     /// Whether the state at `revision` can be had by undoing changes, and was passed recently enough.
     pub(super) fn reaches(&self, revision: Revision, now: Instant) -> bool {
-        let passed_long_ago = self.clock.front().is_some_and(|(at, was)| {
-            revision < *was && now.saturating_duration_since(*at) >= self.limits.age
-        });
+        let passed_long_ago = self
+            .clock
+            .front()
+            .is_some_and(|(at, was)| revision < *was && now.saturating_duration_since(*at) >= self.limits.age);
         revision >= self.floor && !passed_long_ago
     }
 
     /// The changes after `revision`, oldest first.
-    pub(super) fn after(
-        &self,
-        revision: Revision,
-    ) -> impl DoubleEndedIterator<Item = &Arc<Change>> {
-        let start = self
-            .changes
-            .partition_point(|change| change.revision <= revision);
+    pub(super) fn after(&self, revision: Revision) -> impl DoubleEndedIterator<Item = &Arc<Change>> {
+        let start = self.changes.partition_point(|change| change.revision <= revision);
         self.changes.range(start..)
     }
 }

@@ -89,9 +89,7 @@ impl WatchItem {
     /// The event as one line of a JSON watch; `None` for a bookmark.
     pub fn json_frame(&self) -> Option<Bytes> {
         match self {
-            WatchItem::Initial(object) => {
-                Some(json_frame(EventKind::Added.as_str(), object.json()))
-            }
+            WatchItem::Initial(object) => Some(json_frame(EventKind::Added.as_str(), object.json())),
             WatchItem::Change { kind, change } => Some(change.json_frame(*kind)),
             WatchItem::Bookmark { .. } => None,
         }
@@ -164,9 +162,7 @@ impl WatchCache {
                     return Err(CacheError::Expired { asked, oldest });
                 }
                 let past = inner.ring.after(asked);
-                backlog.extend(
-                    past.filter_map(|change| Some((predicate.transition(change)?, change.clone()))),
-                );
+                backlog.extend(past.filter_map(|change| Some((predicate.transition(change)?, change.clone()))));
                 asked.max(snapshot.revision)
             }
         };
@@ -200,12 +196,7 @@ impl Watch {
                     Err(_) => {
                         self.bookmark_at = Some(next_bookmark());
                         match self.bookmark() {
-                            Some(revision) => {
-                                return Some(WatchItem::Bookmark {
-                                    revision,
-                                    initial_events_end: false,
-                                });
-                            }
+                            Some(revision) => return Some(WatchItem::Bookmark { revision, initial_events_end: false }),
                             None => continue,
                         }
                     }
@@ -223,10 +214,7 @@ impl Watch {
             return Some(WatchItem::Initial(object));
         }
         if let Some(revision) = self.end_mark.take() {
-            return Some(WatchItem::Bookmark {
-                revision,
-                initial_events_end: true,
-            });
+            return Some(WatchItem::Bookmark { revision, initial_events_end: true });
         }
         let (kind, change) = self.backlog.next().or_else(|| self.queue.try_pop())?;
         self.reached = self.reached.max(change.revision());

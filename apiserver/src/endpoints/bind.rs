@@ -26,32 +26,17 @@ pub async fn bind(call: &Call<'_>, request: Request<Body>) -> Result<Response, S
     let schema = skiff_api::builtin()
         .schema_of("", "v1", "Binding")
         .ok_or_else(|| status::internal_error("no schema for Binding"))?;
-    let expected = Expected {
-        group: "",
-        version: "v1",
-        kind: "Binding",
-        schema,
-    };
+    let expected = Expected { group: "", version: "v1", kind: "Binding", schema };
     let mut binding = body::decode(call.cx, expected, encoding, &bytes, options.validation)?;
     let in_body = meta::name(&binding).to_owned();
-    let name = if call.cx.info.name.is_empty() {
-        in_body.as_str()
-    } else {
-        call.cx.info.name.as_str()
-    };
+    let name = if call.cx.info.name.is_empty() { in_body.as_str() } else { call.cx.info.name.as_str() };
     if !in_body.is_empty() && in_body != name {
-        return Err(status::bad_request(
-            "name in URL does not match name in Binding object",
-        ));
+        return Err(status::bad_request("name in URL does not match name in Binding object"));
     }
     validate(&binding, name)?;
-    call.admit(Operation::Create, name, Some(&mut binding))
-        .await?;
-    let pods = call
-        .server
-        .registry
-        .store("", "pods")
-        .ok_or_else(|| status::internal_error("pods are not stored here"))?;
+    call.admit(Operation::Create, name, Some(&mut binding)).await?;
+    let pods =
+        call.server.registry.store("", "pods").ok_or_else(|| status::internal_error("pods are not stored here"))?;
     let transform = |current: Option<&Value>| match current {
         Some(pod) => assigned(pod, &binding),
         None => Err(pods.not_found(name)),
@@ -68,39 +53,26 @@ fn validate(binding: &Value, name: &str) -> Result<(), Status> {
     let path = Path::new("target");
     let mut errors = ErrorList::default();
     if !matches!(target("kind"), "" | "Node") {
-        errors.push(Error::not_supported(
-            &path.child("kind"),
-            target("kind"),
-            &["Node", ""],
-        ));
+        errors.push(Error::not_supported(&path.child("kind"), target("kind"), &["Node", ""]));
     }
     if target("name").is_empty() {
         errors.push(Error::required(&path.child("name"), ""));
     }
-    if errors.is_empty() {
-        Ok(())
-    } else {
-        Err(status::invalid("", "Binding", name, errors))
-    }
+    if errors.is_empty() { Ok(()) } else { Err(status::invalid("", "Binding", name, errors)) }
 }
 
 fn assigned(pod: &Value, binding: &Value) -> Result<Value, Status> {
     let name = meta::name(pod);
     let conflict = |why: String| Err(status::conflict("", "pods/binding", name, &why));
-    for (wanted, current) in [
-        (meta::uid(binding), meta::uid(pod)),
-        (meta::resource_version(binding), meta::resource_version(pod)),
-    ] {
+    for (wanted, current) in
+        [(meta::uid(binding), meta::uid(pod)), (meta::resource_version(binding), meta::resource_version(pod))]
+    {
         if !wanted.is_empty() && wanted != current {
-            return conflict(format!(
-                "Precondition failed: {wanted} is wanted, the pod has {current}"
-            ));
+            return conflict(format!("Precondition failed: {wanted} is wanted, the pod has {current}"));
         }
     }
     if meta::deletion_timestamp(pod).is_some() {
-        return conflict(format!(
-            "pod {name} is being deleted, cannot be assigned to a host"
-        ));
+        return conflict(format!("pod {name} is being deleted, cannot be assigned to a host"));
     }
     let node = pod.str_at(&["spec", "nodeName"]).unwrap_or("");
     if !node.is_empty() {
@@ -110,10 +82,7 @@ fn assigned(pod: &Value, binding: &Value) -> Result<Value, Status> {
         return conflict(format!("pod {name} has non-empty .spec.schedulingGates"));
     }
     let mut pod = pod.clone();
-    pod.set_at(
-        &["spec", "nodeName"],
-        binding.str_at(&["target", "name"]).unwrap_or(""),
-    );
+    pod.set_at(&["spec", "nodeName"], binding.str_at(&["target", "name"]).unwrap_or(""));
     for map in ["annotations", "labels"] {
         let added = binding.at(&["metadata", map]).and_then(Value::as_object);
         for (key, value) in added.into_iter().flat_map(|added| added.iter()) {
@@ -133,10 +102,7 @@ fn assigned(pod: &Value, binding: &Value) -> Result<Value, Status> {
 pub fn set_condition(pod: &mut Value, mut condition: Value) {
     let mut conditions = pod.array_at(&["status", "conditions"]).to_vec();
     let kind = condition.str_at(&["type"]).unwrap_or("").to_owned();
-    match conditions
-        .iter_mut()
-        .find(|c| c.str_at(&["type"]) == Some(kind.as_str()))
-    {
+    match conditions.iter_mut().find(|c| c.str_at(&["type"]) == Some(kind.as_str())) {
         Some(existing) => {
             if existing.get("status") == condition.get("status")
                 && let Some(since) = existing.get("lastTransitionTime")

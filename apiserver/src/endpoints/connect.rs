@@ -18,17 +18,8 @@ use crate::proxy::target::{self, ObjectName, encode};
 use crate::response::{self, Response};
 
 /// Query parameters of logs that the kubelet understands under the same names.
-const LOG_PARAMETERS: [&str; 9] = [
-    "follow",
-    "previous",
-    "sinceSeconds",
-    "sinceTime",
-    "timestamps",
-    "tailLines",
-    "limitBytes",
-    "stream",
-    "insecure",
-];
+const LOG_PARAMETERS: [&str; 9] =
+    ["follow", "previous", "sinceSeconds", "sinceTime", "timestamps", "tailLines", "limitBytes", "stream", "insecure"];
 
 /// Streams a container's log.
 pub async fn log(call: &Call<'_>, request: Request<Body>) -> Result<Response, Status> {
@@ -47,16 +38,10 @@ pub async fn log(call: &Call<'_>, request: Request<Body>) -> Result<Response, St
             parameters.push(format!("{name}={}", encode(value)));
         }
     }
-    let path = format!(
-        "/containerLogs/{}/{}/{container}",
-        call.cx.info.namespace, call.cx.info.name
-    );
+    let path = format!("/containerLogs/{}/{}/{container}", call.cx.info.namespace, call.cx.info.name);
     let destination = kubelet(call, node, with_query(&path, &parameters.join("&")))?;
     let mut answer = checked(forward(request, destination).await?, &call.cx.info.name).await?;
-    answer
-        .headers_mut()
-        .entry(header::CONTENT_TYPE)
-        .or_insert(HeaderValue::from_static("text/plain"));
+    answer.headers_mut().entry(header::CONTENT_TYPE).or_insert(HeaderValue::from_static("text/plain"));
     Ok(answer)
 }
 
@@ -67,32 +52,16 @@ fn validate_log_options(call: &Call<'_>) -> Result<(), Status> {
     for (name, least) in [("tailLines", 0), ("limitBytes", 1), ("sinceSeconds", 1)] {
         match super::params::integer(query, name)? {
             Some(value) if value < least => {
-                let message = if least == 0 {
-                    "must be greater than or equal to 0"
-                } else {
-                    "must be greater than 0"
-                };
+                let message = if least == 0 { "must be greater than or equal to 0" } else { "must be greater than 0" };
                 errors.push(Error::invalid(&Path::new(name), value, message));
             }
             _ => {}
         }
     }
     if query.get("sinceSeconds").is_some() && query.get("sinceTime").is_some() {
-        errors.push(Error::forbidden(
-            &Path::new(""),
-            "at most one of `sinceTime` or `sinceSeconds` may be specified",
-        ));
+        errors.push(Error::forbidden(&Path::new(""), "at most one of `sinceTime` or `sinceSeconds` may be specified"));
     }
-    if errors.is_empty() {
-        Ok(())
-    } else {
-        Err(status::invalid(
-            "",
-            "PodLogOptions",
-            &call.cx.info.name,
-            errors,
-        ))
-    }
+    if errors.is_empty() { Ok(()) } else { Err(status::invalid("", "PodLogOptions", &call.cx.info.name, errors)) }
 }
 
 /// Runs a command in a container, or attaches to the one that runs there.
@@ -104,24 +73,14 @@ pub async fn exec_or_attach(call: &Call<'_>, request: Request<Body>) -> Result<R
     let container = target::container(&pod, call.cx.query.text("container"))?;
     let node = assigned_node(&pod)?;
     if info.subresource == "exec" && call.cx.query.text("command").is_empty() {
-        return Err(status::bad_request(
-            "you must specify at least one command for the container",
-        ));
+        return Err(status::bad_request("you must specify at least one command for the container"));
     }
     let query = target::stream_query(&call.cx.query);
     let streams = ["input=1", "output=1", "error=1"];
-    if !streams
-        .iter()
-        .any(|stream| query.split('&').any(|part| part == *stream))
-    {
-        return Err(status::bad_request(
-            "you must specify at least 1 of stdin, stdout, stderr",
-        ));
+    if !streams.iter().any(|stream| query.split('&').any(|part| part == *stream)) {
+        return Err(status::bad_request("you must specify at least 1 of stdin, stdout, stderr"));
     }
-    let path = format!(
-        "/{}/{}/{}/{container}",
-        info.subresource, info.namespace, info.name
-    );
+    let path = format!("/{}/{}/{}/{container}", info.subresource, info.namespace, info.name);
     forward(request, kubelet(call, node, with_query(&path, &query))?).await
 }
 
@@ -133,16 +92,9 @@ pub async fn port_forward(call: &Call<'_>, request: Request<Body>) -> Result<Res
     let pod = pod(call, &call.cx.info.name).await?;
     let node = assigned_node(&pod)?;
     let ports = call.cx.query.all("ports").flat_map(|list| list.split(','));
-    let query = ports
-        .filter(|p| !p.is_empty())
-        .map(|port| format!("port={}", encode(port)))
-        .collect::<Vec<_>>();
+    let query = ports.filter(|p| !p.is_empty()).map(|port| format!("port={}", encode(port))).collect::<Vec<_>>();
     let path = format!("/portForward/{}/{}", info.namespace, info.name);
-    forward(
-        request,
-        kubelet(call, node, with_query(&path, &query.join("&")))?,
-    )
-    .await
+    forward(request, kubelet(call, node, with_query(&path, &query.join("&")))?).await
 }
 
 /// Passes a request on to a pod, node or Service.
@@ -150,11 +102,7 @@ pub async fn proxy(call: &Call<'_>, mut request: Request<Body>) -> Result<Respon
     let info = &call.cx.info;
     let Some(rest) = &info.rest else {
         // Relative links work only below a slash.
-        let query = request
-            .uri()
-            .query()
-            .map(|q| format!("?{q}"))
-            .unwrap_or_default();
+        let query = request.uri().query().map(|q| format!("?{q}")).unwrap_or_default();
         return redirect(&format!("{}/{query}", info.path));
     };
     let name = ObjectName::parse(&info.name)?;
@@ -166,31 +114,22 @@ pub async fn proxy(call: &Call<'_>, mut request: Request<Body>) -> Result<Respon
         "nodes" => {
             let mut address = target::kubelet(reader, name.name)?;
             if !name.port.is_empty() {
-                address.port = name.port.parse().map_err(|_| {
-                    status::bad_request(format!("invalid node request {:?}", info.name))
-                })?;
+                address.port = name
+                    .port
+                    .parse()
+                    .map_err(|_| status::bad_request(format!("invalid node request {:?}", info.name)))?;
             }
             (address, Some(tls.kubelet.clone()))
         }
-        "services" => (
-            target::service(reader, &info.namespace, &name)?,
-            name.https.then(|| tls.insecure.clone()),
-        ),
+        "services" => (target::service(reader, &info.namespace, &name)?, name.https.then(|| tls.insecure.clone())),
         _ => {
             let pod = pod(call, name.name).await?;
-            (
-                target::pod(&pod, &name)?,
-                name.https.then(|| tls.insecure.clone()),
-            )
+            (target::pod(&pod, &name)?, name.https.then(|| tls.insecure.clone()))
         }
     };
     let prefix = proxy_prefix(&info.path, rest);
     add_forwarded_headers(&mut request, &prefix, rest);
-    let destination = Destination {
-        address,
-        tls,
-        path_and_query: path,
-    };
+    let destination = Destination { address, tls, path_and_query: path };
     let mut answer = forward(request, destination).await?;
     rewrite_redirect(&mut answer, &prefix);
     Ok(answer)
@@ -198,10 +137,7 @@ pub async fn proxy(call: &Call<'_>, mut request: Request<Body>) -> Result<Respon
 
 /// The request's path up to and with `/proxy`.
 fn proxy_prefix(path: &str, rest: &str) -> String {
-    path.strip_suffix(rest)
-        .unwrap_or(path)
-        .trim_end_matches('/')
-        .to_owned()
+    path.strip_suffix(rest).unwrap_or(path).trim_end_matches('/').to_owned()
 }
 
 fn add_forwarded_headers(request: &mut Request<Body>, prefix: &str, rest: &str) {
@@ -211,10 +147,7 @@ fn add_forwarded_headers(request: &mut Request<Body>, prefix: &str, rest: &str) 
     if let Ok(uri) = uri {
         headers.insert(HeaderName::from_static("x-forwarded-uri"), uri);
     }
-    headers.insert(
-        HeaderName::from_static("x-forwarded-proto"),
-        HeaderValue::from_static("https"),
-    );
+    headers.insert(HeaderName::from_static("x-forwarded-proto"), HeaderValue::from_static("https"));
     if let Some(host) = host {
         headers.insert(HeaderName::from_static("x-forwarded-host"), host);
     }
@@ -225,11 +158,7 @@ fn rewrite_redirect(answer: &mut Response, prefix: &str) {
     if !answer.status().is_redirection() {
         return;
     }
-    let Some(location) = answer
-        .headers()
-        .get(header::LOCATION)
-        .and_then(|v| v.to_str().ok())
-    else {
+    let Some(location) = answer.headers().get(header::LOCATION).and_then(|v| v.to_str().ok()) else {
         return;
     };
     if location.starts_with('/')
@@ -242,8 +171,7 @@ fn rewrite_redirect(answer: &mut Response, prefix: &str) {
 
 fn redirect(location: &str) -> Result<Response, Status> {
     let mut answer = response::plain(StatusCode::MOVED_PERMANENTLY, "text/plain", Body::empty());
-    let location =
-        HeaderValue::from_str(location).map_err(|error| status::bad_request(error.to_string()))?;
+    let location = HeaderValue::from_str(location).map_err(|error| status::bad_request(error.to_string()))?;
     answer.headers_mut().insert(header::LOCATION, location);
     Ok(answer)
 }
@@ -259,20 +187,14 @@ fn assigned_node(pod: &Value) -> Result<&str, Status> {
         Some(node) if !node.is_empty() => Ok(node),
         _ => {
             let name = skiff_apimachinery::meta::name(pod);
-            Err(status::bad_request(format!(
-                "pod {name} does not have a host assigned"
-            )))
+            Err(status::bad_request(format!("pod {name} does not have a host assigned")))
         }
     }
 }
 
 fn kubelet(call: &Call<'_>, node: &str, path_and_query: String) -> Result<Destination, Status> {
     let address = target::kubelet(call.server.cacher.as_ref(), node)?;
-    Ok(Destination {
-        address,
-        tls: Some(proxy_tls(call)?.kubelet.clone()),
-        path_and_query,
-    })
+    Ok(Destination { address, tls: Some(proxy_tls(call)?.kubelet.clone()), path_and_query })
 }
 
 fn proxy_tls<'a>(call: &Call<'a>) -> Result<&'a ProxyTls, Status> {
@@ -281,11 +203,7 @@ fn proxy_tls<'a>(call: &Call<'a>) -> Result<&'a ProxyTls, Status> {
 }
 
 fn with_query(path: &str, query: &str) -> String {
-    if query.is_empty() {
-        path.to_owned()
-    } else {
-        format!("{path}?{query}")
-    }
+    if query.is_empty() { path.to_owned() } else { format!("{path}?{query}") }
 }
 
 /// GET of exec and the like is the websocket form of POST, so it needs the same right: to create.
@@ -293,14 +211,9 @@ fn authorize_upgrade(call: &Call<'_>, request: &Request<Body>) -> Result<(), Sta
     if request.method() != Method::GET {
         return Ok(());
     }
-    let attributes = Attributes {
-        verb: "create".into(),
-        ..call.server.attributes(call.cx)
-    };
+    let attributes = Attributes { verb: "create".into(), ..call.server.attributes(call.cx) };
     match call.server.authorizer.authorize(&attributes) {
         Decision::Allow(_) => Ok(()),
-        Decision::Deny(reason) | Decision::NoOpinion(reason) => {
-            Err(forbidden(&attributes, &reason))
-        }
+        Decision::Deny(reason) | Decision::NoOpinion(reason) => Err(forbidden(&attributes, &reason)),
     }
 }

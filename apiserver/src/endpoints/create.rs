@@ -18,37 +18,20 @@ pub async fn create(call: &Call<'_>, request: Request<Body>) -> Result<Response,
     let encoding = negotiation::body_encoding(&call.cx.content_type, true)?;
     let bytes = body::read(request.into_body()).await?;
     let options = WriteOptions::from_query(call.cx, "CreateOptions", false)?;
-    let mut object = body::decode(
-        call.cx,
-        call.expected(),
-        encoding,
-        &bytes,
-        options.validation,
-    )?;
-    if object
-        .get("metadata")
-        .is_none_or(|m| m.as_object().is_none())
-    {
+    let mut object = body::decode(call.cx, call.expected(), encoding, &bytes, options.validation)?;
+    if object.get("metadata").is_none_or(|m| m.as_object().is_none()) {
         object.object_at_mut(&["metadata"]);
     }
     match_namespace(call, &mut object)?;
     if !meta::resource_version(&object).is_empty() {
-        return Err(status::bad_request(
-            "resourceVersion should not be set on objects to be created",
-        ));
+        return Err(status::bad_request("resourceVersion should not be set on objects to be created"));
     }
     let store = call.store()?;
     let mut object = call.completed(object)?;
     dedup_owner_references(call, &mut object);
-    managedfields::on_create(
-        &mut object,
-        call.schema(),
-        &Manager::of(call, &options).info(),
-    );
+    managedfields::on_create(&mut object, call.schema(), &Manager::of(call, &options).info());
     let name = meta::name(&object).to_owned();
-    let written = store
-        .create(&call.write(&name, options.dry_run), call.to_stored(object))
-        .await?;
+    let written = store.create(&call.write(&name, options.dry_run), call.to_stored(object)).await?;
     call.respond(output, StatusCode::CREATED, written.json)
 }
 
@@ -73,22 +56,13 @@ impl Manager {
 
     /// As managedfields wants it.
     pub fn info(&self) -> managedfields::ManagerInfo<'_> {
-        managedfields::ManagerInfo::new(
-            &self.name,
-            &self.api_version,
-            &self.subresource,
-            &self.time,
-        )
+        managedfields::ManagerInfo::new(&self.name, &self.api_version, &self.subresource, &self.time)
     }
 }
 
 /// The object lives where the URL says (`EnsureObjectNamespaceMatchesRequestNamespace` upstream).
 pub fn match_namespace(call: &Call<'_>, object: &mut Value) -> Result<(), Status> {
-    let wanted = if call.resource.info.namespaced {
-        call.cx.info.namespace.as_str()
-    } else {
-        ""
-    };
+    let wanted = if call.resource.info.namespaced { call.cx.info.namespace.as_str() } else { "" };
     let given = meta::namespace(object);
     if given == wanted {
         return Ok(());

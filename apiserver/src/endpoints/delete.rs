@@ -30,16 +30,10 @@ pub async fn delete(call: &Call<'_>, request: Request<Body>) -> Result<Response,
     let options = read_options(call, request).await?;
     let store = call.store()?;
     let name = call.cx.info.name.as_str();
-    let deleted = store
-        .delete(&call.write(name, options.dry_run), &options)
-        .await?;
+    let deleted = store.delete(&call.write(name, options.dry_run), &options).await?;
     // Asked in the old way to wait for dependents, a client is told that it is not done yet.
     let accepted = !deleted.gone && options.orphan_dependents == Some(false);
-    let code = if accepted {
-        StatusCode::ACCEPTED
-    } else {
-        StatusCode::OK
-    };
+    let code = if accepted { StatusCode::ACCEPTED } else { StatusCode::OK };
     if !deleted.gone || store.strategy.returns_deleted_object() {
         return call.respond(output, code, deleted.json);
     }
@@ -54,19 +48,11 @@ pub async fn delete(call: &Call<'_>, request: Request<Body>) -> Result<Response,
 }
 
 /// `Status` that reports success.
-pub fn success(
-    call: &Call<'_>,
-    output: Output,
-    code: StatusCode,
-    details: Option<Object>,
-) -> Result<Response, Status> {
-    let mut object: Object = [
-        ("kind", Value::from("Status")),
-        ("apiVersion", Value::from("v1")),
-        ("status", Value::from("Success")),
-    ]
-    .into_iter()
-    .collect();
+pub fn success(call: &Call<'_>, output: Output, code: StatusCode, details: Option<Object>) -> Result<Response, Status> {
+    let mut object: Object =
+        [("kind", Value::from("Status")), ("apiVersion", Value::from("v1")), ("status", Value::from("Success"))]
+            .into_iter()
+            .collect();
     object.insert("metadata", Object::new());
     if code != StatusCode::OK {
         object.insert("code", i64::from(code.as_u16()));
@@ -77,21 +63,8 @@ pub fn success(
     let schema = skiff_api::builtin()
         .schema_of("", "v1", "Status")
         .ok_or_else(|| status::internal_error("no schema for v1 Status"))?;
-    let output = Output {
-        shape: Shape::Full,
-        ..output
-    };
-    response::value(
-        call.cx,
-        output,
-        ObjectType {
-            api_version: "v1",
-            kind: "Status",
-            schema,
-        },
-        code,
-        object.into(),
-    )
+    let output = Output { shape: Shape::Full, ..output };
+    response::value(call.cx, output, ObjectType { api_version: "v1", kind: "Status", schema }, code, object.into())
 }
 
 /// Reads `DeleteOptions` from the body, else from the query. Any registered apiVersion will do: the kind is the same in
@@ -107,34 +80,18 @@ async fn read_options(call: &Call<'_>, request: Request<Body>) -> Result<DeleteO
         .ok_or_else(|| status::internal_error("no schema for DeleteOptions"))?;
     let undecodable = |error: &dyn std::fmt::Display| status::bad_request(error.to_string());
     let value = match encoding {
-        Encoding::Json => {
-            json::decode(&bytes, schema)
-                .map_err(|e| undecodable(&e))?
-                .value
-        }
-        Encoding::Yaml => {
-            yaml::decode(&bytes, schema)
-                .map_err(|e| undecodable(&e))?
-                .value
-        }
+        Encoding::Json => json::decode(&bytes, schema).map_err(|e| undecodable(&e))?.value,
+        Encoding::Yaml => yaml::decode(&bytes, schema).map_err(|e| undecodable(&e))?.value,
         Encoding::Protobuf => protobuf::decode(&bytes, schema).map_err(|e| undecodable(&e))?,
     };
-    if value
-        .str_at(&["kind"])
-        .is_some_and(|kind| !kind.is_empty() && kind != "DeleteOptions")
-    {
-        return Err(status::bad_request(
-            "decoded object cannot be converted to DeleteOptions",
-        ));
+    if value.str_at(&["kind"]).is_some_and(|kind| !kind.is_empty() && kind != "DeleteOptions") {
+        return Err(status::bad_request("decoded object cannot be converted to DeleteOptions"));
     }
     delete_options(Some(&value), &call.cx.query)
 }
 
 /// Deletes every object that the selectors choose; answers with the list as it was.
-pub async fn delete_collection(
-    call: &Call<'_>,
-    request: Request<Body>,
-) -> Result<Response, Status> {
+pub async fn delete_collection(call: &Call<'_>, request: Request<Body>) -> Result<Response, Status> {
     let output = call.output(true)?;
     let list_options = ListOptions::from_query(&call.cx.query, false)?;
     let options = read_options(call, request).await?;

@@ -39,23 +39,9 @@ pub async fn evict(call: &Call<'_>, request: Request<Body>) -> Result<Response, 
     if needs_no_budget(&pod) {
         // An ended or unscheduled pod disrupts nobody; but only that very pod.
         let version = meta::resource_version(&pod).to_owned();
-        let must_match = !matches!(
-            pod.str_at(&["status", "phase"]),
-            Some("Succeeded" | "Failed")
-        );
-        let resource_version = options
-            .resource_version
-            .clone()
-            .or(must_match.then_some(version));
-        condition_and_delete(
-            call,
-            pods,
-            &DeleteOptions {
-                resource_version,
-                ..options
-            },
-        )
-        .await?;
+        let must_match = !matches!(pod.str_at(&["status", "phase"]), Some("Succeeded" | "Failed"));
+        let resource_version = options.resource_version.clone().or(must_match.then_some(version));
+        condition_and_delete(call, pods, &DeleteOptions { resource_version, ..options }).await?;
         return delete::success(call, output, StatusCode::CREATED, None);
     }
     let budgets = matching_budgets(call, &pod).await?;
@@ -64,10 +50,7 @@ pub async fn evict(call: &Call<'_>, request: Request<Body>) -> Result<Response, 
         [budget] => match decide(&pod, budget) {
             Verdict::IgnoreBudget => {
                 let version = meta::resource_version(&pod).to_owned();
-                DeleteOptions {
-                    resource_version: options.resource_version.clone().or(Some(version)),
-                    ..options
-                }
+                DeleteOptions { resource_version: options.resource_version.clone().or(Some(version)), ..options }
             }
             Verdict::AskBudget => {
                 decrement(call, &pod, meta::name(budget), dry_run).await?;
@@ -75,7 +58,8 @@ pub async fn evict(call: &Call<'_>, request: Request<Body>) -> Result<Response, 
             }
         },
         _ => {
-            let message = "This pod has more than one PodDisruptionBudget, which the eviction subresource does not support.";
+            let message =
+                "This pod has more than one PodDisruptionBudget, which the eviction subresource does not support.";
             return Err(Status::new(500, "InternalError", message));
         }
     };
@@ -85,44 +69,23 @@ pub async fn evict(call: &Call<'_>, request: Request<Body>) -> Result<Response, 
 }
 
 /// Reads an Eviction of policy/v1 or v1beta1, which are the same.
-async fn read(
-    call: &Call<'_>,
-    request: Request<Body>,
-) -> Result<(DeleteOptions, WriteOptions), Status> {
+async fn read(call: &Call<'_>, request: Request<Body>) -> Result<(DeleteOptions, WriteOptions), Status> {
     let encoding = negotiation::body_encoding(&call.cx.content_type, true)?;
     let bytes = body::read(request.into_body()).await?;
     let write_options = WriteOptions::from_query(call.cx, "CreateOptions", false)?;
     let schema = skiff_api::builtin()
         .schema_of("policy", "v1", "Eviction")
         .ok_or_else(|| status::internal_error("no schema for Eviction"))?;
-    let is_beta =
-        json::parse(&bytes).is_ok_and(|b| b.str_at(&["apiVersion"]) == Some("policy/v1beta1"));
+    let is_beta = json::parse(&bytes).is_ok_and(|b| b.str_at(&["apiVersion"]) == Some("policy/v1beta1"));
     let version = if is_beta { "v1beta1" } else { "v1" };
-    let expected = Expected {
-        group: "policy",
-        version,
-        kind: "Eviction",
-        schema,
-    };
-    let mut eviction = body::decode(
-        call.cx,
-        expected,
-        encoding,
-        &bytes,
-        write_options.validation,
-    )?;
+    let expected = Expected { group: "policy", version, kind: "Eviction", schema };
+    let mut eviction = body::decode(call.cx, expected, encoding, &bytes, write_options.validation)?;
     if meta::name(&eviction) != call.cx.info.name {
-        return Err(status::bad_request(
-            "name in URL does not match name in Eviction object",
-        ));
+        return Err(status::bad_request("name in URL does not match name in Eviction object"));
     }
-    call.admit(Operation::Create, &call.cx.info.name, Some(&mut eviction))
-        .await?;
+    call.admit(Operation::Create, &call.cx.info.name, Some(&mut eviction)).await?;
     let empty = Value::Object(Default::default());
-    let options = delete_options(
-        Some(eviction.get("deleteOptions").unwrap_or(&empty)),
-        &Query::default(),
-    )?;
+    let options = delete_options(Some(eviction.get("deleteOptions").unwrap_or(&empty)), &Query::default())?;
     Ok((options, write_options))
 }
 
@@ -132,10 +95,8 @@ async fn pod(call: &Call<'_>, pods: &Store) -> Result<Value, Status> {
 }
 
 fn needs_no_budget(pod: &Value) -> bool {
-    matches!(
-        pod.str_at(&["status", "phase"]),
-        Some("Succeeded" | "Failed" | "Pending")
-    ) || meta::deletion_timestamp(pod).is_some()
+    matches!(pod.str_at(&["status", "phase"]), Some("Succeeded" | "Failed" | "Pending"))
+        || meta::deletion_timestamp(pod).is_some()
 }
 
 /// The budgets of this pod, as they are now: one that was just made counts.
@@ -143,10 +104,7 @@ async fn matching_budgets(call: &Call<'_>, pod: &Value) -> Result<Vec<Value>, St
     let labels = pod.at(&["metadata", "labels"]).cloned().unwrap_or_default();
     let request = ListRequest {
         revision: ListRevision::Fresh(Freshness::Latest),
-        predicate: Predicate {
-            namespace: call.cx.info.namespace.clone(),
-            ..Predicate::default()
-        },
+        predicate: Predicate { namespace: call.cx.info.namespace.clone(), ..Predicate::default() },
         limit: 0,
         start: None,
     };
@@ -175,29 +133,19 @@ enum Verdict {
 
 fn decide(pod: &Value, budget: &Value) -> Verdict {
     let conditions = pod.array_at(&["status", "conditions"]);
-    let ready = conditions
-        .iter()
-        .any(|c| c.str_at(&["type"]) == Some("Ready") && c.str_at(&["status"]) == Some("True"));
+    let ready =
+        conditions.iter().any(|c| c.str_at(&["type"]) == Some("Ready") && c.str_at(&["status"]) == Some("True"));
     if ready {
         return Verdict::AskBudget;
     }
     let always = budget.str_at(&["spec", "unhealthyPodEvictionPolicy"]) == Some("AlwaysAllow");
     let count = |field: &str| budget.i64_at(&["status", field]).unwrap_or(0);
     let healthy = count("currentHealthy") >= count("desiredHealthy") && count("desiredHealthy") > 0;
-    if always || healthy {
-        Verdict::IgnoreBudget
-    } else {
-        Verdict::AskBudget
-    }
+    if always || healthy { Verdict::IgnoreBudget } else { Verdict::AskBudget }
 }
 
 /// Takes one disruption from the budget, by compare-and-swap.
-async fn decrement(
-    call: &Call<'_>,
-    pod: &Value,
-    budget_name: &str,
-    dry_run: bool,
-) -> Result<(), Status> {
+async fn decrement(call: &Call<'_>, pod: &Value, budget_name: &str, dry_run: bool) -> Result<(), Status> {
     let budgets = budgets(call)?;
     let transform = |current: Option<&Value>| match current {
         Some(budget) => disrupted(pod, budget),
@@ -210,36 +158,20 @@ async fn decrement(
 }
 
 fn disrupted(pod: &Value, budget: &Value) -> Result<Value, Status> {
-    let (name, count) = (meta::name(budget), |field: &str| {
-        budget.i64_at(&["status", field]).unwrap_or(0)
-    });
+    let (name, count) = (meta::name(budget), |field: &str| budget.i64_at(&["status", field]).unwrap_or(0));
     if count("observedGeneration") < budget.i64_at(&["metadata", "generation"]).unwrap_or(0) {
         let message = "Cannot evict pod as it would violate the pod's disruption budget.";
-        let detail =
-            format!("The disruption budget {name} is still being processed by the server.");
+        let detail = format!("The disruption budget {name} is still being processed by the server.");
         return Err(refused(message, detail, 10));
     }
     let allowed = count("disruptionsAllowed");
     if allowed < 0 {
-        return Err(status::forbidden(
-            "policy",
-            "poddisruptionbudgets",
-            name,
-            "pdb disruptions allowed is negative",
-        ));
+        return Err(status::forbidden("policy", "poddisruptionbudgets", name, "pdb disruptions allowed is negative"));
     }
-    let known = budget
-        .at(&["status", "disruptedPods"])
-        .and_then(Value::as_object)
-        .map_or(0, |pods| pods.len());
+    let known = budget.at(&["status", "disruptedPods"]).and_then(Value::as_object).map_or(0, |pods| pods.len());
     if known > MAX_DISRUPTED_PODS {
         let why = "DisruptedPods map too big - too many evictions not confirmed by PDB controller";
-        return Err(status::forbidden(
-            "policy",
-            "poddisruptionbudgets",
-            name,
-            why,
-        ));
+        return Err(status::forbidden("policy", "poddisruptionbudgets", name, why));
     }
     if allowed == 0 {
         let message = "Cannot evict pod as it would violate the pod's disruption budget.";
@@ -268,11 +200,7 @@ fn refused(message: &str, detail: String, retry_after: u32) -> Status {
 }
 
 /// Says in the pod why it goes, and deletes it.
-async fn condition_and_delete(
-    call: &Call<'_>,
-    pods: &Store,
-    options: &DeleteOptions,
-) -> Result<(), Status> {
+async fn condition_and_delete(call: &Call<'_>, pods: &Store, options: &DeleteOptions) -> Result<(), Status> {
     let name = call.cx.info.name.as_str();
     let mut options = options.clone();
     if !options.dry_run {
@@ -280,18 +208,10 @@ async fn condition_and_delete(
             let Some(pod) = current else {
                 return Err(pods.not_found(name));
             };
-            if options
-                .uid
-                .as_deref()
-                .is_some_and(|uid| uid != meta::uid(pod))
-            {
+            if options.uid.as_deref().is_some_and(|uid| uid != meta::uid(pod)) {
                 return Err(pods.modified(name));
             }
-            if options
-                .resource_version
-                .as_deref()
-                .is_some_and(|v| v != meta::resource_version(pod))
-            {
+            if options.resource_version.as_deref().is_some_and(|v| v != meta::resource_version(pod)) {
                 return Err(pods.modified(name));
             }
             let mut pod = pod.clone();

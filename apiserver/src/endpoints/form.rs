@@ -11,10 +11,7 @@ use crate::body::Expected;
 use crate::registry::core::validation::label_selector;
 
 /// Every kind with a Scale keeps its replicas in the same place.
-const REPLICAS: ReplicasPaths<'static> = &[
-    ("apps/v1", &["spec", "replicas"]),
-    ("v1", &["spec", "replicas"]),
-];
+const REPLICAS: ReplicasPaths<'static> = &[("apps/v1", &["spec", "replicas"]), ("v1", &["spec", "replicas"])];
 
 impl Call<'_> {
     fn is_scale(&self) -> bool {
@@ -26,12 +23,7 @@ impl Call<'_> {
         match self.subresource {
             Some(sub) => {
                 let schema = skiff_api::builtin().schema(sub.type_id);
-                Expected {
-                    group: &sub.group,
-                    version: &sub.version,
-                    kind: &sub.kind,
-                    schema,
-                }
+                Expected { group: &sub.group, version: &sub.version, kind: &sub.kind, schema }
             }
             None => Expected::of(self.resource.info, self.resource.schema()),
         }
@@ -47,11 +39,7 @@ impl Call<'_> {
 
     /// What the client sees of a stored object.
     pub fn view(&self, stored: &Value) -> Value {
-        if self.is_scale() {
-            scale_of(stored)
-        } else {
-            self.served_from(stored.clone())
-        }
+        if self.is_scale() { scale_of(stored) } else { self.served_from(stored.clone()) }
     }
 
     /// The object to store for what the client wrote.
@@ -66,22 +54,14 @@ impl Call<'_> {
             return Err(status::not_found(&info.group, &info.resource, &info.name));
         };
         let mut object = current.clone();
-        object.set_at(
-            &["spec", "replicas"],
-            view.i64_at(&["spec", "replicas"]).unwrap_or(0),
-        );
+        object.set_at(&["spec", "replicas"], view.i64_at(&["spec", "replicas"]).unwrap_or(0));
         for field in ["resourceVersion", "uid"] {
             match view.at(&["metadata", field]) {
                 Some(value) => object.set_at(&["metadata", field], value.clone()),
                 None => drop(object.remove_at(&["metadata", field])),
             }
         }
-        scale::to_parent(
-            &mut object,
-            &view,
-            &self.resource.info.api_version(),
-            REPLICAS,
-        );
+        scale::to_parent(&mut object, &view, &self.resource.info.api_version(), REPLICAS);
         Ok(object)
     }
 
@@ -99,13 +79,7 @@ impl Call<'_> {
 /// The Scale of an object.
 fn scale_of(parent: &Value) -> Value {
     let mut metadata = Object::new();
-    for field in [
-        "name",
-        "namespace",
-        "uid",
-        "resourceVersion",
-        "creationTimestamp",
-    ] {
+    for field in ["name", "namespace", "uid", "resourceVersion", "creationTimestamp"] {
         if let Some(value) = parent.at(&["metadata", field]) {
             metadata.insert(field, value.clone());
         }
@@ -115,10 +89,7 @@ fn scale_of(parent: &Value) -> Value {
         spec.insert("replicas", replicas);
     }
     let mut status = Object::new();
-    status.insert(
-        "replicas",
-        parent.i64_at(&["status", "replicas"]).unwrap_or(0),
-    );
+    status.insert("replicas", parent.i64_at(&["status", "replicas"]).unwrap_or(0));
     let selector = label_selector::to_text(parent.at(&["spec", "selector"]));
     if !selector.is_empty() {
         status.insert("selector", selector);

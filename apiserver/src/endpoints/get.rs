@@ -11,11 +11,7 @@ pub async fn get(call: &Call<'_>) -> Result<Response, Status> {
     let output = call.output(false)?;
     let store = call.store()?;
     let (info, version) = (&call.cx.info, call.cx.query.text("resourceVersion"));
-    let namespace = if call.resource.info.namespaced {
-        info.namespace.as_str()
-    } else {
-        ""
-    };
+    let namespace = if call.resource.info.namespaced { info.namespace.as_str() } else { "" };
     let json = store.get(namespace, &info.name, version).await?;
     call.respond(output, StatusCode::OK, json)
 }

@@ -20,8 +20,7 @@ use skiff_apimachinery::value::{Object, Value};
 use super::params::{ListOptions, VersionMatch, revision};
 use super::{Call, partial_type, table};
 use crate::cacher::{
-    CacheError, CachedObject, FieldRequirement, Freshness, LabelMatch, ListRequest, ListResult,
-    ListRevision, Predicate,
+    CacheError, CachedObject, FieldRequirement, Freshness, LabelMatch, ListRequest, ListResult, ListRevision, Predicate,
 };
 use crate::context::RequestContext;
 use crate::negotiation::{Encoding, Output, Shape};
@@ -56,12 +55,8 @@ pub async fn page(call: &Call<'_>, options: &ListOptions) -> Result<Page, Status
     let cache = call.cache()?;
     let predicate = predicate(call, options)?;
     if options.continue_token.is_empty() {
-        let mut request = ListRequest {
-            revision: list_revision(options)?,
-            predicate,
-            limit: options.limit,
-            start: None,
-        };
+        let mut request =
+            ListRequest { revision: list_revision(options)?, predicate, limit: options.limit, start: None };
         if options.resource_version == "0" && options.version_match == VersionMatch::Unset {
             // Any state will do, so the answer is the cache's, whole.
             request.limit = 0;
@@ -69,9 +64,7 @@ pub async fn page(call: &Call<'_>, options: &ListOptions) -> Result<Page, Status
         return Ok(encode_page(cache.list(&request).await?));
     }
     if !options.resource_version.is_empty() && options.resource_version != "0" {
-        return Err(status::bad_request(
-            "specifying resource version is not allowed when using continue",
-        ));
+        return Err(status::bad_request("specifying resource version is not allowed when using continue"));
     }
     let token = ContinueToken::decode(&options.continue_token)?;
     let revision = match u64::try_from(token.rv) {
@@ -79,12 +72,7 @@ pub async fn page(call: &Call<'_>, options: &ListOptions) -> Result<Page, Status
         // The client chose to go on although the state it began with is forgotten.
         Err(_) => ListRevision::Fresh(Freshness::Latest),
     };
-    let request = ListRequest {
-        revision,
-        predicate,
-        limit: options.limit,
-        start: Some(token.start.clone()),
-    };
+    let request = ListRequest { revision, predicate, limit: options.limit, start: Some(token.start.clone()) };
     match cache.list(&request).await {
         Ok(result) => Ok(encode_page(result)),
         Err(error) => Err(expired_continue(error, token)),
@@ -95,21 +83,11 @@ fn encode_page(result: ListResult) -> Page {
     let continue_token = match result.next {
         Some(start) => {
             let rv = i64::try_from(result.revision).unwrap_or(i64::MAX);
-            ContinueToken {
-                v: TOKEN_VERSION.to_owned(),
-                rv,
-                start,
-            }
-            .encode()
+            ContinueToken { v: TOKEN_VERSION.to_owned(), rv, start }.encode()
         }
         None => String::new(),
     };
-    Page {
-        objects: result.objects,
-        revision: result.revision,
-        continue_token,
-        remaining: result.remaining,
-    }
+    Page { objects: result.objects, revision: result.revision, continue_token, remaining: result.remaining }
 }
 
 /// 410 with a token that goes on from the same key at the latest state.
@@ -124,16 +102,14 @@ fn expired_continue(error: CacheError, token: ContinueToken) -> Status {
 
 fn list_revision(options: &ListOptions) -> Result<ListRevision, Status> {
     let asked = revision(&options.resource_version)?;
-    Ok(
-        match (options.resource_version.as_str(), options.version_match) {
-            ("", _) => ListRevision::Fresh(Freshness::Latest),
-            ("0", _) => ListRevision::Fresh(Freshness::Any),
-            (_, VersionMatch::Exact) => ListRevision::Exact(asked),
-            // Without a stated match a page of a certain version is that very version (legacy).
-            (_, VersionMatch::Unset) if options.limit > 0 => ListRevision::Exact(asked),
-            _ => ListRevision::Fresh(Freshness::NotOlderThan(asked)),
-        },
-    )
+    Ok(match (options.resource_version.as_str(), options.version_match) {
+        ("", _) => ListRevision::Fresh(Freshness::Latest),
+        ("0", _) => ListRevision::Fresh(Freshness::Any),
+        (_, VersionMatch::Exact) => ListRevision::Exact(asked),
+        // Without a stated match a page of a certain version is that very version (legacy).
+        (_, VersionMatch::Unset) if options.limit > 0 => ListRevision::Exact(asked),
+        _ => ListRevision::Fresh(Freshness::NotOlderThan(asked)),
+    })
 }
 
 const TOKEN_VERSION: &str = "meta.k8s.io/v1";
@@ -152,27 +128,18 @@ impl ContinueToken {
     }
 
     fn decode(text: &str) -> Result<Self, Status> {
-        let invalid =
-            |detail: String| status::bad_request(format!("continue key is not valid: {detail}"));
-        let json = BASE64_URL_SAFE_NO_PAD
-            .decode(text.trim_end_matches('='))
-            .map_err(|error| invalid(error.to_string()))?;
-        let token =
-            serde_json::from_slice::<Self>(&json).map_err(|error| invalid(error.to_string()))?;
+        let invalid = |detail: String| status::bad_request(format!("continue key is not valid: {detail}"));
+        let json =
+            BASE64_URL_SAFE_NO_PAD.decode(text.trim_end_matches('=')).map_err(|error| invalid(error.to_string()))?;
+        let token = serde_json::from_slice::<Self>(&json).map_err(|error| invalid(error.to_string()))?;
         if token.v != TOKEN_VERSION {
-            return Err(invalid(
-                "server does not recognize this encoded version".to_owned(),
-            ));
+            return Err(invalid("server does not recognize this encoded version".to_owned()));
         }
         if token.rv == 0 {
-            return Err(invalid(
-                "incorrect encoded start resourceVersion (version meta.k8s.io/v1)".to_owned(),
-            ));
+            return Err(invalid("incorrect encoded start resourceVersion (version meta.k8s.io/v1)".to_owned()));
         }
         if token.start.is_empty() || token.start.split('/').any(|part| part == "..") {
-            return Err(invalid(
-                "encoded start key is empty or leaves the collection".to_owned(),
-            ));
+            return Err(invalid("encoded start key is empty or leaves the collection".to_owned()));
         }
         Ok(token)
     }
@@ -186,37 +153,20 @@ pub fn predicate(call: &Call<'_>, options: &ListOptions) -> Result<Predicate, St
     let labels: Option<LabelMatch> = if selector.is_everything() {
         None
     } else {
-        Some(Arc::new(move |labels| {
-            selector.matches_with(|key| labels.get(key))
-        }))
+        Some(Arc::new(move |labels| selector.matches_with(|key| labels.get(key))))
     };
     let mut requirements = Vec::new();
-    for term in fields::Selector::parse(&options.field_selector)
-        .map_err(status::bad_request)?
-        .requirements()
-    {
+    for term in fields::Selector::parse(&options.field_selector).map_err(status::bad_request)?.requirements() {
         let field = match call.resource.conversion {
             Some(conversion) => conversion.field_label(&term.field),
             None => term.field.as_str().into(),
         };
-        requirements.push(FieldRequirement {
-            field: field.into_owned(),
-            equal: term.equal,
-            value: term.value.clone(),
-        });
+        requirements.push(FieldRequirement { field: field.into_owned(), equal: term.equal, value: term.value.clone() });
     }
     Ok(Predicate {
-        namespace: if call.resource.info.namespaced {
-            info.namespace.clone()
-        } else {
-            String::new()
-        },
+        namespace: if call.resource.info.namespaced { info.namespace.clone() } else { String::new() },
         // Only the older watch paths name an object.
-        name: if info.name_from_selector {
-            String::new()
-        } else {
-            info.name.clone()
-        },
+        name: if info.name_from_selector { String::new() } else { info.name.clone() },
         labels,
         fields: requirements,
     })
@@ -231,11 +181,7 @@ pub fn authorization_requirements(selector: &str) -> Vec<(String, String, String
         return Vec::new();
     };
     let operator = |equal: bool| if equal { "=" } else { "!=" }.to_owned();
-    selector
-        .requirements()
-        .iter()
-        .map(|r| (r.field.clone(), operator(r.equal), r.value.clone()))
-        .collect()
+    selector.requirements().iter().map(|r| (r.field.clone(), operator(r.equal), r.value.clone())).collect()
 }
 
 /// Answers with a page.
@@ -248,23 +194,10 @@ pub fn respond(call: &Call<'_>, output: Output, page: Page) -> Result<Response, 
             Ok(concatenated(call.cx, &api_version, kind, page))
         }
         Shape::Full => {
-            let schema = info
-                .list_type_id
-                .map(|id| skiff_api::builtin().schema(id))
-                .unwrap_or(call.schema());
+            let schema = info.list_type_id.map(|id| skiff_api::builtin().schema(id)).unwrap_or(call.schema());
             let items = served(call, &page)?.collect::<Result<Vec<_>, _>>()?;
-            let ty = ObjectType {
-                api_version: &api_version,
-                kind,
-                schema,
-            };
-            response::value(
-                call.cx,
-                output,
-                ty,
-                StatusCode::OK,
-                list_object(&api_version, kind, &page, items),
-            )
+            let ty = ObjectType { api_version: &api_version, kind, schema };
+            response::value(call.cx, output, ty, StatusCode::OK, list_object(&api_version, kind, &page, items))
         }
         Shape::PartialMetadata(version) => {
             let items = served(call, &page)?
@@ -277,13 +210,7 @@ pub fn respond(call: &Call<'_>, output: Output, page: Page) -> Result<Response, 
         Shape::Table(version) => {
             let objects = served(call, &page)?.collect::<Result<Vec<_>, _>>()?;
             let table = table::of_list(call, &objects, list_meta(&page), version)?;
-            response::value(
-                call.cx,
-                output,
-                partial_type(version, "Table")?,
-                StatusCode::OK,
-                table,
-            )
+            response::value(call.cx, output, partial_type(version, "Table")?, StatusCode::OK, table)
         }
     }
 }
@@ -292,10 +219,7 @@ fn served<'p>(
     call: &'p Call<'_>,
     page: &'p Page,
 ) -> Result<impl Iterator<Item = Result<Value, Status>> + use<'p>, Status> {
-    Ok(page
-        .objects
-        .iter()
-        .map(|object| Ok(call.served_from(response::parse(object.json())?))))
+    Ok(page.objects.iter().map(|object| Ok(call.served_from(response::parse(object.json())?))))
 }
 
 fn list_object(api_version: &str, kind: &str, page: &Page, items: Vec<Value>) -> Value {
@@ -313,10 +237,7 @@ fn list_meta(page: &Page) -> Object {
     if !page.continue_token.is_empty() {
         metadata.insert("continue", page.continue_token.as_str());
         if let Some(remaining) = page.remaining {
-            metadata.insert(
-                "remainingItemCount",
-                i64::try_from(remaining).unwrap_or(i64::MAX),
-            );
+            metadata.insert("remainingItemCount", i64::try_from(remaining).unwrap_or(i64::MAX));
         }
     }
     metadata
@@ -324,23 +245,11 @@ fn list_meta(page: &Page) -> Object {
 
 /// Streams the stored bytes between a head and a tail.
 fn concatenated(cx: &RequestContext, api_version: &str, kind: &str, page: Page) -> Response {
-    let mut head =
-        format!(r#"{{"kind":"{kind}","apiVersion":"{api_version}","metadata":"#).into_bytes();
+    let mut head = format!(r#"{{"kind":"{kind}","apiVersion":"{api_version}","metadata":"#).into_bytes();
     skiff_apimachinery::json::write(&Value::Object(list_meta(&page)), &mut head);
     head.extend_from_slice(br#","items":["#);
-    let total = head.len()
-        + 2
-        + page
-            .objects
-            .iter()
-            .map(|object| object.json().len() + 1)
-            .sum::<usize>();
-    let mut chunks = Chunks {
-        head: Some(head),
-        objects: page.objects.into_iter(),
-        pending: None,
-        first: true,
-    };
+    let total = head.len() + 2 + page.objects.iter().map(|object| object.json().len() + 1).sum::<usize>();
+    let mut chunks = Chunks { head: Some(head), objects: page.objects.into_iter(), pending: None, first: true };
     if total <= CHUNK || (total > response::GZIP_THRESHOLD && cx.accepts_gzip) {
         return small_or_compressed(cx, chunks, total);
     }
@@ -374,12 +283,8 @@ fn small_or_compressed(cx: &RequestContext, mut chunks: Chunks, total: usize) ->
     });
     let body = Body::from_stream(futures::stream::iter(stream));
     let mut response = response::plain(StatusCode::OK, Encoding::Json.media_type(), body);
-    response
-        .headers_mut()
-        .insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
-    response
-        .headers_mut()
-        .insert(header::VARY, HeaderValue::from_static("Accept-Encoding"));
+    response.headers_mut().insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+    response.headers_mut().insert(header::VARY, HeaderValue::from_static("Accept-Encoding"));
     debug_assert!(cx.accepts_gzip);
     response
 }
@@ -441,27 +346,10 @@ mod tests {
 
     #[test]
     fn continue_tokens() {
-        let token = ContinueToken {
-            v: TOKEN_VERSION.into(),
-            rv: 7,
-            start: "demo/a\0".into(),
-        };
+        let token = ContinueToken { v: TOKEN_VERSION.into(), rv: 7, start: "demo/a\0".into() };
         assert_eq!(ContinueToken::decode(&token.encode()), Ok(token.clone()));
-        for bad in [
-            "",
-            "%%%",
-            "e30",
-            &ContinueToken {
-                start: "../x".into(),
-                ..token.clone()
-            }
-            .encode(),
-        ] {
-            assert_eq!(
-                ContinueToken::decode(bad).map_err(|e| e.code),
-                Err(400),
-                "{bad}"
-            );
+        for bad in ["", "%%%", "e30", &ContinueToken { start: "../x".into(), ..token.clone() }.encode()] {
+            assert_eq!(ContinueToken::decode(bad).map_err(|e| e.code), Err(400), "{bad}");
         }
     }
 }

@@ -52,11 +52,7 @@ impl<'a> Call<'a> {
     /// The store; kinds without one never get here.
     pub fn store(&self) -> Result<&'a Arc<Store>, Status> {
         self.resource.store.as_ref().ok_or_else(|| {
-            status::method_not_supported(
-                &self.resource.info.group,
-                &self.resource.info.plural,
-                &self.cx.info.verb,
-            )
+            status::method_not_supported(&self.resource.info.group, &self.resource.info.plural, &self.cx.info.verb)
         })
     }
 
@@ -67,12 +63,7 @@ impl<'a> Call<'a> {
 
     /// The output form, for one object or a collection of the resource's kind.
     pub fn output(&self, collection: bool) -> Result<Output, Status> {
-        let offer = Offer {
-            protobuf: true,
-            transforms: self.resource.store.is_some(),
-            collection,
-            yaml: true,
-        };
+        let offer = Offer { protobuf: true, transforms: self.resource.store.is_some(), collection, yaml: true };
         negotiation::negotiate(&self.cx.accept, offer, self.cx.pretty)
     }
 
@@ -85,11 +76,7 @@ impl<'a> Call<'a> {
             warnings: &self.cx.warnings,
             version: &info.version,
             subresource: &info.subresource,
-            namespace: if self.resource.info.namespaced {
-                &info.namespace
-            } else {
-                ""
-            },
+            namespace: if self.resource.info.namespaced { &info.namespace } else { "" },
             name,
             dry_run,
             force_create: false,
@@ -97,12 +84,7 @@ impl<'a> Call<'a> {
     }
 
     /// Asks the admission plugins about something that is not stored: a token, a binding, an eviction, a connection.
-    pub async fn admit(
-        &self,
-        operation: Operation,
-        name: &str,
-        object: Option<&mut Value>,
-    ) -> Result<(), Status> {
+    pub async fn admit(&self, operation: Operation, name: &str, object: Option<&mut Value>) -> Result<(), Status> {
         let info = &self.cx.info;
         let mut warnings = Vec::new();
         let mut request = admission::Request {
@@ -110,9 +92,7 @@ impl<'a> Call<'a> {
             operation,
             group: &info.group,
             version: &info.version,
-            kind: self
-                .subresource
-                .map_or(self.resource.info.kind.as_str(), |s| s.kind.as_str()),
+            kind: self.subresource.map_or(self.resource.info.kind.as_str(), |s| s.kind.as_str()),
             resource: &info.resource,
             subresource: &info.subresource,
             namespace: &info.namespace,
@@ -122,15 +102,8 @@ impl<'a> Call<'a> {
             old_object: None,
             warnings: &mut warnings,
         };
-        let wants = |p: &&Arc<dyn Plugin>| {
-            p.handles(operation, &info.group, &info.resource, &info.subresource)
-        };
-        let plugins = self
-            .server
-            .admission
-            .iter()
-            .filter(wants)
-            .collect::<Vec<_>>();
+        let wants = |p: &&Arc<dyn Plugin>| p.handles(operation, &info.group, &info.resource, &info.subresource);
+        let plugins = self.server.admission.iter().filter(wants).collect::<Vec<_>>();
         for plugin in &plugins {
             plugin.admit(&mut request).await?;
         }
@@ -158,31 +131,14 @@ impl<'a> Call<'a> {
     }
 
     /// Answers with one stored object.
-    pub fn respond(
-        &self,
-        output: Output,
-        code: http::StatusCode,
-        json: bytes::Bytes,
-    ) -> Result<Response, Status> {
+    pub fn respond(&self, output: Output, code: http::StatusCode, json: bytes::Bytes) -> Result<Response, Status> {
         let expected = self.expected();
         let api_version = expected.api_version();
-        let ty = ObjectType {
-            api_version: &api_version,
-            kind: expected.kind,
-            schema: expected.schema,
-        };
+        let ty = ObjectType { api_version: &api_version, kind: expected.kind, schema: expected.schema };
         let as_stored = self.resource.conversion.is_none() && self.cx.info.subresource != "scale";
         match output.shape {
-            negotiation::Shape::Full if as_stored => {
-                response::object(self.cx, output, ty, code, json)
-            }
-            negotiation::Shape::Full => response::value(
-                self.cx,
-                output,
-                ty,
-                code,
-                self.view(&response::parse(&json)?),
-            ),
+            negotiation::Shape::Full if as_stored => response::object(self.cx, output, ty, code, json),
+            negotiation::Shape::Full => response::value(self.cx, output, ty, code, self.view(&response::parse(&json)?)),
             negotiation::Shape::PartialMetadata(version) => {
                 let object = partial::object(&response::parse(&json)?, version);
                 let ty = partial_type(version, "PartialObjectMetadata")?;
@@ -191,33 +147,20 @@ impl<'a> Call<'a> {
             negotiation::Shape::Table(version) => {
                 let object = self.view(&response::parse(&json)?);
                 let table = table::of_object(self, &object, version)?;
-                response::value(
-                    self.cx,
-                    output,
-                    partial_type(version, "Table")?,
-                    code,
-                    table,
-                )
+                response::value(self.cx, output, partial_type(version, "Table")?, code, table)
             }
         }
     }
 }
 
 /// The type of a `meta.k8s.io` kind.
-pub fn partial_type(
-    version: negotiation::MetaVersion,
-    kind: &'static str,
-) -> Result<ObjectType<'static>, Status> {
+pub fn partial_type(version: negotiation::MetaVersion, kind: &'static str) -> Result<ObjectType<'static>, Status> {
     let api_version = version.api_version();
     let (group, name) = api_version.split_once('/').unwrap_or(("", api_version));
     let schema = skiff_api::builtin()
         .schema_of(group, name, kind)
         .ok_or_else(|| status::internal_error(format!("no schema for {api_version} {kind}")))?;
-    Ok(ObjectType {
-        api_version,
-        kind,
-        schema,
-    })
+    Ok(ObjectType { api_version, kind, schema })
 }
 
 /// Routes a resource request to its verb.
@@ -227,15 +170,11 @@ pub async fn dispatch(
     request: Request<Body>,
 ) -> Result<Response, Status> {
     let info = &cx.info;
-    let Some(resource) = server
-        .registry
-        .resource(&info.group, &info.version, &info.resource)
-    else {
+    let Some(resource) = server.registry.resource(&info.group, &info.version, &info.resource) else {
         return Ok(response::not_found_path());
     };
     // "/api/v1/namespaces/x/nodes" and an object without its namespace are no paths of the API.
-    let wants_namespace =
-        resource.info.namespaced && !info.name_from_selector && !info.name.is_empty();
+    let wants_namespace = resource.info.namespaced && !info.name_from_selector && !info.name.is_empty();
     if (!resource.info.namespaced && !info.namespace.is_empty() && info.resource != "namespaces")
         || (wants_namespace && info.namespace.is_empty())
     {
@@ -250,18 +189,9 @@ pub async fn dispatch(
     };
     let verbs = subresource.map_or(&resource.info.verbs, |s| &s.verbs);
     if !verbs.iter().any(|v| *v == info.verb) {
-        return Err(status::method_not_supported(
-            &info.group,
-            &info.resource,
-            &info.verb,
-        ));
+        return Err(status::method_not_supported(&info.group, &info.resource, &info.verb));
     }
-    let call = Call {
-        server,
-        cx,
-        resource,
-        subresource,
-    };
+    let call = Call { server, cx, resource, subresource };
     match (info.subresource.as_str(), info.verb.as_str()) {
         ("", "create") if resource.info.plural == "bindings" => bind::bind(&call, request).await,
         ("", "create") if resource.store.is_none() => review::review(&call, request).await,
@@ -280,10 +210,6 @@ pub async fn dispatch(
         (_, "get") => get::get(&call).await,
         (_, "update") => update::update(&call, request).await,
         (_, "patch") => patch::patch(&call, request).await,
-        _ => Err(status::method_not_supported(
-            &info.group,
-            &info.resource,
-            &info.verb,
-        )),
+        _ => Err(status::method_not_supported(&info.group, &info.resource, &info.verb)),
     }
 }

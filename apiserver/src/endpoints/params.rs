@@ -54,10 +54,7 @@ impl WriteOptions {
                 let detail = "is required for apply patch";
                 errors.push(Error::required(&Path::new("fieldManager"), detail));
             } else if !apply && force.is_some() {
-                errors.push(Error::forbidden(
-                    &Path::new("force"),
-                    "may not be specified for non-apply patch",
-                ));
+                errors.push(Error::forbidden(&Path::new("force"), "may not be specified for non-apply patch"));
             }
         }
         validate_field_manager(manager, &mut errors);
@@ -68,11 +65,7 @@ impl WriteOptions {
             "Strict" => FieldValidation::Strict,
             other => {
                 let path = Path::new("fieldValidation");
-                errors.push(Error::not_supported(
-                    &path,
-                    other,
-                    &["", "Ignore", "Strict", "Warn"],
-                ));
+                errors.push(Error::not_supported(&path, other, &["", "Ignore", "Strict", "Warn"]));
                 FieldValidation::Warn
             }
         };
@@ -81,11 +74,7 @@ impl WriteOptions {
         }
         Ok(Self {
             dry_run,
-            manager: if manager.is_empty() {
-                manager_of(&cx.user_agent)
-            } else {
-                manager.to_owned()
-            },
+            manager: if manager.is_empty() { manager_of(&cx.user_agent) } else { manager.to_owned() },
             manager_given: !manager.is_empty(),
             validation,
             force: query.flag("force"),
@@ -96,16 +85,8 @@ impl WriteOptions {
 /// The manager name that a User-Agent stands for: what is before the first slash.
 fn manager_of(user_agent: &str) -> String {
     let prefix = user_agent.split('/').next().unwrap_or("");
-    let name = prefix
-        .chars()
-        .filter(|c| !c.is_control())
-        .take(MAX_FIELD_MANAGER)
-        .collect::<String>();
-    if name.is_empty() {
-        "unknown".to_owned()
-    } else {
-        name
-    }
+    let name = prefix.chars().filter(|c| !c.is_control()).take(MAX_FIELD_MANAGER).collect::<String>();
+    if name.is_empty() { "unknown".to_owned() } else { name }
 }
 
 fn validate_field_manager(manager: &str, errors: &mut ErrorList) {
@@ -134,65 +115,42 @@ pub fn delete_options(body: Option<&Value>, query: &Query) -> Result<DeleteOptio
         Some(body) => DeleteOptions {
             grace_period_seconds: body.i64_at(&["gracePeriodSeconds"]),
             uid: body.str_at(&["preconditions", "uid"]).map(str::to_owned),
-            resource_version: body
-                .str_at(&["preconditions", "resourceVersion"])
-                .map(str::to_owned),
+            resource_version: body.str_at(&["preconditions", "resourceVersion"]).map(str::to_owned),
             propagation_policy: body.str_at(&["propagationPolicy"]).map(str::to_owned),
             orphan_dependents: body.bool_at(&["orphanDependents"]),
-            dry_run: dry_run(
-                body.array_at(&["dryRun"]).iter().filter_map(Value::as_str),
-                &mut errors,
-            ),
+            dry_run: dry_run(body.array_at(&["dryRun"]).iter().filter_map(Value::as_str), &mut errors),
         },
         None => DeleteOptions {
             grace_period_seconds: integer(query, "gracePeriodSeconds")?,
             uid: None,
             resource_version: None,
-            propagation_policy: query
-                .get("propagationPolicy")
-                .filter(|p| !p.is_empty())
-                .map(str::to_owned),
-            orphan_dependents: query
-                .get("orphanDependents")
-                .map(|_| query.flag("orphanDependents")),
+            propagation_policy: query.get("propagationPolicy").filter(|p| !p.is_empty()).map(str::to_owned),
+            orphan_dependents: query.get("orphanDependents").map(|_| query.flag("orphanDependents")),
             dry_run: dry_run(query.all("dryRun"), &mut errors),
         },
     };
     if options.propagation_policy.is_some() && options.orphan_dependents.is_some() {
         let detail = "orphanDependents and deletionPropagation cannot be both set";
         let policy = options.propagation_policy.as_deref().unwrap_or("");
-        errors.push(Error::invalid(
-            &Path::new("propagationPolicy"),
-            policy,
-            detail,
-        ));
+        errors.push(Error::invalid(&Path::new("propagationPolicy"), policy, detail));
     }
     if let Some(policy) = options.propagation_policy.as_deref()
         && !matches!(policy, "Foreground" | "Background" | "Orphan")
     {
         let supported = ["Foreground", "Background", "Orphan", "nil"];
-        errors.push(Error::not_supported(
-            &Path::new("propagationPolicy"),
-            policy,
-            &supported,
-        ));
+        errors.push(Error::not_supported(&Path::new("propagationPolicy"), policy, &supported));
     }
-    if errors.is_empty() {
-        Ok(options)
-    } else {
-        Err(status::invalid(META_GROUP, "DeleteOptions", "", errors))
-    }
+    if errors.is_empty() { Ok(options) } else { Err(status::invalid(META_GROUP, "DeleteOptions", "", errors)) }
 }
 
 /// An integer parameter; 400 when it is not one.
 pub fn integer(query: &Query, name: &str) -> Result<Option<i64>, Status> {
     match query.get(name).filter(|text| !text.is_empty()) {
         None => Ok(None),
-        Some(text) => text.parse().map(Some).map_err(|_| {
-            status::bad_request(format!(
-                "strconv.ParseInt: parsing {text:?}: invalid syntax"
-            ))
-        }),
+        Some(text) => text
+            .parse()
+            .map(Some)
+            .map_err(|_| status::bad_request(format!("strconv.ParseInt: parsing {text:?}: invalid syntax"))),
     }
 }
 
@@ -245,24 +203,12 @@ impl ListOptions {
             },
             limit: usize::try_from(integer(query, "limit")?.unwrap_or(0)).unwrap_or(0),
             continue_token: query.text("continue").to_owned(),
-            timeout_seconds: integer(query, "timeoutSeconds")?
-                .and_then(|s| u64::try_from(s).ok())
-                .filter(|s| *s > 0),
+            timeout_seconds: integer(query, "timeoutSeconds")?.and_then(|s| u64::try_from(s).ok()).filter(|s| *s > 0),
             allow_bookmarks: query.flag("allowWatchBookmarks"),
-            send_initial_events: query
-                .get("sendInitialEvents")
-                .map(|_| query.flag("sendInitialEvents")),
+            send_initial_events: query.get("sendInitialEvents").map(|_| query.flag("sendInitialEvents")),
         };
-        let errors = if watch {
-            options.validate_watch(match_text)
-        } else {
-            options.validate_list(match_text)
-        };
-        if errors.is_empty() {
-            Ok(options)
-        } else {
-            Err(status::invalid(META_GROUP, "ListOptions", "", errors))
-        }
+        let errors = if watch { options.validate_watch(match_text) } else { options.validate_list(match_text) };
+        if errors.is_empty() { Ok(options) } else { Err(status::invalid(META_GROUP, "ListOptions", "", errors)) }
     }
 
     fn validate_list(&self, match_text: &str) -> ErrorList {
@@ -280,18 +226,11 @@ impl ListOptions {
                 forbidden("resourceVersionMatch \"exact\" is forbidden for resourceVersion \"0\"");
             }
             if self.version_match == VersionMatch::Unset {
-                errors.push(Error::not_supported(
-                    &path,
-                    match_text,
-                    &["Exact", "NotOlderThan", ""],
-                ));
+                errors.push(Error::not_supported(&path, match_text, &["Exact", "NotOlderThan", ""]));
             }
         }
         if self.send_initial_events.is_some() {
-            errors.push(Error::forbidden(
-                &Path::new("sendInitialEvents"),
-                "sendInitialEvents is forbidden for list",
-            ));
+            errors.push(Error::forbidden(&Path::new("sendInitialEvents"), "sendInitialEvents is forbidden for list"));
         }
         errors
     }
@@ -326,8 +265,6 @@ pub fn revision(text: &str) -> Result<u64, Status> {
         return Ok(0);
     }
     text.parse().map_err(|_| {
-        status::bad_request(format!(
-            "Invalid value: {text:?}: strconv.ParseUint: parsing {text:?}: invalid syntax"
-        ))
+        status::bad_request(format!("Invalid value: {text:?}: strconv.ParseUint: parsing {text:?}: invalid syntax"))
     })
 }

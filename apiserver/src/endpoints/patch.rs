@@ -35,21 +35,9 @@ enum Patch {
 
 /// Patches the object the URL names.
 pub async fn patch(call: &Call<'_>, request: Request<Body>) -> Result<Response, Status> {
-    let media = call
-        .cx
-        .content_type
-        .split(';')
-        .next()
-        .unwrap_or("")
-        .trim()
-        .to_owned();
+    let media = call.cx.content_type.split(';').next().unwrap_or("").trim().to_owned();
     if ![JSON_PATCH, MERGE_PATCH, STRATEGIC_PATCH, APPLY_PATCH].contains(&media.as_str()) {
-        return Err(status::unsupported_media_type(&[
-            JSON_PATCH,
-            MERGE_PATCH,
-            STRATEGIC_PATCH,
-            APPLY_PATCH,
-        ]));
+        return Err(status::unsupported_media_type(&[JSON_PATCH, MERGE_PATCH, STRATEGIC_PATCH, APPLY_PATCH]));
     }
     let output = call.output(false)?;
     let bytes = body::read(request.into_body()).await?;
@@ -66,12 +54,7 @@ pub async fn patch(call: &Call<'_>, request: Request<Body>) -> Result<Response, 
                 "uid mismatch: the provided object specified uid {}, and no existing object was found",
                 meta::uid(&new)
             );
-            return Err(status::conflict(
-                &call.cx.info.group,
-                &call.cx.info.resource,
-                &call.cx.info.name,
-                &message,
-            ));
+            return Err(status::conflict(&call.cx.info.group, &call.cx.info.resource, &call.cx.info.name, &message));
         }
         match_namespace(call, &mut new)?;
         check_name(call, &new)?;
@@ -88,23 +71,13 @@ pub async fn patch(call: &Call<'_>, request: Request<Body>) -> Result<Response, 
         authorize_creation(call).await?;
     }
     let written = store.update(&write, &transform).await?;
-    let code = if written.created {
-        StatusCode::CREATED
-    } else {
-        StatusCode::OK
-    };
+    let code = if written.created { StatusCode::CREATED } else { StatusCode::OK };
     call.respond(output, code, written.json)
 }
 
-fn parse(
-    call: &Call<'_>,
-    media: &str,
-    bytes: Bytes,
-    options: &WriteOptions,
-) -> Result<Patch, Status> {
+fn parse(call: &Call<'_>, media: &str, bytes: Bytes, options: &WriteOptions) -> Result<Patch, Status> {
     let document = |bytes: &[u8]| {
-        json::parse(bytes)
-            .map_err(|error| status::bad_request(format!("error decoding patch: {error}")))
+        json::parse(bytes).map_err(|error| status::bad_request(format!("error decoding patch: {error}")))
     };
     Ok(match media {
         JSON_PATCH => Patch::Json(bytes),
@@ -116,15 +89,10 @@ fn parse(
         STRATEGIC_PATCH => Patch::Strategic(document(&bytes)?),
         _ => {
             let decoded = yaml::decode(&bytes, SchemaRef::new(&TypeTable::default(), &Type::Any))
-                .map_err(|error| {
-                status::bad_request(format!("error decoding YAML: {error}"))
+                .map_err(|error| status::bad_request(format!("error decoding YAML: {error}")))?;
+            strict(call, strict_errors(&[], &decoded.duplicate), options, |errors| {
+                status::bad_request(format!("error strict decoding YAML: {errors}"))
             })?;
-            strict(
-                call,
-                strict_errors(&[], &decoded.duplicate),
-                options,
-                |errors| status::bad_request(format!("error strict decoding YAML: {errors}")),
-            )?;
             let mut applied = decoded.value;
             body::check_type(call.expected(), &mut applied)?;
             Patch::Apply(applied)
@@ -140,22 +108,12 @@ fn patched(
     options: &WriteOptions,
 ) -> Result<Value, Status> {
     if let Patch::Apply(applied) = patch {
-        let merged = managedfields::apply(
-            live,
-            applied.clone(),
-            call.schema(),
-            &manager.info(),
-            options.force,
-        )?;
+        let merged = managedfields::apply(live, applied.clone(), call.schema(), &manager.info(), options.force)?;
         // What the client sent is as it wrote it; stored is the canonical form.
         return conform(call, &merged, options);
     }
     let Some(live) = live else {
-        return Err(status::not_found(
-            &call.cx.info.group,
-            &call.cx.info.resource,
-            &call.cx.info.name,
-        ));
+        return Err(status::not_found(&call.cx.info.group, &call.cx.info.resource, &call.cx.info.name));
     };
     let result = match patch {
         Patch::Json(operations) => {
@@ -179,20 +137,13 @@ fn conform(call: &Call<'_>, object: &Value, options: &WriteOptions) -> Result<Va
     json::write(object, &mut text);
     let invalid = |detail: String| {
         let mut errors = ErrorList::default();
-        errors.push(Error::invalid(
-            &Path::new("patch"),
-            String::from_utf8_lossy(&text).into_owned(),
-            detail,
-        ));
+        errors.push(Error::invalid(&Path::new("patch"), String::from_utf8_lossy(&text).into_owned(), detail));
         status::invalid("", "", "", errors)
     };
     let decoded = json::decode(&text, call.schema()).map_err(|error| invalid(error.to_string()))?;
-    strict(
-        call,
-        strict_errors(&decoded.unknown, &decoded.duplicate),
-        options,
-        |errors| invalid(format!("strict decoding error: {errors}")),
-    )?;
+    strict(call, strict_errors(&decoded.unknown, &decoded.duplicate), options, |errors| {
+        invalid(format!("strict decoding error: {errors}"))
+    })?;
     Ok(decoded.value)
 }
 
@@ -220,10 +171,7 @@ async fn authorize_creation(call: &Call<'_>) -> Result<(), Status> {
     if store.exists(&info.namespace, &info.name).await? {
         return Ok(());
     }
-    let attributes = Attributes {
-        verb: "create".into(),
-        ..call.server.attributes(call.cx)
-    };
+    let attributes = Attributes { verb: "create".into(), ..call.server.attributes(call.cx) };
     match call.server.authorizer.authorize(&attributes) {
         Decision::Allow(_) => Ok(()),
         Decision::Deny(reason) | Decision::NoOpinion(reason) => {

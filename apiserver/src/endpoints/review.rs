@@ -30,9 +30,7 @@ pub async fn review(call: &Call<'_>, request: Request<Body>) -> Result<Response,
         "TokenReview" => match &call.server.token_review {
             Some(reviewer) => reviewer.review(&asked).await?,
             None => {
-                return Err(status::service_unavailable(
-                    "token reviews are not set up on this server",
-                ));
+                return Err(status::service_unavailable("token reviews are not set up on this server"));
             }
         },
         "SubjectAccessReview" => subject_access(asked, authorizer)?,
@@ -47,22 +45,12 @@ pub async fn review(call: &Call<'_>, request: Request<Body>) -> Result<Response,
 /// Issues a token for a ServiceAccount.
 pub async fn token(call: &Call<'_>, request: Request<Body>) -> Result<Response, Status> {
     let mut asked = read(call, request).await?;
-    call.admit(Operation::Create, &call.cx.info.name, Some(&mut asked))
-        .await?;
+    call.admit(Operation::Create, &call.cx.info.name, Some(&mut asked)).await?;
     let Some(issuer) = &call.server.token_issuer else {
-        return Err(status::service_unavailable(
-            "tokens cannot be issued by this server",
-        ));
+        return Err(status::service_unavailable("tokens cannot be issued by this server"));
     };
     let mut warnings = Vec::new();
-    let answer = issuer
-        .issue(
-            &call.cx.info.namespace,
-            &call.cx.info.name,
-            &asked,
-            &mut warnings,
-        )
-        .await?;
+    let answer = issuer.issue(&call.cx.info.namespace, &call.cx.info.name, &asked, &mut warnings).await?;
     call.cx.warnings.extend(warnings);
     respond(call, answer)
 }
@@ -72,37 +60,18 @@ async fn read(call: &Call<'_>, request: Request<Body>) -> Result<Value, Status> 
     let encoding = negotiation::body_encoding(&call.cx.content_type, true)?;
     let bytes = body::read(request.into_body()).await?;
     let options = WriteOptions::from_query(call.cx, "CreateOptions", false)?;
-    body::decode(
-        call.cx,
-        call.expected(),
-        encoding,
-        &bytes,
-        options.validation,
-    )
+    body::decode(call.cx, call.expected(), encoding, &bytes, options.validation)
 }
 
 fn respond(call: &Call<'_>, answer: Value) -> Result<Response, Status> {
     let expected = call.expected();
     let api_version = expected.api_version();
-    let ty = ObjectType {
-        api_version: &api_version,
-        kind: expected.kind,
-        schema: expected.schema,
-    };
-    response::value(
-        call.cx,
-        call.output(false)?,
-        ty,
-        StatusCode::CREATED,
-        answer,
-    )
+    let ty = ObjectType { api_version: &api_version, kind: expected.kind, schema: expected.schema };
+    response::value(call.cx, call.output(false)?, ty, StatusCode::CREATED, answer)
 }
 
 fn self_subject(mut review: Value, user: &UserInfo) -> Value {
-    review.set_at(
-        &["metadata", "creationTimestamp"],
-        time::format(jiff::Timestamp::now()),
-    );
+    review.set_at(&["metadata", "creationTimestamp"], time::format(jiff::Timestamp::now()));
     review.set_at(&["status", "userInfo"], user.to_value());
     review
 }
@@ -113,30 +82,18 @@ fn subject_access(review: Value, authorizer: &dyn Authorizer) -> Result<Value, S
     let mut errors = ErrorList::default();
     if user.name.is_empty() && user.groups.is_empty() {
         let path = Path::new("spec").child("user");
-        errors.push(Error::invalid(
-            &path,
-            "",
-            "at least one of user or group must be specified",
-        ));
+        errors.push(Error::invalid(&path, "", "at least one of user or group must be specified"));
     }
     decided(review, Arc::new(user), errors, authorizer)
 }
 
-fn local_subject_access(
-    call: &Call<'_>,
-    review: Value,
-    authorizer: &dyn Authorizer,
-) -> Result<Value, Status> {
+fn local_subject_access(call: &Call<'_>, review: Value, authorizer: &dyn Authorizer) -> Result<Value, Status> {
     let namespace = &call.cx.info.namespace;
     let given = meta::namespace(&review);
     if !given.is_empty() && given != namespace.as_str() {
-        return Err(status::bad_request(format!(
-            "namespace on request does not match: {namespace}"
-        )));
+        return Err(status::bad_request(format!("namespace on request does not match: {namespace}")));
     }
-    let asked = review
-        .str_at(&["spec", "resourceAttributes", "namespace"])
-        .unwrap_or("");
+    let asked = review.str_at(&["spec", "resourceAttributes", "namespace"]).unwrap_or("");
     if asked != namespace.as_str() {
         return Err(status::bad_request(format!(
             "spec.resourceAttributes.namespace must match namespace: {namespace}"
@@ -145,35 +102,21 @@ fn local_subject_access(
     subject_access(review, authorizer)
 }
 
-fn self_subject_access(
-    review: Value,
-    user: &Arc<UserInfo>,
-    authorizer: &dyn Authorizer,
-) -> Result<Value, Status> {
+fn self_subject_access(review: Value, user: &Arc<UserInfo>, authorizer: &dyn Authorizer) -> Result<Value, Status> {
     decided(review, user.clone(), ErrorList::default(), authorizer)
 }
 
 fn subject(spec: &Value) -> UserInfo {
     let text = |field: &str| spec.str_at(&[field]).unwrap_or("").to_owned();
     let strings = |value: &Value| {
-        value
-            .as_array()
-            .unwrap_or(&[])
-            .iter()
-            .filter_map(Value::as_str)
-            .map(str::to_owned)
-            .collect::<Vec<_>>()
+        value.as_array().unwrap_or(&[]).iter().filter_map(Value::as_str).map(str::to_owned).collect::<Vec<_>>()
     };
     let extra = spec.get("extra").and_then(Value::as_object);
     UserInfo {
         name: text("user"),
         uid: text("uid"),
         groups: spec.get("groups").map(strings).unwrap_or_default(),
-        extra: extra
-            .into_iter()
-            .flat_map(|e| e.iter())
-            .map(|(key, v)| (key.to_lowercase(), strings(v)))
-            .collect(),
+        extra: extra.into_iter().flat_map(|e| e.iter()).map(|(key, v)| (key.to_lowercase(), strings(v))).collect(),
     }
 }
 
@@ -183,10 +126,8 @@ fn decided(
     mut errors: ErrorList,
     authorizer: &dyn Authorizer,
 ) -> Result<Value, Status> {
-    let (resource, other) = (
-        review.at(&["spec", "resourceAttributes"]).cloned(),
-        review.at(&["spec", "nonResourceAttributes"]).cloned(),
-    );
+    let (resource, other) =
+        (review.at(&["spec", "resourceAttributes"]).cloned(), review.at(&["spec", "nonResourceAttributes"]).cloned());
     let attributes = match (&resource, &other) {
         (Some(resource), None) => resource_attributes(resource, user),
         (None, Some(other)) => Attributes {
@@ -239,21 +180,9 @@ fn resource_attributes(resource: &Value, user: Arc<UserInfo>) -> Attributes {
     let requirements = resource.array_at(&["fieldSelector", "requirements"]).iter();
     let field_selector = requirements
         .filter_map(|r| {
-            let operator = if r.str_at(&["operator"])? == "In" {
-                "="
-            } else {
-                "!="
-            };
-            let value = r
-                .array_at(&["values"])
-                .first()
-                .and_then(Value::as_str)
-                .unwrap_or("");
-            Some((
-                r.str_at(&["key"])?.to_owned(),
-                operator.to_owned(),
-                value.to_owned(),
-            ))
+            let operator = if r.str_at(&["operator"])? == "In" { "=" } else { "!=" };
+            let value = r.array_at(&["values"]).first().and_then(Value::as_str).unwrap_or("");
+            Some((r.str_at(&["key"])?.to_owned(), operator.to_owned(), value.to_owned()))
         })
         .collect();
     let version = text("version");
@@ -262,11 +191,7 @@ fn resource_attributes(resource: &Value, user: Arc<UserInfo>) -> Attributes {
         verb: text("verb"),
         is_resource_request: true,
         api_group: text("group"),
-        api_version: if version.is_empty() {
-            "*".to_owned()
-        } else {
-            version
-        },
+        api_version: if version.is_empty() { "*".to_owned() } else { version },
         resource: text("resource"),
         subresource: text("subresource"),
         namespace: text("namespace"),
@@ -276,15 +201,8 @@ fn resource_attributes(resource: &Value, user: Arc<UserInfo>) -> Attributes {
     }
 }
 
-fn self_subject_rules(
-    mut review: Value,
-    user: &UserInfo,
-    authorizer: &dyn Authorizer,
-) -> Result<Value, Status> {
-    let namespace = review
-        .str_at(&["spec", "namespace"])
-        .unwrap_or("")
-        .to_owned();
+fn self_subject_rules(mut review: Value, user: &UserInfo, authorizer: &dyn Authorizer) -> Result<Value, Status> {
+    let namespace = review.str_at(&["spec", "namespace"]).unwrap_or("").to_owned();
     if namespace.is_empty() {
         return Err(status::bad_request("no namespace on request"));
     }

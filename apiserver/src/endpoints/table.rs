@@ -11,47 +11,25 @@ use crate::printers::{Printer, printer};
 
 fn options(call: &Call<'_>, version: MetaVersion) -> Result<Options, Status> {
     let include = IncludeObject::parse(call.cx.query.text("includeObject"))?;
-    Ok(Options {
-        version,
-        include,
-        headers: true,
-        now: Timestamp::now(),
-    })
+    Ok(Options { version, include, headers: true, now: Timestamp::now() })
 }
 
 fn printer_of(call: &Call<'_>) -> &'static Printer {
     let (group, kind) = match call.subresource {
         Some(subresource) => (subresource.group.as_str(), subresource.kind.as_str()),
-        None => (
-            call.resource.info.group.as_str(),
-            call.resource.info.kind.as_str(),
-        ),
+        None => (call.resource.info.group.as_str(), call.resource.info.kind.as_str()),
     };
     printer(group, kind)
 }
 
 /// The table of one object.
 pub fn of_object(call: &Call<'_>, object: &Value, version: MetaVersion) -> Result<Value, Status> {
-    Ok(table::of_object(
-        printer_of(call),
-        object,
-        &options(call, version)?,
-    ))
+    Ok(table::of_object(printer_of(call), object, &options(call, version)?))
 }
 
 /// The table of a list.
-pub fn of_list(
-    call: &Call<'_>,
-    objects: &[Value],
-    metadata: Object,
-    version: MetaVersion,
-) -> Result<Value, Status> {
-    Ok(table::build(
-        printer_of(call),
-        metadata,
-        objects,
-        &options(call, version)?,
-    ))
+pub fn of_list(call: &Call<'_>, objects: &[Value], metadata: Object, version: MetaVersion) -> Result<Value, Status> {
+    Ok(table::build(printer_of(call), metadata, objects, &options(call, version)?))
 }
 
 /// Tables of one row each, for a watch: only the first one carries the columns.
@@ -63,10 +41,7 @@ pub struct WatchTable {
 impl WatchTable {
     /// Tables for this watch.
     pub fn new(call: &Call<'_>, version: MetaVersion) -> Result<Self, Status> {
-        Ok(Self {
-            printer: printer_of(call),
-            options: options(call, version)?,
-        })
+        Ok(Self { printer: printer_of(call), options: options(call, version)? })
     }
 
     /// The table of an event's object.

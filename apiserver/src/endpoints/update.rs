@@ -19,13 +19,7 @@ pub async fn update(call: &Call<'_>, request: Request<Body>) -> Result<Response,
     let encoding = negotiation::body_encoding(&call.cx.content_type, true)?;
     let bytes = body::read(request.into_body()).await?;
     let options = WriteOptions::from_query(call.cx, "UpdateOptions", false)?;
-    let mut object = body::decode(
-        call.cx,
-        call.expected(),
-        encoding,
-        &bytes,
-        options.validation,
-    )?;
+    let mut object = body::decode(call.cx, call.expected(), encoding, &bytes, options.validation)?;
     check_name(call, &object)?;
     match_namespace(call, &mut object)?;
     dedup_owner_references(call, &mut object);
@@ -36,21 +30,13 @@ pub async fn update(call: &Call<'_>, request: Request<Body>) -> Result<Response,
         let mut new = object.clone();
         let live = current.map(|current| call.view(current));
         match &live {
-            Some(live) => {
-                managedfields::update(Some(live), &mut new, call.schema(), &manager.info())
-            }
+            Some(live) => managedfields::update(Some(live), &mut new, call.schema(), &manager.info()),
             None => managedfields::on_create(&mut new, call.schema(), &manager.info()),
         }
         call.merge(new, current)
     };
-    let written = store
-        .update(&call.write(&call.cx.info.name, options.dry_run), &transform)
-        .await?;
-    let code = if written.created {
-        StatusCode::CREATED
-    } else {
-        StatusCode::OK
-    };
+    let written = store.update(&call.write(&call.cx.info.name, options.dry_run), &transform).await?;
+    let code = if written.created { StatusCode::CREATED } else { StatusCode::OK };
     call.respond(output, code, written.json)
 }
 

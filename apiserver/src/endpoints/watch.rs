@@ -33,12 +33,7 @@ const PROTOBUF_STREAM: &str = "application/vnd.kubernetes.protobuf;stream=watch"
 
 /// Watches what the request selects.
 pub async fn watch(call: &Call<'_>, request: Request<Body>) -> Result<Response, Status> {
-    let offer = Offer {
-        protobuf: true,
-        transforms: true,
-        collection: false,
-        yaml: false,
-    };
+    let offer = Offer { protobuf: true, transforms: true, collection: false, yaml: false };
     let output = negotiation::negotiate(&call.cx.accept, offer, false)?;
     let options = ListOptions::from_query(&call.cx.query, true)?;
     let watch_request = WatchRequest {
@@ -67,11 +62,7 @@ pub async fn watch(call: &Call<'_>, request: Request<Body>) -> Result<Response, 
         let frame = events.next_frame().await?;
         Some((Ok::<_, std::convert::Infallible>(frame), events))
     });
-    Ok(response::plain(
-        StatusCode::OK,
-        content_type,
-        Body::from_stream(frames),
-    ))
+    Ok(response::plain(StatusCode::OK, content_type, Body::from_stream(frames)))
 }
 
 fn start(options: &ListOptions) -> Result<WatchStart, Status> {
@@ -82,15 +73,9 @@ fn start(options: &ListOptions) -> Result<WatchStart, Status> {
         _ => Freshness::NotOlderThan(asked),
     };
     Ok(match (options.send_initial_events, asked) {
-        (Some(true), _) => WatchStart::State {
-            freshness,
-            mark_end: options.allow_bookmarks,
-        },
+        (Some(true), _) => WatchStart::State { freshness, mark_end: options.allow_bookmarks },
         (Some(false), 0) => WatchStart::Now,
-        (None, 0) => WatchStart::State {
-            freshness,
-            mark_end: false,
-        },
+        (None, 0) => WatchStart::State { freshness, mark_end: false },
         _ => WatchStart::After(asked),
     })
 }
@@ -161,10 +146,7 @@ impl Events {
     fn last_bookmark(&mut self) -> Option<Bytes> {
         self.ended = true;
         let revision = self.watch.bookmark().filter(|_| self.bookmarks)?;
-        self.encoder.encode(&WatchItem::Bookmark {
-            revision,
-            initial_events_end: false,
-        })
+        self.encoder.encode(&WatchItem::Bookmark { revision, initial_events_end: false })
     }
 }
 
@@ -193,20 +175,12 @@ impl Encoder {
             Shape::Table(version) => Some(table::WatchTable::new(call, version)?),
             _ => None,
         };
-        Ok(Self {
-            output,
-            resource: call.resource.clone(),
-            table,
-        })
+        Ok(Self { output, resource: call.resource.clone(), table })
     }
 
     /// The event as bytes; `None` when it cannot be encoded, which ends the watch.
     fn encode(&mut self, item: &WatchItem) -> Option<Bytes> {
-        if let WatchItem::Bookmark {
-            revision,
-            initial_events_end,
-        } = item
-        {
+        if let WatchItem::Bookmark { revision, initial_events_end } = item {
             return self.bookmark(*revision, *initial_events_end);
         }
         let json = self.output.encoding == Encoding::Json;
@@ -244,11 +218,7 @@ impl Encoder {
         match self.output.shape {
             Shape::Full => {
                 let api_version = info.api_version();
-                let ty = ObjectType {
-                    api_version: &api_version,
-                    kind: &info.kind,
-                    schema: self.resource.schema(),
-                };
+                let ty = ObjectType { api_version: &api_version, kind: &info.kind, schema: self.resource.schema() };
                 self.frame(kind, ty, &object)
             }
             Shape::PartialMetadata(version) => {

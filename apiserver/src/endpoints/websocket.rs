@@ -24,14 +24,8 @@ const CLOSE: u8 = 0x88;
 /// Whether the client asks for websocket.
 pub fn is_upgrade(request: &Request<Body>) -> bool {
     let has = |name: header::HeaderName, word: &str| {
-        let value = request
-            .headers()
-            .get(name)
-            .and_then(|v| v.to_str().ok())
-            .unwrap_or("");
-        value
-            .split(',')
-            .any(|part| part.trim().eq_ignore_ascii_case(word))
+        let value = request.headers().get(name).and_then(|v| v.to_str().ok()).unwrap_or("");
+        value.split(',').any(|part| part.trim().eq_ignore_ascii_case(word))
     };
     has(header::CONNECTION, "upgrade") && has(header::UPGRADE, "websocket")
 }
@@ -39,9 +33,7 @@ pub fn is_upgrade(request: &Request<Body>) -> bool {
 /// Switches protocols and sends events until either side ends.
 pub fn serve_watch(mut request: Request<Body>, mut events: Events) -> Result<Response, Status> {
     let Some(key) = request.headers().get(header::SEC_WEBSOCKET_KEY).cloned() else {
-        return Err(status::bad_request(
-            "websocket request without Sec-WebSocket-Key",
-        ));
+        return Err(status::bad_request("websocket request without Sec-WebSocket-Key"));
     };
     let upgrade = hyper::upgrade::on(&mut request);
     tokio::spawn(async move {
@@ -109,18 +101,12 @@ mod tests {
 
     #[test]
     fn the_protocols_own_example() {
-        assert_eq!(
-            accept(b"dGhlIHNhbXBsZSBub25jZQ==").expect("header"),
-            "s3pPLMBiTxaQ9kYGzzhZRbK+xOo="
-        );
+        assert_eq!(accept(b"dGhlIHNhbXBsZSBub25jZQ==").expect("header"), "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=");
     }
 
     #[test]
     fn frame_lengths() {
         assert_eq!(&text_frame(Bytes::from_static(b"hi\n"))[..], b"\x81\x02hi");
-        assert_eq!(
-            &text_frame(Bytes::from(vec![b'a'; 300]))[..4],
-            [0x81, 126, 1, 44]
-        );
+        assert_eq!(&text_frame(Bytes::from(vec![b'a'; 300]))[..4], [0x81, 126, 1, 44]);
     }
 }

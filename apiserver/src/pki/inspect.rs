@@ -35,8 +35,7 @@ pub fn inspect_pem(pem: &str) -> Result<CertificateFacts, String> {
 }
 
 pub(super) fn der_of(pem: &str) -> Result<CertificateDer<'static>, String> {
-    CertificateDer::from_pem_slice(pem.as_bytes())
-        .map_err(|error| format!("is not a PEM certificate ({error})"))
+    CertificateDer::from_pem_slice(pem.as_bytes()).map_err(|error| format!("is not a PEM certificate ({error})"))
 }
 
 pub(super) fn inspect_der(der: &[u8]) -> Result<CertificateFacts, String> {
@@ -53,21 +52,10 @@ pub(super) fn inspect_der(der: &[u8]) -> Result<CertificateFacts, String> {
     }
     dns_names.sort_unstable();
     ips.sort_unstable();
-    let time = |seconds: i64| {
-        Timestamp::from_second(seconds).map_err(|error| format!("has a bad validity ({error})"))
-    };
+    let time = |seconds: i64| Timestamp::from_second(seconds).map_err(|error| format!("has a bad validity ({error})"));
     Ok(CertificateFacts {
-        common_name: subject
-            .iter_common_name()
-            .next()
-            .and_then(|cn| cn.as_str().ok())
-            .unwrap_or("")
-            .to_owned(),
-        organizations: subject
-            .iter_organization()
-            .filter_map(|o| o.as_str().ok())
-            .map(str::to_owned)
-            .collect(),
+        common_name: subject.iter_common_name().next().and_then(|cn| cn.as_str().ok()).unwrap_or("").to_owned(),
+        organizations: subject.iter_organization().filter_map(|o| o.as_str().ok()).map(str::to_owned).collect(),
         dns_names,
         ips,
         not_before: time(certificate.validity().not_before.timestamp())?,

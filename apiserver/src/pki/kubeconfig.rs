@@ -25,21 +25,10 @@ pub struct Kubeconfig<'a> {
 impl Kubeconfig<'_> {
     /// The file's text (JSON, which every YAML reader takes, would do too; people expect YAML).
     pub fn render(&self) -> String {
-        let Kubeconfig {
-            cluster,
-            context,
-            user,
-            server,
-            ..
-        } = self;
-        let [ca, certificate, key] = [
-            self.ca_pem,
-            &self.credential.certificate_pem,
-            &self.credential.key_pem,
-        ]
-        .map(|pem| STANDARD.encode(pem));
-        let [cluster, context, user, server] =
-            [cluster, context, user, server].map(|text| quoted(text));
+        let Kubeconfig { cluster, context, user, server, .. } = self;
+        let [ca, certificate, key] =
+            [self.ca_pem, &self.credential.certificate_pem, &self.credential.key_pem].map(|pem| STANDARD.encode(pem));
+        let [cluster, context, user, server] = [cluster, context, user, server].map(|text| quoted(text));
         format!(
             "apiVersion: v1
 kind: Config

@@ -102,9 +102,7 @@ pub struct Credential {
 
 impl std::fmt::Debug for Credential {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Credential")
-            .field("certificate_pem", &self.certificate_pem)
-            .finish_non_exhaustive()
+        f.debug_struct("Credential").field("certificate_pem", &self.certificate_pem).finish_non_exhaustive()
     }
 }
 
@@ -237,13 +235,8 @@ impl Pki {
         let ca = Authority::open(&config.dir, "ca", "kubernetes", now)?;
         let front_proxy_ca = Authority::open(&config.dir, "front-proxy-ca", "front-proxy-ca", now)?;
         let service_account_key_pem = service_account_key(&config.dir)?;
-        let pki = Self {
-            dir: config.dir.clone(),
-            ca,
-            front_proxy_ca,
-            service_account_key_pem,
-            leaves: Mutex::default(),
-        };
+        let pki =
+            Self { dir: config.dir.clone(), ca, front_proxy_ca, service_account_key_pem, leaves: Mutex::default() };
         pki.ensure(SERVING, serving_spec(config), false, now)?;
         let front_proxy = LeafSpec {
             common_name: FRONT_PROXY_CLIENT.into(),
@@ -254,12 +247,7 @@ impl Pki {
         };
         pki.ensure(FRONT_PROXY_CLIENT, front_proxy, true, now)?;
         for identity in [Identity::Admin, Identity::KubeletClient] {
-            pki.ensure(
-                &identity.file_stem(),
-                LeafSpec::client(&identity),
-                false,
-                now,
-            )?;
+            pki.ensure(&identity.file_stem(), LeafSpec::client(&identity), false, now)?;
         }
         Ok(pki)
     }
@@ -300,38 +288,19 @@ impl Pki {
             .lock()
             .get(stem)
             .map(|leaf| leaf.credential.clone())
-            .unwrap_or_else(|| {
-                Arc::new(Credential {
-                    certificate_pem: String::new(),
-                    key_pem: String::new(),
-                })
-            })
+            .unwrap_or_else(|| Arc::new(Credential { certificate_pem: String::new(), key_pem: String::new() }))
     }
 
     /// The client certificate of an identity, made at the first call and kept.
     pub fn client(&self, identity: &Identity, now: Timestamp) -> Result<Arc<Credential>, PkiError> {
         let _lock = files::lock(&self.dir)?;
-        self.ensure(
-            &identity.file_stem(),
-            LeafSpec::client(identity),
-            false,
-            now,
-        )
+        self.ensure(&identity.file_stem(), LeafSpec::client(identity), false, now)
     }
 
     /// The serving certificate of a kubelet, made at the first call and kept.
-    pub fn kubelet_serving(
-        &self,
-        node: &str,
-        ips: &[IpAddr],
-        now: Timestamp,
-    ) -> Result<Arc<Credential>, PkiError> {
+    pub fn kubelet_serving(&self, node: &str, ips: &[IpAddr], now: Timestamp) -> Result<Arc<Credential>, PkiError> {
         let _lock = files::lock(&self.dir)?;
-        let mut spec = LeafSpec::server(
-            &format!("system:node:{node}"),
-            [node.to_owned()],
-            ips.iter().copied(),
-        );
+        let mut spec = LeafSpec::server(&format!("system:node:{node}"), [node.to_owned()], ips.iter().copied());
         spec.organization = Some("system:nodes");
         self.ensure(&format!("node-{node}-serving"), spec, false, now)
     }
@@ -345,14 +314,7 @@ impl Pki {
             .leaves
             .lock()
             .iter()
-            .map(|(stem, leaf)| {
-                (
-                    stem.clone(),
-                    leaf.spec.clone(),
-                    leaf.front_proxy,
-                    leaf.credential.clone(),
-                )
-            })
+            .map(|(stem, leaf)| (stem.clone(), leaf.spec.clone(), leaf.front_proxy, leaf.credential.clone()))
             .collect::<Vec<_>>();
         let mut renewed = Vec::new();
         for (stem, spec, front_proxy, before) in known {
@@ -371,21 +333,11 @@ impl Pki {
         front_proxy: bool,
         now: Timestamp,
     ) -> Result<Arc<Credential>, PkiError> {
-        let authority = if front_proxy {
-            &self.front_proxy_ca
-        } else {
-            &self.ca
-        };
-        let (certificate_path, key_path) = (
-            self.dir.join(format!("{stem}.crt")),
-            self.dir.join(format!("{stem}.key")),
-        );
+        let authority = if front_proxy { &self.front_proxy_ca } else { &self.ca };
+        let (certificate_path, key_path) = (self.dir.join(format!("{stem}.crt")), self.dir.join(format!("{stem}.key")));
         let kept = match (files::read(&certificate_path)?, files::read(&key_path)?) {
             (Some(certificate_pem), Some(key_pem)) => {
-                let credential = Credential {
-                    certificate_pem,
-                    key_pem,
-                };
+                let credential = Credential { certificate_pem, key_pem };
                 match authority.fault_of(&credential, &spec, now) {
                     None => Some(credential),
                     Some(fault) => {
@@ -407,11 +359,7 @@ impl Pki {
             }
         };
         let credential = Arc::new(credential);
-        let leaf = Leaf {
-            spec,
-            front_proxy,
-            credential: credential.clone(),
-        };
+        let leaf = Leaf { spec, front_proxy, credential: credential.clone() };
         self.leaves.lock().insert(stem.to_owned(), leaf);
         Ok(credential)
     }

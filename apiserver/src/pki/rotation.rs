@@ -14,12 +14,7 @@ use crate::authentication::Clock;
 const PERIOD: Duration = Duration::from_secs(12 * 3600);
 
 /// Renews what is about to expire until shutdown, and gives new connections the new serving certificate.
-pub async fn keep_current(
-    pki: Arc<Pki>,
-    tls: Arc<ArcSwap<ServerConfig>>,
-    clock: Clock,
-    shutdown: CancellationToken,
-) {
+pub async fn keep_current(pki: Arc<Pki>, tls: Arc<ArcSwap<ServerConfig>>, clock: Clock, shutdown: CancellationToken) {
     loop {
         tokio::select! {
             () = shutdown.cancelled() => return,

@@ -20,26 +20,14 @@ impl Pki {
     /// The TLS configuration with the serving certificate as it is now. Build it again after [`Pki::renew`] and swap it
     /// in: connections that are open stay.
     pub fn server_config(&self) -> Result<ServerConfig, PkiError> {
-        server_config(
-            &self.serving(),
-            &[
-                self.ca().certificate_pem(),
-                self.front_proxy_ca().certificate_pem(),
-            ],
-        )
+        server_config(&self.serving(), &[self.ca().certificate_pem(), self.front_proxy_ca().certificate_pem()])
     }
 }
 
 /// A configuration that serves this certificate over HTTP/2 and HTTP/1.1 and asks clients for certificates of these
 /// authorities (PEM).
-pub fn server_config(
-    serving: &Credential,
-    client_authorities: &[&str],
-) -> Result<ServerConfig, PkiError> {
-    let refused = |problem: String| PkiError::Crypto {
-        what: "the TLS configuration".into(),
-        problem,
-    };
+pub fn server_config(serving: &Credential, client_authorities: &[&str]) -> Result<ServerConfig, PkiError> {
+    let refused = |problem: String| PkiError::Crypto { what: "the TLS configuration".into(), problem };
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let hints = client_authorities
         .iter()
@@ -49,8 +37,7 @@ pub fn server_config(
     let chain = CertificateDer::pem_slice_iter(serving.certificate_pem.as_bytes())
         .collect::<Result<Vec<_>, _>>()
         .map_err(|error| refused(error.to_string()))?;
-    let key = PrivateKeyDer::from_pem_slice(serving.key_pem.as_bytes())
-        .map_err(|error| refused(error.to_string()))?;
+    let key = PrivateKeyDer::from_pem_slice(serving.key_pem.as_bytes()).map_err(|error| refused(error.to_string()))?;
     let mut config = ServerConfig::builder_with_provider(provider.clone())
         .with_safe_default_protocol_versions()
         .map_err(|error| refused(error.to_string()))?
@@ -62,11 +49,7 @@ pub fn server_config(
 }
 
 fn subject_of(der: &[u8]) -> Result<DistinguishedName, String> {
-    Ok(super::inspect::parse(der)?
-        .subject()
-        .as_raw()
-        .to_vec()
-        .into())
+    Ok(super::inspect::parse(der)?.subject().as_raw().to_vec().into())
 }
 
 /// Accepts any client certificate, or none, from a client that proves to hold its key.
@@ -100,12 +83,7 @@ impl ClientCertVerifier for KeyHolder {
         certificate: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls12_signature(
-            message,
-            certificate,
-            signature,
-            &self.provider.signature_verification_algorithms,
-        )
+        verify_tls12_signature(message, certificate, signature, &self.provider.signature_verification_algorithms)
     }
 
     fn verify_tls13_signature(
@@ -114,17 +92,10 @@ impl ClientCertVerifier for KeyHolder {
         certificate: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls13_signature(
-            message,
-            certificate,
-            signature,
-            &self.provider.signature_verification_algorithms,
-        )
+        verify_tls13_signature(message, certificate, signature, &self.provider.signature_verification_algorithms)
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.provider
-            .signature_verification_algorithms
-            .supported_schemes()
+        self.provider.signature_verification_algorithms.supported_schemes()
     }
 }

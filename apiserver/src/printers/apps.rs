@@ -3,12 +3,9 @@
 use jiff::Timestamp;
 use skiff_apimachinery::value::Value;
 
-use super::human::{
-    NONE, UNKNOWN, UNSET, age, between, labels, selector, selector_or_none, since, timestamp,
-};
+use super::human::{NONE, UNKNOWN, UNSET, age, between, labels, selector, selector_or_none, since, timestamp};
 use super::{
-    AGE, CONTAINERS, Column, IMAGES, NAME, Printer, containers, count, has_condition, name, number,
-    scalar, text,
+    AGE, CONTAINERS, Column, IMAGES, NAME, Printer, containers, count, has_condition, name, number, scalar, text,
 };
 
 pub(super) static PRINTERS: &[Printer] = &[
@@ -16,43 +13,23 @@ pub(super) static PRINTERS: &[Printer] = &[
     Printer::new("apps", "ReplicaSet", &REPLICA_SET, replica_set),
     Printer::new("apps", "StatefulSet", &STATEFUL_SET, stateful_set),
     Printer::new("apps", "DaemonSet", &DAEMON_SET, daemon_set),
-    Printer::new(
-        "apps",
-        "ControllerRevision",
-        &CONTROLLER_REVISION,
-        controller_revision,
-    ),
+    Printer::new("apps", "ControllerRevision", &CONTROLLER_REVISION, controller_revision),
     Printer::new("batch", "Job", &JOB, job),
     Printer::new("batch", "CronJob", &CRON_JOB, cron_job),
-    Printer::new(
-        "autoscaling",
-        "HorizontalPodAutoscaler",
-        &AUTOSCALER,
-        autoscaler,
-    ),
+    Printer::new("autoscaling", "HorizontalPodAutoscaler", &AUTOSCALER, autoscaler),
     Printer::new("autoscaling", "Scale", &SCALE, |object, now| {
         let replicas = |part: &str| Value::from(number(object, &[part, "replicas"]));
+        vec![name(object), replicas("spec"), replicas("status"), age(object, now)]
+    }),
+    Printer::new("policy", "PodDisruptionBudget", &DISRUPTION_BUDGET, |object, now| {
         vec![
             name(object),
-            replicas("spec"),
-            replicas("status"),
+            scalar(object.at(&["spec", "minAvailable"]), "N/A"),
+            scalar(object.at(&["spec", "maxUnavailable"]), "N/A"),
+            number(object, &["status", "disruptionsAllowed"]).into(),
             age(object, now),
         ]
     }),
-    Printer::new(
-        "policy",
-        "PodDisruptionBudget",
-        &DISRUPTION_BUDGET,
-        |object, now| {
-            vec![
-                name(object),
-                scalar(object.at(&["spec", "minAvailable"]), "N/A"),
-                scalar(object.at(&["spec", "maxUnavailable"]), "N/A"),
-                number(object, &["status", "disruptionsAllowed"]).into(),
-                age(object, now),
-            ]
-        },
-    ),
 ];
 
 const SELECTOR: Column = Column::string("Selector", "Labels of the pods.").wide();
@@ -61,10 +38,7 @@ const TEMPLATE: [&str; 4] = ["spec", "template", "spec", "containers"];
 static DEPLOYMENT: [Column; 8] = [
     NAME,
     Column::string("Ready", "Pods that are ready, out of those wanted."),
-    Column::string(
-        "Up-to-date",
-        "Pods that are made from the current template.",
-    ),
+    Column::string("Up-to-date", "Pods that are made from the current template."),
     Column::string("Available", "Pods that have been ready long enough."),
     AGE,
     CONTAINERS,
@@ -78,12 +52,7 @@ fn desired(object: &Value) -> i64 {
 }
 
 fn ready_of_desired(object: &Value) -> Value {
-    format!(
-        "{}/{}",
-        number(object, &["status", "readyReplicas"]),
-        desired(object)
-    )
-    .into()
+    format!("{}/{}", number(object, &["status", "readyReplicas"]), desired(object)).into()
 }
 
 fn deployment(object: &Value, now: Timestamp) -> Vec<Value> {
@@ -96,9 +65,7 @@ fn deployment(object: &Value, now: Timestamp) -> Vec<Value> {
         age(object, now),
         names,
         images,
-        selector(object.at(&["spec", "selector"]))
-            .unwrap_or_else(|| "<invalid>".into())
-            .into(),
+        selector(object.at(&["spec", "selector"])).unwrap_or_else(|| "<invalid>".into()).into(),
     ]
 }
 
@@ -127,23 +94,12 @@ fn replica_set(object: &Value, now: Timestamp) -> Vec<Value> {
     ]
 }
 
-static STATEFUL_SET: [Column; 5] = [
-    NAME,
-    Column::string("Ready", "Pods that are ready, out of those wanted."),
-    AGE,
-    CONTAINERS,
-    IMAGES,
-];
+static STATEFUL_SET: [Column; 5] =
+    [NAME, Column::string("Ready", "Pods that are ready, out of those wanted."), AGE, CONTAINERS, IMAGES];
 
 fn stateful_set(object: &Value, now: Timestamp) -> Vec<Value> {
     let [names, images] = containers(object, &TEMPLATE);
-    vec![
-        name(object),
-        ready_of_desired(object),
-        age(object, now),
-        names,
-        images,
-    ]
+    vec![name(object), ready_of_desired(object), age(object, now), names, images]
 }
 
 static DAEMON_SET: [Column; 11] = [
@@ -151,10 +107,7 @@ static DAEMON_SET: [Column; 11] = [
     Column::integer("Desired", "Nodes that should run a pod."),
     Column::integer("Current", "Nodes that should run a pod and do."),
     Column::integer("Ready", "Nodes whose pod is ready."),
-    Column::integer(
-        "Up-to-date",
-        "Nodes whose pod is made from the current template.",
-    ),
+    Column::integer("Up-to-date", "Nodes whose pod is made from the current template."),
     Column::integer("Available", "Nodes whose pod has been ready long enough."),
     Column::string("Node Selector", "Labels of the nodes."),
     AGE,
@@ -192,29 +145,19 @@ fn controller_revision(object: &Value, now: Timestamp) -> Vec<Value> {
     let mut owners = object.array_at(&["metadata", "ownerReferences"]).iter();
     let owner = owners.find(|owner| owner.bool_at(&["controller"]) == Some(true));
     let controller = owner.map_or(NONE.into(), |owner| {
-        let group = text(owner, &["apiVersion"])
-            .split_once('/')
-            .map_or("", |(group, _)| group);
+        let group = text(owner, &["apiVersion"]).split_once('/').map_or("", |(group, _)| group);
         let dot = if group.is_empty() { "" } else { "." };
         let kind = format!("{}{dot}{group}", text(owner, &["kind"])).to_lowercase();
         format!("{kind}/{}", text(owner, &["name"]))
     });
-    vec![
-        name(object),
-        controller.into(),
-        number(object, &["revision"]).into(),
-        age(object, now),
-    ]
+    vec![name(object), controller.into(), number(object, &["revision"]).into(), age(object, now)]
 }
 
 static JOB: [Column; 8] = [
     NAME,
     Column::string("Status", "How the job is going."),
     Column::string("Completions", "Pods that succeeded, out of those wanted."),
-    Column::string(
-        "Duration",
-        "Time from the job's start to its end, or until now.",
-    ),
+    Column::string("Duration", "Time from the job's start to its end, or until now."),
     AGE,
     CONTAINERS,
     IMAGES,
@@ -223,17 +166,13 @@ static JOB: [Column; 8] = [
 
 fn job(object: &Value, now: Timestamp) -> Vec<Value> {
     let succeeded = number(object, &["status", "succeeded"]);
-    let completions = match (
-        object.i64_at(&["spec", "completions"]),
-        number(object, &["spec", "parallelism"]),
-    ) {
+    let completions = match (object.i64_at(&["spec", "completions"]), number(object, &["spec", "parallelism"])) {
         (Some(completions), _) => format!("{succeeded}/{completions}"),
         (None, parallelism @ 2..) => format!("{succeeded}/1 of {parallelism}"),
         (None, _) => format!("{succeeded}/1"),
     };
     let end = timestamp(object.at(&["status", "completionTime"])).unwrap_or(now);
-    let duration = timestamp(object.at(&["status", "startTime"]))
-        .map_or(String::new(), |start| between(start, end));
+    let duration = timestamp(object.at(&["status", "startTime"])).map_or(String::new(), |start| between(start, end));
     let deleted = object.at(&["metadata", "deletionTimestamp"]).is_some();
     let states = [
         ("Complete", has_condition(object, "Complete")),
@@ -241,15 +180,9 @@ fn job(object: &Value, now: Timestamp) -> Vec<Value> {
         ("Terminating", deleted),
         ("Suspended", has_condition(object, "Suspended")),
         ("FailureTarget", has_condition(object, "FailureTarget")),
-        (
-            "SuccessCriteriaMet",
-            has_condition(object, "SuccessCriteriaMet"),
-        ),
+        ("SuccessCriteriaMet", has_condition(object, "SuccessCriteriaMet")),
     ];
-    let status = states
-        .into_iter()
-        .find(|(_, holds)| *holds)
-        .map_or("Running", |(state, _)| state);
+    let status = states.into_iter().find(|(_, holds)| *holds).map_or("Running", |(state, _)| state);
     let [names, images] = containers(object, &TEMPLATE);
     vec![
         name(object),
@@ -283,17 +216,7 @@ fn cron_job(object: &Value, now: Timestamp) -> Vec<Value> {
         Some(false) => "False",
         None => UNSET,
     };
-    let [names, images] = containers(
-        object,
-        &[
-            "spec",
-            "jobTemplate",
-            "spec",
-            "template",
-            "spec",
-            "containers",
-        ],
-    );
+    let [names, images] = containers(object, &["spec", "jobTemplate", "spec", "template", "spec", "containers"]);
     vec![
         name(object),
         text(object, &["spec", "schedule"]).into(),
@@ -339,19 +262,14 @@ fn targets(object: &Value) -> String {
     };
     // autoscaling/v1 knows only one metric.
     if let Some(target) = object.at(&["spec", "targetCPUUtilizationPercentage"]) {
-        let current = percent(
-            object.at(&["status", "currentCPUUtilizationPercentage"]),
-            UNKNOWN,
-        );
+        let current = percent(object.at(&["status", "currentCPUUtilizationPercentage"]), UNKNOWN);
         return format!("cpu: {current}/{}", percent(Some(target), "<auto>"));
     }
     let metrics = object.array_at(&["spec", "metrics"]);
     if metrics.is_empty() {
         return NONE.into();
     }
-    let quantity = |value: Option<&Value>, default: &str| {
-        scalar(value, default).as_str().unwrap_or("").to_owned()
-    };
+    let quantity = |value: Option<&Value>, default: &str| scalar(value, default).as_str().unwrap_or("").to_owned();
     let current = object.array_at(&["status", "currentMetrics"]);
     let one = |(i, metric): (usize, &Value)| {
         let field = match text(metric, &["type"]) {
@@ -363,39 +281,20 @@ fn targets(object: &Value) -> String {
             _ => return "<unknown type>".into(),
         };
         let target = |part: &str| metric.at(&[field, "target", part]);
-        let now = |part: &str| {
-            current
-                .get(i)
-                .and_then(|current| current.at(&[field, "current", part]))
-        };
+        let now = |part: &str| current.get(i).and_then(|current| current.at(&[field, "current", part]));
         let is_resource = matches!(field, "resource" | "containerResource");
-        let prefix = if is_resource {
-            format!("{}: ", text(metric, &[field, "name"]))
-        } else {
-            String::new()
-        };
+        let prefix = if is_resource { format!("{}: ", text(metric, &[field, "name"])) } else { String::new() };
         match target("averageValue") {
             Some(average) => {
-                let note = if matches!(field, "external" | "object") {
-                    " (avg)"
-                } else {
-                    ""
-                };
+                let note = if matches!(field, "external" | "object") { " (avg)" } else { "" };
                 let now = quantity(now("averageValue"), UNKNOWN);
                 format!("{prefix}{now}/{}{note}", quantity(Some(average), "0"))
             }
             None if is_resource => {
                 let target = percent(target("averageUtilization"), "<auto>");
-                format!(
-                    "{prefix}{}/{target}",
-                    percent(now("averageUtilization"), UNKNOWN)
-                )
+                format!("{prefix}{}/{target}", percent(now("averageUtilization"), UNKNOWN))
             }
-            None => format!(
-                "{}/{}",
-                quantity(now("value"), UNKNOWN),
-                quantity(target("value"), "0")
-            ),
+            None => format!("{}/{}", quantity(now("value"), UNKNOWN), quantity(target("value"), "0")),
         }
     };
     let shown: Vec<String> = metrics.iter().enumerate().take(SHOWN).map(one).collect();

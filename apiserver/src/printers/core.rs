@@ -6,10 +6,7 @@ use jiff::Timestamp;
 use skiff_apimachinery::value::Value;
 
 use super::human::{NONE, UNKNOWN, UNSET, age, labels, since, some_of, timestamp};
-use super::{
-    AGE, Column, NAME, Printer, containers, count, joined, name, non_empty, number, pod, scalar,
-    text,
-};
+use super::{AGE, Column, NAME, Printer, containers, count, joined, name, non_empty, number, pod, scalar, text};
 use super::{CONTAINERS, IMAGES};
 
 pub(super) static PRINTERS: &[Printer] = &[
@@ -17,62 +14,27 @@ pub(super) static PRINTERS: &[Printer] = &[
     Printer::new("", "Service", &SERVICE, service),
     Printer::new("", "Node", &NODE, node),
     Printer::new("", "Namespace", &NAMESPACE, |object, now| {
-        vec![
-            name(object),
-            text(object, &["status", "phase"]).into(),
-            age(object, now),
-        ]
+        vec![name(object), text(object, &["status", "phase"]).into(), age(object, now)]
     }),
     Printer::new("", "ConfigMap", &CONFIG_MAP, |object, now| {
-        vec![
-            name(object),
-            (count(object, &["data"]) + count(object, &["binaryData"])).into(),
-            age(object, now),
-        ]
+        vec![name(object), (count(object, &["data"]) + count(object, &["binaryData"])).into(), age(object, now)]
     }),
     Printer::new("", "Secret", &SECRET, |object, now| {
-        vec![
-            name(object),
-            text(object, &["type"]).into(),
-            count(object, &["data"]).into(),
-            age(object, now),
-        ]
+        vec![name(object), text(object, &["type"]).into(), count(object, &["data"]).into(), age(object, now)]
     }),
-    Printer::new("", "ServiceAccount", &[NAME, AGE], |object, now| {
-        vec![name(object), age(object, now)]
-    }),
+    Printer::new("", "ServiceAccount", &[NAME, AGE], |object, now| vec![name(object), age(object, now)]),
     Printer::new("", "Event", &EVENT, event),
     Printer::new("events.k8s.io", "Event", &EVENT, event),
     Printer::new("", "Endpoints", &ENDPOINTS, |object, now| {
         vec![name(object), endpoints(object).into(), age(object, now)]
     }),
-    Printer::new(
-        "",
-        "ReplicationController",
-        &REPLICATION_CONTROLLER,
-        replication_controller,
-    ),
+    Printer::new("", "ReplicationController", &REPLICATION_CONTROLLER, replication_controller),
     Printer::new("", "PodTemplate", &POD_TEMPLATE, |object, _| {
         let [names, images] = containers(object, &["template", "spec", "containers"]);
-        vec![
-            name(object),
-            names,
-            images,
-            labels(object.at(&["template", "metadata", "labels"])).into(),
-        ]
+        vec![name(object), names, images, labels(object.at(&["template", "metadata", "labels"])).into()]
     }),
-    Printer::new(
-        "",
-        "PersistentVolume",
-        &PERSISTENT_VOLUME,
-        persistent_volume,
-    ),
-    Printer::new(
-        "",
-        "PersistentVolumeClaim",
-        &PERSISTENT_VOLUME_CLAIM,
-        persistent_volume_claim,
-    ),
+    Printer::new("", "PersistentVolume", &PERSISTENT_VOLUME, persistent_volume),
+    Printer::new("", "PersistentVolumeClaim", &PERSISTENT_VOLUME_CLAIM, persistent_volume_claim),
     Printer::new("", "ResourceQuota", &RESOURCE_QUOTA, resource_quota),
     Printer::new("", "ComponentStatus", &COMPONENT_STATUS, component_status),
 ];
@@ -88,16 +50,8 @@ static SERVICE: [Column; 7] = [
 ];
 
 fn service(object: &Value, now: Timestamp) -> Vec<Value> {
-    let ports: Vec<String> = object
-        .array_at(&["spec", "ports"])
-        .iter()
-        .map(service_port)
-        .collect();
-    let cluster_ip = object
-        .array_at(&["spec", "clusterIPs"])
-        .first()
-        .and_then(Value::as_str)
-        .unwrap_or(NONE);
+    let ports: Vec<String> = object.array_at(&["spec", "ports"]).iter().map(service_port).collect();
+    let cluster_ip = object.array_at(&["spec", "clusterIPs"]).first().and_then(Value::as_str).unwrap_or(NONE);
     vec![
         name(object),
         text(object, &["spec", "type"]).into(),
@@ -123,10 +77,7 @@ fn external_ip(object: &Value) -> Value {
         "ClusterIP" | "NodePort" => non_empty(&external, NONE),
         "LoadBalancer" => {
             let ingress = load_balancer(object);
-            let all: Vec<&str> = [ingress.as_str(), external.as_str()]
-                .into_iter()
-                .filter(|s| !s.is_empty())
-                .collect();
+            let all: Vec<&str> = [ingress.as_str(), external.as_str()].into_iter().filter(|s| !s.is_empty()).collect();
             non_empty(&all.join(","), "<pending>")
         }
         "ExternalName" => text(object, &["spec", "externalName"]).into(),
@@ -136,9 +87,7 @@ fn external_ip(object: &Value) -> Value {
 
 /// Addresses that a load balancer assigned, sorted.
 pub(super) fn load_balancer(object: &Value) -> String {
-    let ingress = object
-        .array_at(&["status", "loadBalancer", "ingress"])
-        .iter();
+    let ingress = object.array_at(&["status", "loadBalancer", "ingress"]).iter();
     let addresses: BTreeSet<&str> = ingress
         .map(|item| match text(item, &["ip"]) {
             "" => text(item, &["hostname"]),
@@ -151,33 +100,19 @@ pub(super) fn load_balancer(object: &Value) -> String {
 
 static NODE: [Column; 10] = [
     NAME,
-    Column::string(
-        "Status",
-        "Whether the node is ready, and whether pods are scheduled to it.",
-    ),
+    Column::string("Status", "Whether the node is ready, and whether pods are scheduled to it."),
     Column::string("Roles", "Roles from the node's labels."),
     AGE,
     Column::string("Version", "Version of the kubelet."),
     Column::string("Internal-IP", "Address inside the cluster.").wide(),
     Column::string("External-IP", "Address outside the cluster.").wide(),
     Column::string("OS-Image", "Operating system of the node.").wide(),
-    Column::string(
-        "Kernel-Version",
-        "Kernel of the node, with its architecture.",
-    )
-    .wide(),
-    Column::string(
-        "Container-Runtime",
-        "Container runtime of the node, with its version.",
-    )
-    .wide(),
+    Column::string("Kernel-Version", "Kernel of the node, with its architecture.").wide(),
+    Column::string("Container-Runtime", "Container runtime of the node, with its version.").wide(),
 ];
 
 fn node(object: &Value, now: Timestamp) -> Vec<Value> {
-    let ready = object
-        .array_at(&["status", "conditions"])
-        .iter()
-        .rfind(|item| text(item, &["type"]) == "Ready");
+    let ready = object.array_at(&["status", "conditions"]).iter().rfind(|item| text(item, &["type"]) == "Ready");
     let mut status = match ready.map(|item| text(item, &["status"])) {
         Some("True") => String::from("Ready"),
         Some(_) => "NotReady".into(),
@@ -213,36 +148,24 @@ fn node(object: &Value, now: Timestamp) -> Vec<Value> {
 }
 
 fn node_roles(object: &Value) -> Value {
-    let labels = object
-        .at(&["metadata", "labels"])
-        .and_then(Value::as_object);
+    let labels = object.at(&["metadata", "labels"]).and_then(Value::as_object);
     let roles: BTreeSet<&str> = labels
         .into_iter()
         .flat_map(|labels| labels.iter())
-        .filter_map(
-            |(key, value)| match key.strip_prefix("node-role.kubernetes.io/") {
-                Some(role) => Some(role),
-                None if key == "kubernetes.io/role" => value.as_str(),
-                None => None,
-            },
-        )
+        .filter_map(|(key, value)| match key.strip_prefix("node-role.kubernetes.io/") {
+            Some(role) => Some(role),
+            None if key == "kubernetes.io/role" => value.as_str(),
+            None => None,
+        })
         .filter(|role| !role.is_empty())
         .collect();
     non_empty(&roles.into_iter().collect::<Vec<_>>().join(","), NONE)
 }
 
-static NAMESPACE: [Column; 3] = [
-    NAME,
-    Column::string("Status", "Whether the namespace is in use or going away."),
-    AGE,
-];
+static NAMESPACE: [Column; 3] = [NAME, Column::string("Status", "Whether the namespace is in use or going away."), AGE];
 static CONFIG_MAP: [Column; 3] = [NAME, Column::string("Data", "Number of entries."), AGE];
-static SECRET: [Column; 4] = [
-    NAME,
-    Column::string("Type", "What the secret is for."),
-    Column::string("Data", "Number of entries."),
-    AGE,
-];
+static SECRET: [Column; 4] =
+    [NAME, Column::string("Type", "What the secret is for."), Column::string("Data", "Number of entries."), AGE];
 
 static EVENT: [Column; 10] = [
     Column::string("Last Seen", "Time since the event was last recorded."),
@@ -254,44 +177,25 @@ static EVENT: [Column; 10] = [
     Column::string("Message", "What happened."),
     Column::string("First Seen", "Time since the event was first recorded.").wide(),
     Column::string("Count", "How often the event was recorded.").wide(),
-    Column {
-        priority: 1,
-        ..NAME
-    },
+    Column { priority: 1, ..NAME },
 ];
 
 /// An event of core/v1 or events.k8s.io/v1, which name the same things differently.
 fn event(object: &Value, now: Timestamp) -> Vec<Value> {
-    let either =
-        |core: &'static str, events: &'static str| object.get(core).or_else(|| object.get(events));
+    let either = |core: &'static str, events: &'static str| object.get(core).or_else(|| object.get(events));
     let is_set = |value: Option<&Value>| timestamp(value).is_some();
     let first = either("firstTimestamp", "deprecatedFirstTimestamp");
-    let first = since(
-        if is_set(first) {
-            first
-        } else {
-            object.get("eventTime")
-        },
-        now,
-    );
+    let first = since(if is_set(first) { first } else { object.get("eventTime") }, now);
     let last = either("lastTimestamp", "deprecatedLastTimestamp");
-    let mut last = if is_set(last) {
-        since(last, now)
-    } else {
-        first.clone()
-    };
-    let mut count = either("count", "deprecatedCount")
-        .and_then(Value::as_i64)
-        .unwrap_or(0);
+    let mut last = if is_set(last) { since(last, now) } else { first.clone() };
+    let mut count = either("count", "deprecatedCount").and_then(Value::as_i64).unwrap_or(0);
     if let Some(series) = object.get("series").filter(|series| !series.is_null()) {
         last = since(series.get("lastObservedTime"), now);
         count = number(series, &["count"]);
     } else if count == 0 {
         count = 1;
     }
-    let regarding = either("involvedObject", "regarding")
-        .cloned()
-        .unwrap_or_default();
+    let regarding = either("involvedObject", "regarding").cloned().unwrap_or_default();
     let kind = text(&regarding, &["kind"]).to_lowercase();
     let target = match text(&regarding, &["name"]) {
         "" => kind,
@@ -304,11 +208,7 @@ fn event(object: &Value, now: Timestamp) -> Vec<Value> {
         target.into(),
         text(&regarding, &["fieldPath"]).into(),
         event_source(object).into(),
-        either("message", "note")
-            .and_then(Value::as_str)
-            .unwrap_or("")
-            .trim()
-            .into(),
+        either("message", "note").and_then(Value::as_str).unwrap_or("").trim().into(),
         first.into(),
         count.into(),
         name(object),
@@ -316,38 +216,20 @@ fn event(object: &Value, now: Timestamp) -> Vec<Value> {
 }
 
 fn event_source(object: &Value) -> String {
-    let source = object
-        .get("source")
-        .or_else(|| object.get("deprecatedSource"))
-        .cloned()
-        .unwrap_or_default();
-    let first = |texts: [&str; 3]| {
-        texts
-            .into_iter()
-            .find(|text| !text.is_empty())
-            .unwrap_or("")
-            .to_owned()
-    };
+    let source = object.get("source").or_else(|| object.get("deprecatedSource")).cloned().unwrap_or_default();
+    let first = |texts: [&str; 3]| texts.into_iter().find(|text| !text.is_empty()).unwrap_or("").to_owned();
     let component = first([
         text(&source, &["component"]),
         text(object, &["reportingComponent"]),
         text(object, &["reportingController"]),
     ]);
-    match first([
-        text(&source, &["host"]),
-        text(object, &["reportingInstance"]),
-        "",
-    ]) {
+    match first([text(&source, &["host"]), text(object, &["reportingInstance"]), ""]) {
         host if host.is_empty() => component,
         host => format!("{component}, {host}"),
     }
 }
 
-static ENDPOINTS: [Column; 3] = [
-    NAME,
-    Column::string("Endpoints", "Addresses and ports behind the service."),
-    AGE,
-];
+static ENDPOINTS: [Column; 3] = [NAME, Column::string("Endpoints", "Addresses and ports behind the service."), AGE];
 
 fn endpoints(object: &Value) -> String {
     const SHOWN: usize = 3;
@@ -414,32 +296,20 @@ static PERSISTENT_VOLUME: [Column; 11] = [
     NAME,
     Column::string("Capacity", "Size of the volume."),
     Column::string("Access Modes", "Ways in which the volume can be mounted."),
-    Column::string(
-        "Reclaim Policy",
-        "What happens to the volume when its claim is gone.",
-    ),
+    Column::string("Reclaim Policy", "What happens to the volume when its claim is gone."),
     Column::string("Status", "Whether the volume is available or bound."),
     Column::string("Claim", "Claim that the volume is bound to."),
     Column::string("StorageClass", "Class of the volume."),
-    Column::string(
-        "VolumeAttributesClass",
-        "Class of the volume's changeable attributes.",
-    ),
+    Column::string("VolumeAttributesClass", "Class of the volume's changeable attributes."),
     Column::string("Reason", "Why the volume is in its state."),
     AGE,
-    Column::string(
-        "VolumeMode",
-        "Whether the volume is a file system or a block device.",
-    )
-    .wide(),
+    Column::string("VolumeMode", "Whether the volume is a file system or a block device.").wide(),
 ];
 
 fn persistent_volume(object: &Value, now: Timestamp) -> Vec<Value> {
     let claim = object
         .at(&["spec", "claimRef"])
-        .map_or(String::new(), |claim| {
-            format!("{}/{}", text(claim, &["namespace"]), text(claim, &["name"]))
-        });
+        .map_or(String::new(), |claim| format!("{}/{}", text(claim, &["namespace"]), text(claim, &["name"])));
     vec![
         name(object),
         scalar(object.at(&["spec", "capacity", "storage"]), "0"),
@@ -462,16 +332,9 @@ static PERSISTENT_VOLUME_CLAIM: [Column; 9] = [
     Column::string("Capacity", "Size of the volume."),
     Column::string("Access Modes", "Ways in which the volume can be mounted."),
     Column::string("StorageClass", "Class of the volume."),
-    Column::string(
-        "VolumeAttributesClass",
-        "Class of the volume's changeable attributes.",
-    ),
+    Column::string("VolumeAttributesClass", "Class of the volume's changeable attributes."),
     AGE,
-    Column::string(
-        "VolumeMode",
-        "Whether the volume is a file system or a block device.",
-    )
-    .wide(),
+    Column::string("VolumeMode", "Whether the volume is a file system or a block device.").wide(),
 ];
 
 fn persistent_volume_claim(object: &Value, now: Timestamp) -> Vec<Value> {
@@ -508,31 +371,16 @@ fn phase(object: &Value) -> Value {
 }
 
 fn storage_class(object: &Value) -> Value {
-    let annotation = object.str_at(&[
-        "metadata",
-        "annotations",
-        "volume.beta.kubernetes.io/storage-class",
-    ]);
-    annotation
-        .unwrap_or_else(|| text(object, &["spec", "storageClassName"]))
-        .into()
+    let annotation = object.str_at(&["metadata", "annotations", "volume.beta.kubernetes.io/storage-class"]);
+    annotation.unwrap_or_else(|| text(object, &["spec", "storageClassName"])).into()
 }
 
 fn access_modes(object: &Value, path: &[&str]) -> String {
     let modes = object.array_at(path);
-    let known = [
-        ("ReadWriteOnce", "RWO"),
-        ("ReadOnlyMany", "ROX"),
-        ("ReadWriteMany", "RWX"),
-        ("ReadWriteOncePod", "RWOP"),
-    ];
+    let known =
+        [("ReadWriteOnce", "RWO"), ("ReadOnlyMany", "ROX"), ("ReadWriteMany", "RWX"), ("ReadWriteOncePod", "RWOP")];
     let has = |mode: &str| modes.iter().any(|item| item.as_str() == Some(mode));
-    known
-        .into_iter()
-        .filter(|(mode, _)| has(mode))
-        .map(|(_, short)| short)
-        .collect::<Vec<_>>()
-        .join(",")
+    known.into_iter().filter(|(mode, _)| has(mode)).map(|(_, short)| short).collect::<Vec<_>>().join(",")
 }
 
 static RESOURCE_QUOTA: [Column; 4] = [
@@ -546,22 +394,12 @@ fn resource_quota(object: &Value, now: Timestamp) -> Vec<Value> {
     let (mut requests, mut limits) = (Vec::new(), Vec::new());
     let hard = object.at(&["status", "hard"]).and_then(Value::as_object);
     for (resource, bound) in hard.into_iter().flat_map(|hard| hard.iter()) {
-        let quantity =
-            |value: Option<&Value>| scalar(value, "0").as_str().unwrap_or("0").to_owned();
+        let quantity = |value: Option<&Value>| scalar(value, "0").as_str().unwrap_or("0").to_owned();
         let used = quantity(object.at(&["status", "used", resource]));
-        let column = if resource.starts_with("limits.") {
-            &mut limits
-        } else {
-            &mut requests
-        };
+        let column = if resource.starts_with("limits.") { &mut limits } else { &mut requests };
         column.push(format!("{resource}: {used}/{}", quantity(Some(bound))));
     }
-    vec![
-        name(object),
-        requests.join(", ").into(),
-        limits.join(", ").into(),
-        age(object, now),
-    ]
+    vec![name(object), requests.join(", ").into(), limits.join(", ").into(), age(object, now)]
 }
 
 static COMPONENT_STATUS: [Column; 4] = [

@@ -45,9 +45,7 @@ pub fn duration(seconds: i64) -> String {
 
 /// Seconds from one time to another, rounded towards zero.
 fn seconds_between(from: Timestamp, to: Timestamp) -> i64 {
-    ((to.as_nanosecond() - from.as_nanosecond()) / 1_000_000_000)
-        .try_into()
-        .unwrap_or(i64::MAX)
+    ((to.as_nanosecond() - from.as_nanosecond()) / 1_000_000_000).try_into().unwrap_or(i64::MAX)
 }
 
 /// A time as it stands in an object.
@@ -57,10 +55,7 @@ pub(super) fn timestamp(value: Option<&Value>) -> Option<Timestamp> {
 
 /// How long ago a time is.
 pub(super) fn since(value: Option<&Value>, now: Timestamp) -> String {
-    timestamp(value).map_or_else(
-        || UNKNOWN.into(),
-        |time| duration(seconds_between(time, now)),
-    )
+    timestamp(value).map_or_else(|| UNKNOWN.into(), |time| duration(seconds_between(time, now)))
 }
 
 /// How much later one time is than another.
@@ -82,9 +77,7 @@ pub(super) fn labels(map: Option<&Value>) -> String {
 }
 
 fn equalities(map: &Object) -> Vec<String> {
-    map.iter()
-        .map(|(key, value)| format!("{key}={}", value.as_str().unwrap_or("")))
-        .collect()
+    map.iter().map(|(key, value)| format!("{key}={}", value.as_str().unwrap_or(""))).collect()
 }
 
 /// A `metav1.LabelSelector` as text; empty for one that selects everything or nothing, `None` for an invalid one.
@@ -98,11 +91,7 @@ pub(super) fn selector(selector: Option<&Value>) -> Option<String> {
     }
     for expression in selector.array_at(&["matchExpressions"]) {
         let key = expression.str_at(&["key"])?;
-        let mut values: Vec<&str> = expression
-            .array_at(&["values"])
-            .iter()
-            .filter_map(Value::as_str)
-            .collect();
+        let mut values: Vec<&str> = expression.array_at(&["values"]).iter().filter_map(Value::as_str).collect();
         values.sort_unstable();
         let values = values.join(",");
         let text = match expression.str_at(&["operator"])? {
@@ -115,13 +104,7 @@ pub(super) fn selector(selector: Option<&Value>) -> Option<String> {
         requirements.push((key, text));
     }
     requirements.sort_by_key(|(key, _)| *key);
-    Some(
-        requirements
-            .into_iter()
-            .map(|(_, text)| text)
-            .collect::<Vec<_>>()
-            .join(","),
-    )
+    Some(requirements.into_iter().map(|(_, text)| text).collect::<Vec<_>>().join(","))
 }
 
 /// A `metav1.LabelSelector` as text, with words for the special cases.
@@ -136,11 +119,7 @@ pub(super) fn selector_or_none(value: Option<&Value>) -> Value {
 /// The first few of a list, and how many more there are.
 pub(super) fn some_of(shown: &[String], count: usize, max: usize) -> String {
     let text = shown.join(",");
-    if count > max {
-        format!("{text} + {} more...", count - max)
-    } else {
-        text
-    }
+    if count > max { format!("{text} + {} more...", count - max) } else { text }
 }
 
 #[cfg(test)]
@@ -185,10 +164,7 @@ mod tests {
     fn selectors() {
         let cases = [
             (value!({}), Some("")),
-            (
-                value!({"matchLabels": {"b": "2", "a": "1"}}),
-                Some("a=1,b=2"),
-            ),
+            (value!({"matchLabels": {"b": "2", "a": "1"}}), Some("a=1,b=2")),
             (
                 value!({"matchLabels": {"m": "x"}, "matchExpressions": [
                     {"key": "z", "operator": "Exists"},
@@ -198,10 +174,7 @@ mod tests {
                 ]}),
                 Some("!a,c in (x,y),m=x,n notin (1),z"),
             ),
-            (
-                value!({"matchExpressions": [{"key": "a", "operator": "Like"}]}),
-                None,
-            ),
+            (value!({"matchExpressions": [{"key": "a", "operator": "Like"}]}), None),
         ];
         for (value, text) in cases {
             assert_eq!(selector(Some(&value)).as_deref(), text);

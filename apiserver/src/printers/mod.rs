@@ -35,33 +35,15 @@ pub struct Column {
 
 impl Column {
     const fn string(name: &'static str, description: &'static str) -> Self {
-        Self {
-            name,
-            ty: "string",
-            format: "",
-            description,
-            priority: 0,
-        }
+        Self { name, ty: "string", format: "", description, priority: 0 }
     }
 
     const fn integer(name: &'static str, description: &'static str) -> Self {
-        Self {
-            name,
-            ty: "integer",
-            format: "",
-            description,
-            priority: 0,
-        }
+        Self { name, ty: "integer", format: "", description, priority: 0 }
     }
 
     const fn boolean(name: &'static str, description: &'static str) -> Self {
-        Self {
-            name,
-            ty: "boolean",
-            format: "",
-            description,
-            priority: 0,
-        }
+        Self { name, ty: "boolean", format: "", description, priority: 0 }
     }
 
     const fn wide(mut self) -> Self {
@@ -80,8 +62,7 @@ const NAME: Column = Column {
 
 const AGE: Column = Column::string("Age", "Time since the object was created.");
 
-const CONTAINERS: Column =
-    Column::string("Containers", "Names of the containers in the template.").wide();
+const CONTAINERS: Column = Column::string("Containers", "Names of the containers in the template.").wide();
 const IMAGES: Column = Column::string("Images", "Images of the containers in the template.").wide();
 
 /// How a kind is printed.
@@ -103,33 +84,19 @@ impl Printer {
         columns: &'static [Column],
         cells: fn(&Value, Timestamp) -> Vec<Value>,
     ) -> Self {
-        Self {
-            group,
-            kind,
-            columns,
-            cells,
-        }
+        Self { group, kind, columns, cells }
     }
 
     /// The cells of an object, one for each column.
     pub fn cells(&self, object: &Value, now: Timestamp) -> Vec<Value> {
         let cells = (self.cells)(object, now);
-        debug_assert_eq!(
-            cells.len(),
-            self.columns.len(),
-            "one cell for each column of {}",
-            self.kind
-        );
+        debug_assert_eq!(cells.len(), self.columns.len(), "one cell for each column of {}", self.kind);
         cells
     }
 
     /// The conditions of an object's row, if it has any.
     pub fn conditions(&self, object: &Value) -> Option<Value> {
-        if (self.group, self.kind) == ("", "Pod") {
-            pod::conditions(object)
-        } else {
-            None
-        }
+        if (self.group, self.kind) == ("", "Pod") { pod::conditions(object) } else { None }
     }
 }
 
@@ -147,31 +114,18 @@ static CREATED_AT: Printer = Printer::new(
             priority: 0,
         },
     ],
-    |object, _| {
-        vec![
-            name(object),
-            text(object, &["metadata", "creationTimestamp"]).into(),
-        ]
-    },
+    |object, _| vec![name(object), text(object, &["metadata", "creationTimestamp"]).into()],
 );
 
 /// The printer of custom resources that define no columns: name and age.
-pub static NAME_AND_AGE: Printer = Printer::new("", "", &[NAME, AGE], |object, now| {
-    vec![name(object), human::age(object, now)]
-});
+pub static NAME_AND_AGE: Printer =
+    Printer::new("", "", &[NAME, AGE], |object, now| vec![name(object), human::age(object, now)]);
 
 /// The printer of a built-in kind.
 pub fn printer(group: &str, kind: &str) -> &'static Printer {
-    let all = [
-        core::PRINTERS,
-        apps::PRINTERS,
-        networking::PRINTERS,
-        storage::PRINTERS,
-        others::PRINTERS,
-    ];
+    let all = [core::PRINTERS, apps::PRINTERS, networking::PRINTERS, storage::PRINTERS, others::PRINTERS];
     let mut all = all.into_iter().flatten();
-    all.find(|printer| printer.kind == kind && printer.group == group)
-        .unwrap_or(&CREATED_AT)
+    all.find(|printer| printer.kind == kind && printer.group == group).unwrap_or(&CREATED_AT)
 }
 
 /// The string at a path; empty if there is none.
@@ -204,11 +158,7 @@ fn name(object: &Value) -> Value {
 }
 
 fn non_empty(text: &str, default: &str) -> Value {
-    if text.is_empty() {
-        default.into()
-    } else {
-        text.into()
-    }
+    if text.is_empty() { default.into() } else { text.into() }
 }
 
 /// A scalar as people write it; `default` if there is none.
@@ -224,32 +174,19 @@ fn scalar(value: Option<&Value>, default: &str) -> Value {
 /// Names and images of the containers at a path, each as one cell.
 fn containers(object: &Value, path: &[&str]) -> [Value; 2] {
     let containers = object.array_at(path);
-    let joined = |field: &str| {
-        containers
-            .iter()
-            .map(|item| text(item, &[field]))
-            .collect::<Vec<_>>()
-            .join(",")
-    };
+    let joined = |field: &str| containers.iter().map(|item| text(item, &[field])).collect::<Vec<_>>().join(",");
     [joined("name").into(), joined("image").into()]
 }
 
 /// Whether an object has a condition of this type with status True.
 fn has_condition(object: &Value, wanted: &str) -> bool {
     let mut conditions = object.array_at(&["status", "conditions"]).iter();
-    conditions
-        .find(|item| text(item, &["type"]) == wanted)
-        .is_some_and(|item| text(item, &["status"]) == "True")
+    conditions.find(|item| text(item, &["type"]) == wanted).is_some_and(|item| text(item, &["status"]) == "True")
 }
 
 /// Strings of a list, joined.
 fn joined(object: &Value, path: &[&str], separator: &str) -> String {
-    object
-        .array_at(path)
-        .iter()
-        .filter_map(Value::as_str)
-        .collect::<Vec<_>>()
-        .join(separator)
+    object.array_at(path).iter().filter_map(Value::as_str).collect::<Vec<_>>().join(separator)
 }
 
 #[cfg(test)]

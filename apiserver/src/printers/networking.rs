@@ -8,49 +8,16 @@ use super::human::{NONE, UNSET, age, selector_or_none, some_of};
 use super::{AGE, Column, NAME, Printer, joined, name, text};
 
 pub(super) static PRINTERS: &[Printer] = &[
-    Printer::new(
-        "discovery.k8s.io",
-        "EndpointSlice",
-        &ENDPOINT_SLICE,
-        endpoint_slice,
-    ),
+    Printer::new("discovery.k8s.io", "EndpointSlice", &ENDPOINT_SLICE, endpoint_slice),
     Printer::new("networking.k8s.io", "Ingress", &INGRESS, ingress),
-    Printer::new(
-        "networking.k8s.io",
-        "IngressClass",
-        &INGRESS_CLASS,
-        ingress_class,
-    ),
-    Printer::new(
-        "networking.k8s.io",
-        "NetworkPolicy",
-        &NETWORK_POLICY,
-        |object, now| {
-            vec![
-                name(object),
-                selector_or_none(object.at(&["spec", "podSelector"])),
-                age(object, now),
-            ]
-        },
-    ),
-    Printer::new(
-        "networking.k8s.io",
-        "ServiceCIDR",
-        &SERVICE_CIDR,
-        |object, now| {
-            vec![
-                name(object),
-                joined(object, &["spec", "cidrs"], ",").into(),
-                age(object, now),
-            ]
-        },
-    ),
-    Printer::new(
-        "networking.k8s.io",
-        "IPAddress",
-        &IP_ADDRESS,
-        |object, _| vec![name(object), parent(object)],
-    ),
+    Printer::new("networking.k8s.io", "IngressClass", &INGRESS_CLASS, ingress_class),
+    Printer::new("networking.k8s.io", "NetworkPolicy", &NETWORK_POLICY, |object, now| {
+        vec![name(object), selector_or_none(object.at(&["spec", "podSelector"])), age(object, now)]
+    }),
+    Printer::new("networking.k8s.io", "ServiceCIDR", &SERVICE_CIDR, |object, now| {
+        vec![name(object), joined(object, &["spec", "cidrs"], ",").into(), age(object, now)]
+    }),
+    Printer::new("networking.k8s.io", "IPAddress", &IP_ADDRESS, |object, _| vec![name(object), parent(object)]),
 ];
 
 /// Entries of a list that are shown before the rest is only counted.
@@ -68,35 +35,23 @@ fn endpoint_slice(object: &Value, now: Timestamp) -> Vec<Value> {
     let ports: Vec<String> = object
         .array_at(&["ports"])
         .iter()
-        .map(
-            |port| match (port.i64_at(&["port"]), port.str_at(&["name"])) {
-                (Some(number), _) => number.to_string(),
-                (None, Some(name)) => name.to_owned(),
-                (None, None) => "*".into(),
-            },
-        )
+        .map(|port| match (port.i64_at(&["port"]), port.str_at(&["name"])) {
+            (Some(number), _) => number.to_string(),
+            (None, Some(name)) => name.to_owned(),
+            (None, None) => "*".into(),
+        })
         .collect();
     let endpoints = object.array_at(&["endpoints"]).iter();
     let addresses: Vec<String> = endpoints
         .flat_map(|endpoint| endpoint.array_at(&["addresses"]))
         .filter_map(|address| address.as_str().map(str::to_owned))
         .collect();
-    vec![
-        name(object),
-        text(object, &["addressType"]).into(),
-        some(&ports),
-        some(&addresses),
-        age(object, now),
-    ]
+    vec![name(object), text(object, &["addressType"]).into(), some(&ports), some(&addresses), age(object, now)]
 }
 
 fn some(all: &[String]) -> Value {
     let text = some_of(&all[..all.len().min(SHOWN)], all.len(), SHOWN);
-    if text.is_empty() {
-        UNSET.into()
-    } else {
-        text.into()
-    }
+    if text.is_empty() { UNSET.into() } else { text.into() }
 }
 
 static INGRESS: [Column; 6] = [
@@ -109,17 +64,10 @@ static INGRESS: [Column; 6] = [
 ];
 
 fn ingress(object: &Value, now: Timestamp) -> Vec<Value> {
-    let ports = if object.array_at(&["spec", "tls"]).is_empty() {
-        "80"
-    } else {
-        "80, 443"
-    };
+    let ports = if object.array_at(&["spec", "tls"]).is_empty() { "80" } else { "80, 443" };
     vec![
         name(object),
-        object
-            .str_at(&["spec", "ingressClassName"])
-            .unwrap_or(NONE)
-            .into(),
+        object.str_at(&["spec", "ingressClassName"]).unwrap_or(NONE).into(),
         hosts(object.array_at(&["spec", "rules"])).into(),
         load_balancer(object).into(),
         ports.into(),
@@ -128,10 +76,7 @@ fn ingress(object: &Value, now: Timestamp) -> Vec<Value> {
 }
 
 fn hosts(rules: &[Value]) -> String {
-    let hosts = rules
-        .iter()
-        .map(|rule| text(rule, &["host"]))
-        .filter(|host| !host.is_empty());
+    let hosts = rules.iter().map(|rule| text(rule, &["host"])).filter(|host| !host.is_empty());
     let shown: Vec<String> = hosts.take(SHOWN).map(str::to_owned).collect();
     match shown.len() {
         0 => "*".into(),
@@ -143,37 +88,18 @@ fn hosts(rules: &[Value]) -> String {
 
 static INGRESS_CLASS: [Column; 4] = [
     NAME,
-    Column::string(
-        "Controller",
-        "Controller that serves ingresses of the class.",
-    ),
+    Column::string("Controller", "Controller that serves ingresses of the class."),
     Column::string("Parameters", "Object with further configuration."),
     AGE,
 ];
 
 fn ingress_class(object: &Value, now: Timestamp) -> Vec<Value> {
-    let annotation = [
-        "metadata",
-        "annotations",
-        "ingressclass.kubernetes.io/is-default-class",
-    ];
-    let mark = if object.str_at(&annotation) == Some("true") {
-        " (default)"
-    } else {
-        ""
-    };
-    let parameters = object
-        .at(&["spec", "parameters"])
-        .map_or(NONE.into(), |parameters| {
-            let group = parameters
-                .str_at(&["apiGroup"])
-                .map_or(String::new(), |group| format!(".{group}"));
-            format!(
-                "{}{group}/{}",
-                text(parameters, &["kind"]),
-                text(parameters, &["name"])
-            )
-        });
+    let annotation = ["metadata", "annotations", "ingressclass.kubernetes.io/is-default-class"];
+    let mark = if object.str_at(&annotation) == Some("true") { " (default)" } else { "" };
+    let parameters = object.at(&["spec", "parameters"]).map_or(NONE.into(), |parameters| {
+        let group = parameters.str_at(&["apiGroup"]).map_or(String::new(), |group| format!(".{group}"));
+        format!("{}{group}/{}", text(parameters, &["kind"]), text(parameters, &["name"]))
+    });
     vec![
         format!("{}{mark}", text(object, &["metadata", "name"])).into(),
         text(object, &["spec", "controller"]).into(),
@@ -182,20 +108,9 @@ fn ingress_class(object: &Value, now: Timestamp) -> Vec<Value> {
     ]
 }
 
-static NETWORK_POLICY: [Column; 3] = [
-    NAME,
-    Column::string("Pod-Selector", "Pods that the policy is about."),
-    AGE,
-];
-static SERVICE_CIDR: [Column; 3] = [
-    NAME,
-    Column::string("CIDRs", "Ranges that cluster IPs are taken from."),
-    AGE,
-];
-static IP_ADDRESS: [Column; 2] = [
-    NAME,
-    Column::string("ParentRef", "Object that uses the address."),
-];
+static NETWORK_POLICY: [Column; 3] = [NAME, Column::string("Pod-Selector", "Pods that the policy is about."), AGE];
+static SERVICE_CIDR: [Column; 3] = [NAME, Column::string("CIDRs", "Ranges that cluster IPs are taken from."), AGE];
+static IP_ADDRESS: [Column; 2] = [NAME, Column::string("ParentRef", "Object that uses the address.")];
 
 fn parent(object: &Value) -> Value {
     let Some(parent) = object.at(&["spec", "parentRef"]) else {

@@ -7,179 +7,55 @@ use super::human::{NONE, UNSET, age, duration};
 use super::{AGE, Column, NAME, Printer, boolean, count, name, non_empty, number, scalar, text};
 
 pub(super) static PRINTERS: &[Printer] = &[
-    Printer::new(
-        "rbac.authorization.k8s.io",
-        "RoleBinding",
-        &ROLE_BINDING,
-        role_binding,
-    ),
-    Printer::new(
-        "rbac.authorization.k8s.io",
-        "ClusterRoleBinding",
-        &ROLE_BINDING,
-        role_binding,
-    ),
+    Printer::new("rbac.authorization.k8s.io", "RoleBinding", &ROLE_BINDING, role_binding),
+    Printer::new("rbac.authorization.k8s.io", "ClusterRoleBinding", &ROLE_BINDING, role_binding),
     Printer::new("coordination.k8s.io", "Lease", &LEASE, |object, now| {
+        vec![name(object), text(object, &["spec", "holderIdentity"]).into(), age(object, now)]
+    }),
+    Printer::new("coordination.k8s.io", "LeaseCandidate", &LEASE_CANDIDATE, |object, now| {
+        let spec = |field: &str| Value::from(text(object, &["spec", field]));
+        vec![name(object), spec("leaseName"), spec("binaryVersion"), spec("emulationVersion"), age(object, now)]
+    }),
+    Printer::new("certificates.k8s.io", "CertificateSigningRequest", &SIGNING_REQUEST, signing_request),
+    Printer::new("certificates.k8s.io", "ClusterTrustBundle", &TRUST_BUNDLE, |object, _| {
+        vec![name(object), non_empty(text(object, &["spec", "signerName"]), NONE)]
+    }),
+    Printer::new("scheduling.k8s.io", "PriorityClass", &PRIORITY_CLASS, |object, now| {
         vec![
             name(object),
-            text(object, &["spec", "holderIdentity"]).into(),
+            number(object, &["value"]).into(),
+            boolean(object, &["globalDefault"], false),
             age(object, now),
+            text(object, &["preemptionPolicy"]).into(),
         ]
     }),
-    Printer::new(
-        "coordination.k8s.io",
-        "LeaseCandidate",
-        &LEASE_CANDIDATE,
-        |object, now| {
-            let spec = |field: &str| Value::from(text(object, &["spec", field]));
-            vec![
-                name(object),
-                spec("leaseName"),
-                spec("binaryVersion"),
-                spec("emulationVersion"),
-                age(object, now),
-            ]
-        },
-    ),
-    Printer::new(
-        "certificates.k8s.io",
-        "CertificateSigningRequest",
-        &SIGNING_REQUEST,
-        signing_request,
-    ),
-    Printer::new(
-        "certificates.k8s.io",
-        "ClusterTrustBundle",
-        &TRUST_BUNDLE,
-        |object, _| {
-            vec![
-                name(object),
-                non_empty(text(object, &["spec", "signerName"]), NONE),
-            ]
-        },
-    ),
-    Printer::new(
-        "scheduling.k8s.io",
-        "PriorityClass",
-        &PRIORITY_CLASS,
-        |object, now| {
-            vec![
-                name(object),
-                number(object, &["value"]).into(),
-                boolean(object, &["globalDefault"], false),
-                age(object, now),
-                text(object, &["preemptionPolicy"]).into(),
-            ]
-        },
-    ),
-    Printer::new(
-        "node.k8s.io",
-        "RuntimeClass",
-        &RUNTIME_CLASS,
-        |object, now| {
-            vec![
-                name(object),
-                text(object, &["handler"]).into(),
-                age(object, now),
-            ]
-        },
-    ),
-    Printer::new(
-        "flowcontrol.apiserver.k8s.io",
-        "FlowSchema",
-        &FLOW_SCHEMA,
-        flow_schema,
-    ),
-    Printer::new(
-        "flowcontrol.apiserver.k8s.io",
-        "PriorityLevelConfiguration",
-        &PRIORITY_LEVEL,
-        priority_level,
-    ),
-    Printer::new(
-        "admissionregistration.k8s.io",
-        "MutatingWebhookConfiguration",
-        &WEBHOOKS,
-        webhooks,
-    ),
-    Printer::new(
-        "admissionregistration.k8s.io",
-        "ValidatingWebhookConfiguration",
-        &WEBHOOKS,
-        webhooks,
-    ),
-    Printer::new(
-        "admissionregistration.k8s.io",
-        "ValidatingAdmissionPolicy",
-        &VALIDATING_POLICY,
-        |object, now| {
-            vec![
-                name(object),
-                count(object, &["spec", "validations"]).into(),
-                param_kind(object),
-                age(object, now),
-            ]
-        },
-    ),
-    Printer::new(
-        "admissionregistration.k8s.io",
-        "MutatingAdmissionPolicy",
-        &MUTATING_POLICY,
-        |object, now| {
-            vec![
-                name(object),
-                count(object, &["spec", "mutations"]).into(),
-                param_kind(object),
-                age(object, now),
-            ]
-        },
-    ),
-    Printer::new(
-        "admissionregistration.k8s.io",
-        "ValidatingAdmissionPolicyBinding",
-        &POLICY_BINDING,
-        policy_binding,
-    ),
-    Printer::new(
-        "admissionregistration.k8s.io",
-        "MutatingAdmissionPolicyBinding",
-        &POLICY_BINDING,
-        policy_binding,
-    ),
-    Printer::new(
-        "resource.k8s.io",
-        "DeviceClass",
-        &[NAME, AGE],
-        |object, now| vec![name(object), age(object, now)],
-    ),
-    Printer::new(
-        "resource.k8s.io",
-        "ResourceClaim",
-        &RESOURCE_CLAIM,
-        |object, now| vec![name(object), claim_state(object).into(), age(object, now)],
-    ),
-    Printer::new(
-        "resource.k8s.io",
-        "ResourceClaimTemplate",
-        &[NAME, AGE],
-        |object, now| vec![name(object), age(object, now)],
-    ),
-    Printer::new(
-        "resource.k8s.io",
-        "ResourceSlice",
-        &RESOURCE_SLICE,
-        |object, now| {
-            let spec = |path: &[&str]| Value::from(text(object, path));
-            let (node, driver) = (spec(&["spec", "nodeName"]), spec(&["spec", "driver"]));
-            vec![
-                name(object),
-                node,
-                driver,
-                spec(&["spec", "pool", "name"]),
-                age(object, now),
-            ]
-        },
-    ),
+    Printer::new("node.k8s.io", "RuntimeClass", &RUNTIME_CLASS, |object, now| {
+        vec![name(object), text(object, &["handler"]).into(), age(object, now)]
+    }),
+    Printer::new("flowcontrol.apiserver.k8s.io", "FlowSchema", &FLOW_SCHEMA, flow_schema),
+    Printer::new("flowcontrol.apiserver.k8s.io", "PriorityLevelConfiguration", &PRIORITY_LEVEL, priority_level),
+    Printer::new("admissionregistration.k8s.io", "MutatingWebhookConfiguration", &WEBHOOKS, webhooks),
+    Printer::new("admissionregistration.k8s.io", "ValidatingWebhookConfiguration", &WEBHOOKS, webhooks),
+    Printer::new("admissionregistration.k8s.io", "ValidatingAdmissionPolicy", &VALIDATING_POLICY, |object, now| {
+        vec![name(object), count(object, &["spec", "validations"]).into(), param_kind(object), age(object, now)]
+    }),
+    Printer::new("admissionregistration.k8s.io", "MutatingAdmissionPolicy", &MUTATING_POLICY, |object, now| {
+        vec![name(object), count(object, &["spec", "mutations"]).into(), param_kind(object), age(object, now)]
+    }),
+    Printer::new("admissionregistration.k8s.io", "ValidatingAdmissionPolicyBinding", &POLICY_BINDING, policy_binding),
+    Printer::new("admissionregistration.k8s.io", "MutatingAdmissionPolicyBinding", &POLICY_BINDING, policy_binding),
+    Printer::new("resource.k8s.io", "DeviceClass", &[NAME, AGE], |object, now| vec![name(object), age(object, now)]),
+    Printer::new("resource.k8s.io", "ResourceClaim", &RESOURCE_CLAIM, |object, now| {
+        vec![name(object), claim_state(object).into(), age(object, now)]
+    }),
+    Printer::new("resource.k8s.io", "ResourceClaimTemplate", &[NAME, AGE], |object, now| {
+        vec![name(object), age(object, now)]
+    }),
+    Printer::new("resource.k8s.io", "ResourceSlice", &RESOURCE_SLICE, |object, now| {
+        let spec = |path: &[&str]| Value::from(text(object, path));
+        let (node, driver) = (spec(&["spec", "nodeName"]), spec(&["spec", "driver"]));
+        vec![name(object), node, driver, spec(&["spec", "pool", "name"]), age(object, now)]
+    }),
 ];
 
 static ROLE_BINDING: [Column; 6] = [
@@ -188,43 +64,21 @@ static ROLE_BINDING: [Column; 6] = [
     AGE,
     Column::string("Users", "Users that the role is granted to.").wide(),
     Column::string("Groups", "Groups that the role is granted to.").wide(),
-    Column::string(
-        "ServiceAccounts",
-        "Service accounts that the role is granted to.",
-    )
-    .wide(),
+    Column::string("ServiceAccounts", "Service accounts that the role is granted to.").wide(),
 ];
 
 fn role_binding(object: &Value, now: Timestamp) -> Vec<Value> {
     let subjects = |kind: &str| {
-        let subjects = object
-            .array_at(&["subjects"])
-            .iter()
-            .filter(|subject| text(subject, &["kind"]) == kind);
+        let subjects = object.array_at(&["subjects"]).iter().filter(|subject| text(subject, &["kind"]) == kind);
         let names = subjects.map(|subject| match kind {
-            "ServiceAccount" => format!(
-                "{}/{}",
-                text(subject, &["namespace"]),
-                text(subject, &["name"])
-            ),
+            "ServiceAccount" => format!("{}/{}", text(subject, &["namespace"]), text(subject, &["name"])),
             _ => text(subject, &["name"]).to_owned(),
         });
         Value::from(names.collect::<Vec<_>>().join(", "))
     };
-    let role = format!(
-        "{}/{}",
-        text(object, &["roleRef", "kind"]),
-        text(object, &["roleRef", "name"])
-    );
+    let role = format!("{}/{}", text(object, &["roleRef", "kind"]), text(object, &["roleRef", "name"]));
     let (users, groups) = (subjects("User"), subjects("Group"));
-    vec![
-        name(object),
-        role.into(),
-        age(object, now),
-        users,
-        groups,
-        subjects("ServiceAccount"),
-    ]
+    vec![name(object), role.into(), age(object, now), users, groups, subjects("ServiceAccount")]
 }
 
 static LEASE: [Column; 3] = [NAME, Column::string("Holder", "Who holds the lease."), AGE];
@@ -232,10 +86,7 @@ static LEASE_CANDIDATE: [Column; 5] = [
     NAME,
     Column::string("LeaseName", "Lease that the candidate is for."),
     Column::string("BinaryVersion", "Version of the candidate."),
-    Column::string(
-        "EmulationVersion",
-        "Version that the candidate behaves like.",
-    ),
+    Column::string("EmulationVersion", "Version that the candidate behaves like."),
     AGE,
 ];
 
@@ -244,20 +95,14 @@ static SIGNING_REQUEST: [Column; 6] = [
     AGE,
     Column::string("SignerName", "Who is asked to sign."),
     Column::string("Requestor", "Who asks."),
-    Column::string(
-        "RequestedDuration",
-        "How long the certificate should be valid.",
-    ),
+    Column::string("RequestedDuration", "How long the certificate should be valid."),
     Column::string("Condition", "What became of the request."),
 ];
 
 fn signing_request(object: &Value, now: Timestamp) -> Vec<Value> {
     // Such conditions count whatever their status is.
     let has = |wanted: &str| {
-        object
-            .array_at(&["status", "conditions"])
-            .iter()
-            .any(|condition| text(condition, &["type"]) == wanted)
+        object.array_at(&["status", "conditions"]).iter().any(|condition| text(condition, &["type"]) == wanted)
     };
     let mut condition = String::from(match (has("Denied"), has("Approved")) {
         (true, _) => "Denied",
@@ -275,50 +120,28 @@ fn signing_request(object: &Value, now: Timestamp) -> Vec<Value> {
         age(object, now),
         non_empty(text(object, &["spec", "signerName"]), NONE),
         text(object, &["spec", "username"]).into(),
-        object
-            .i64_at(&["spec", "expirationSeconds"])
-            .map_or(NONE.into(), duration)
-            .into(),
+        object.i64_at(&["spec", "expirationSeconds"]).map_or(NONE.into(), duration).into(),
         condition.into(),
     ]
 }
 
-static TRUST_BUNDLE: [Column; 2] = [
-    NAME,
-    Column::string("SignerName", "Signer that the bundle belongs to."),
-];
+static TRUST_BUNDLE: [Column; 2] = [NAME, Column::string("SignerName", "Signer that the bundle belongs to.")];
 
 static PRIORITY_CLASS: [Column; 5] = [
     NAME,
     Column::integer("Value", "Priority of the pods."),
-    Column::boolean(
-        "Global-Default",
-        "Whether pods without a class get this one.",
-    ),
+    Column::boolean("Global-Default", "Whether pods without a class get this one."),
     AGE,
     Column::string("PreemptionPolicy", "Whether the pods push out others."),
 ];
 
-static RUNTIME_CLASS: [Column; 3] = [
-    NAME,
-    Column::string("Handler", "Configuration of the container runtime."),
-    AGE,
-];
+static RUNTIME_CLASS: [Column; 3] = [NAME, Column::string("Handler", "Configuration of the container runtime."), AGE];
 
 static FLOW_SCHEMA: [Column; 6] = [
     NAME,
-    Column::string(
-        "PriorityLevel",
-        "Priority level that requests are put into.",
-    ),
-    Column::string(
-        "MatchingPrecedence",
-        "Which of several matching schemas wins: the lowest.",
-    ),
-    Column::string(
-        "DistinguisherMethod",
-        "How requests are told apart for fairness.",
-    ),
+    Column::string("PriorityLevel", "Priority level that requests are put into."),
+    Column::string("MatchingPrecedence", "Which of several matching schemas wins: the lowest."),
+    Column::string("DistinguisherMethod", "How requests are told apart for fairness."),
     AGE,
     Column::string("MissingPL", "Whether the priority level does not exist."),
 ];
@@ -330,24 +153,16 @@ fn flow_schema(object: &Value, now: Timestamp) -> Vec<Value> {
         name(object),
         text(object, &["spec", "priorityLevelConfiguration", "name"]).into(),
         number(object, &["spec", "matchingPrecedence"]).into(),
-        object
-            .str_at(&["spec", "distinguisherMethod", "type"])
-            .unwrap_or(NONE)
-            .into(),
+        object.str_at(&["spec", "distinguisherMethod", "type"]).unwrap_or(NONE).into(),
         age(object, now),
-        dangling
-            .map_or("?", |condition| text(condition, &["status"]))
-            .into(),
+        dangling.map_or("?", |condition| text(condition, &["status"])).into(),
     ]
 }
 
 static PRIORITY_LEVEL: [Column; 7] = [
     NAME,
     Column::string("Type", "Whether the level is limited."),
-    Column::string(
-        "NominalConcurrencyShares",
-        "Share of the server that the level has.",
-    ),
+    Column::string("NominalConcurrencyShares", "Share of the server that the level has."),
     Column::string("Queues", "Queues of the level."),
     Column::string("HandSize", "Queues that one flow is spread over."),
     Column::string("QueueLengthLimit", "Requests that wait in a queue."),
@@ -371,40 +186,20 @@ fn priority_level(object: &Value, now: Timestamp) -> Vec<Value> {
     ]
 }
 
-static WEBHOOKS: [Column; 3] = [
-    NAME,
-    Column::integer("Webhooks", "Number of webhooks."),
-    AGE,
-];
+static WEBHOOKS: [Column; 3] = [NAME, Column::integer("Webhooks", "Number of webhooks."), AGE];
 
 fn webhooks(object: &Value, now: Timestamp) -> Vec<Value> {
-    vec![
-        name(object),
-        count(object, &["webhooks"]).into(),
-        age(object, now),
-    ]
+    vec![name(object), count(object, &["webhooks"]).into(), age(object, now)]
 }
 
 const PARAM_KIND: Column = Column::string("ParamKind", "Kind of the policy's parameters.");
-static VALIDATING_POLICY: [Column; 4] = [
-    NAME,
-    Column::integer("Validations", "Number of validations."),
-    PARAM_KIND,
-    AGE,
-];
-static MUTATING_POLICY: [Column; 4] = [
-    NAME,
-    Column::integer("Mutations", "Number of mutations."),
-    PARAM_KIND,
-    AGE,
-];
+static VALIDATING_POLICY: [Column; 4] =
+    [NAME, Column::integer("Validations", "Number of validations."), PARAM_KIND, AGE];
+static MUTATING_POLICY: [Column; 4] = [NAME, Column::integer("Mutations", "Number of mutations."), PARAM_KIND, AGE];
 
 fn param_kind(object: &Value) -> Value {
     let kind = object.at(&["spec", "paramKind"]);
-    kind.map_or(UNSET.into(), |kind| {
-        format!("{}/{}", text(kind, &["apiVersion"]), text(kind, &["kind"]))
-    })
-    .into()
+    kind.map_or(UNSET.into(), |kind| format!("{}/{}", text(kind, &["apiVersion"]), text(kind, &["kind"]))).into()
 }
 
 static POLICY_BINDING: [Column; 4] = [
@@ -415,32 +210,19 @@ static POLICY_BINDING: [Column; 4] = [
 ];
 
 fn policy_binding(object: &Value, now: Timestamp) -> Vec<Value> {
-    let params = object
-        .at(&["spec", "paramRef"])
-        .map_or(UNSET.into(), |params| {
-            match (text(params, &["name"]), text(params, &["namespace"])) {
-                ("", _) => {
-                    super::human::selector(params.get("selector")).filter(|text| !text.is_empty())
-                }
-                // Whether the parameters have a namespace is not known here.
-                (name, "") => Some(format!("*/{name}")),
-                (name, namespace) => Some(format!("{namespace}/{name}")),
-            }
-            .unwrap_or_else(|| UNSET.into())
-        });
-    vec![
-        name(object),
-        text(object, &["spec", "policyName"]).into(),
-        params.into(),
-        age(object, now),
-    ]
+    let params = object.at(&["spec", "paramRef"]).map_or(UNSET.into(), |params| {
+        match (text(params, &["name"]), text(params, &["namespace"])) {
+            ("", _) => super::human::selector(params.get("selector")).filter(|text| !text.is_empty()),
+            // Whether the parameters have a namespace is not known here.
+            (name, "") => Some(format!("*/{name}")),
+            (name, namespace) => Some(format!("{namespace}/{name}")),
+        }
+        .unwrap_or_else(|| UNSET.into())
+    });
+    vec![name(object), text(object, &["spec", "policyName"]).into(), params.into(), age(object, now)]
 }
 
-static RESOURCE_CLAIM: [Column; 3] = [
-    NAME,
-    Column::string("State", "Whether devices are allocated and in use."),
-    AGE,
-];
+static RESOURCE_CLAIM: [Column; 3] = [NAME, Column::string("State", "Whether devices are allocated and in use."), AGE];
 
 fn claim_state(object: &Value) -> String {
     let deleted = object.at(&["metadata", "deletionTimestamp"]).is_some();
@@ -449,17 +231,9 @@ fn claim_state(object: &Value) -> String {
         ("deleted", deleted),
         ("pending", !allocated && !deleted),
         ("allocated", allocated),
-        (
-            "reserved",
-            allocated && count(object, &["status", "reservedFor"]) > 0,
-        ),
+        ("reserved", allocated && count(object, &["status", "reservedFor"]) > 0),
     ];
-    states
-        .into_iter()
-        .filter(|(_, holds)| *holds)
-        .map(|(state, _)| state)
-        .collect::<Vec<_>>()
-        .join(",")
+    states.into_iter().filter(|(_, holds)| *holds).map(|(state, _)| state).collect::<Vec<_>>().join(",")
 }
 
 static RESOURCE_SLICE: [Column; 5] = [

@@ -32,10 +32,7 @@ impl MetaVersion {
 
 /// The object's metadata, as an object of its own.
 pub fn object(object: &Value, version: MetaVersion) -> Value {
-    let metadata = object
-        .get("metadata")
-        .cloned()
-        .unwrap_or_else(|| Value::Object(Object::new()));
+    let metadata = object.get("metadata").cloned().unwrap_or_else(|| Value::Object(Object::new()));
     let members = [
         ("apiVersion", Value::from(version.api_version())),
         ("kind", Value::from("PartialObjectMetadata")),
@@ -46,15 +43,8 @@ pub fn object(object: &Value, version: MetaVersion) -> Value {
 
 /// A list's metadata and that of its items.
 pub fn list(list: &Value, version: MetaVersion) -> Value {
-    let items = list
-        .array_at(&["items"])
-        .iter()
-        .map(|item| object(item, version))
-        .collect();
-    let metadata = list
-        .get("metadata")
-        .cloned()
-        .unwrap_or_else(|| Value::Object(Object::new()));
+    let items = list.array_at(&["items"]).iter().map(|item| object(item, version)).collect();
+    let metadata = list.get("metadata").cloned().unwrap_or_else(|| Value::Object(Object::new()));
     let members = [
         ("apiVersion", Value::from(version.api_version())),
         ("items", Value::Array(items)),

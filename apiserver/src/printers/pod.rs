@@ -10,27 +10,13 @@ use super::{AGE, Column, NAME, name, non_empty, text};
 pub(super) static COLUMNS: [Column; 9] = [
     NAME,
     Column::string("Ready", "Containers that are ready, out of all."),
-    Column::string(
-        "Status",
-        "What the pod is doing, or what keeps it from running.",
-    ),
-    Column::string(
-        "Restarts",
-        "How often containers were restarted, and when last.",
-    ),
+    Column::string("Status", "What the pod is doing, or what keeps it from running."),
+    Column::string("Restarts", "How often containers were restarted, and when last."),
     AGE,
     Column::string("IP", "Address of the pod.").wide(),
     Column::string("Node", "Node that the pod is bound to.").wide(),
-    Column::string(
-        "Nominated Node",
-        "Node on which room is being made for the pod.",
-    )
-    .wide(),
-    Column::string(
-        "Readiness Gates",
-        "Readiness gates that are true, out of all.",
-    )
-    .wide(),
+    Column::string("Nominated Node", "Node on which room is being made for the pod.").wide(),
+    Column::string("Readiness Gates", "Readiness gates that are true, out of all.").wide(),
 ];
 
 pub(super) fn cells(pod: &Value, now: Timestamp) -> Vec<Value> {
@@ -42,10 +28,7 @@ pub(super) fn cells(pod: &Value, now: Timestamp) -> Vec<Value> {
         }
         _ => summary.restarts.to_string(),
     };
-    let ip = pod
-        .array_at(&["status", "podIPs"])
-        .first()
-        .map_or("", |ip| text(ip, &["ip"]));
+    let ip = pod.array_at(&["status", "podIPs"]).first().map_or("", |ip| text(ip, &["ip"]));
     vec![
         name(pod),
         format!("{}/{}", summary.ready, summary.total).into(),
@@ -75,19 +58,13 @@ fn readiness_gates(pod: &Value) -> Value {
     if gates.is_empty() {
         return NONE.into();
     }
-    let open = gates
-        .iter()
-        .filter(|gate| condition(pod, text(gate, &["conditionType"])) == Some("True"))
-        .count();
+    let open = gates.iter().filter(|gate| condition(pod, text(gate, &["conditionType"])) == Some("True")).count();
     format!("{open}/{}", gates.len()).into()
 }
 
 /// The status of the pod's first condition of a type.
 fn condition<'a>(pod: &'a Value, wanted: &str) -> Option<&'a str> {
-    let condition = pod
-        .array_at(&["status", "conditions"])
-        .iter()
-        .find(|item| text(item, &["type"]) == wanted)?;
+    let condition = pod.array_at(&["status", "conditions"]).iter().find(|item| text(item, &["type"]) == wanted)?;
     Some(text(condition, &["status"]))
 }
 
@@ -106,17 +83,13 @@ impl Summary {
             "" => phase,
             reason => reason,
         };
-        let gated = |item: &Value| {
-            text(item, &["type"]) == "PodScheduled" && text(item, &["reason"]) == "SchedulingGated"
-        };
+        let gated =
+            |item: &Value| text(item, &["type"]) == "PodScheduled" && text(item, &["reason"]) == "SchedulingGated";
         if pod.array_at(&["status", "conditions"]).iter().any(gated) {
             reason = "SchedulingGated";
         }
         let init_containers = pod.array_at(&["spec", "initContainers"]);
-        let sidecars = init_containers
-            .iter()
-            .filter(|container| is_sidecar(container))
-            .count();
+        let sidecars = init_containers.iter().filter(|container| is_sidecar(container)).count();
         let mut summary = Summary {
             ready: 0,
             total: pod.array_at(&["spec", "containers"]).len() + sidecars,
@@ -140,34 +113,20 @@ impl Summary {
 
     fn add_restarts(&mut self, status: &Value) {
         self.restarts += status.i64_at(&["restartCount"]).unwrap_or(0);
-        self.last_restart = self.last_restart.max(timestamp(status.at(&[
-            "lastState",
-            "terminated",
-            "finishedAt",
-        ])));
+        self.last_restart = self.last_restart.max(timestamp(status.at(&["lastState", "terminated", "finishedAt"])));
     }
 
     /// Looks at the init containers in their order; true if the pod is still at one of them.
     fn add_init_containers(&mut self, pod: &Value, specs: &[Value]) -> bool {
         let mut of_sidecars = (0, None);
         let mut initializing = false;
-        for (i, status) in pod
-            .array_at(&["status", "initContainerStatuses"])
-            .iter()
-            .enumerate()
-        {
+        for (i, status) in pod.array_at(&["status", "initContainerStatuses"]).iter().enumerate() {
             let own_name = text(status, &["name"]);
-            let sidecar = specs
-                .iter()
-                .any(|spec| text(spec, &["name"]) == own_name && is_sidecar(spec));
+            let sidecar = specs.iter().any(|spec| text(spec, &["name"]) == own_name && is_sidecar(spec));
             self.add_restarts(status);
             if sidecar {
                 of_sidecars.0 += status.i64_at(&["restartCount"]).unwrap_or(0);
-                of_sidecars.1 = of_sidecars.1.max(timestamp(status.at(&[
-                    "lastState",
-                    "terminated",
-                    "finishedAt",
-                ])));
+                of_sidecars.1 = of_sidecars.1.max(timestamp(status.at(&["lastState", "terminated", "finishedAt"])));
             }
             let terminated = status.at(&["state", "terminated"]);
             if terminated.is_some_and(|state| state.i64_at(&["exitCode"]).unwrap_or(0) == 0) {
@@ -180,9 +139,7 @@ impl Summary {
             let waiting = text(status, &["state", "waiting", "reason"]);
             self.reason = match terminated {
                 Some(state) => format!("Init:{}", exit_reason(state)),
-                None if !waiting.is_empty() && waiting != "PodInitializing" => {
-                    format!("Init:{waiting}")
-                }
+                None if !waiting.is_empty() && waiting != "PodInitializing" => format!("Init:{waiting}"),
                 None => format!("Init:{i}/{}", specs.len()),
             };
             initializing = true;
@@ -208,9 +165,7 @@ impl Summary {
                 if state.i64_at(&["exitCode"]).unwrap_or(0) != 0 {
                     error_reason.clone_from(&self.reason);
                 }
-            } else if status.bool_at(&["ready"]) == Some(true)
-                && status.at(&["state", "running"]).is_some()
-            {
+            } else if status.bool_at(&["ready"]) == Some(true) && status.at(&["state", "running"]).is_some() {
                 has_running = true;
                 self.ready += 1;
             }

@@ -62,11 +62,7 @@ pub fn of_object(printer: &Printer, object: &Value, options: &Options) -> Value 
 
 /// The table of a list's items, with the list's metadata.
 pub fn of_list(printer: &Printer, list: &Value, options: &Options) -> Value {
-    let metadata = list
-        .get("metadata")
-        .and_then(Value::as_object)
-        .cloned()
-        .unwrap_or_default();
+    let metadata = list.get("metadata").and_then(Value::as_object).cloned().unwrap_or_default();
     build(printer, metadata, list.array_at(&["items"]), options)
 }
 
@@ -77,26 +73,12 @@ pub fn build<'a>(
     objects: impl IntoIterator<Item = &'a Value>,
     options: &Options,
 ) -> Value {
-    let rows: Vec<Value> = objects
-        .into_iter()
-        .map(|object| row(printer, object, options))
-        .collect();
-    let columns = if options.headers {
-        printer.columns.iter().map(column).collect()
-    } else {
-        Vec::new()
-    };
+    let rows: Vec<Value> = objects.into_iter().map(|object| row(printer, object, options)).collect();
+    let columns = if options.headers { printer.columns.iter().map(column).collect() } else { Vec::new() };
     let mut table = Object::with_capacity(5);
     table.insert("apiVersion", options.version.api_version());
     // Without headers the field is null, as upstream sends a list that was never made.
-    table.insert(
-        "columnDefinitions",
-        if options.headers {
-            Value::Array(columns)
-        } else {
-            Value::Null
-        },
-    );
+    table.insert("columnDefinitions", if options.headers { Value::Array(columns) } else { Value::Null });
     table.insert("kind", "Table");
     table.insert("metadata", metadata);
     table.insert("rows", Value::Array(rows));

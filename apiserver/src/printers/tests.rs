@@ -34,32 +34,12 @@ fn rows() {
     let template = || value!({"spec": {"containers": (containers())}});
     let selector = || value!({"matchLabels": {"app": "w"}});
     let cases = [
-        (
-            "",
-            "Namespace",
-            value!({"status": {"phase": "Active"}}),
-            "x|Active|24h",
-        ),
-        (
-            "",
-            "ConfigMap",
-            value!({"data": {"a": "1", "b": "2"}, "binaryData": {"c": "3"}}),
-            "x|3|24h",
-        ),
-        (
-            "",
-            "Secret",
-            value!({"type": "Opaque", "data": {"a": "1"}}),
-            "x|Opaque|1|24h",
-        ),
+        ("", "Namespace", value!({"status": {"phase": "Active"}}), "x|Active|24h"),
+        ("", "ConfigMap", value!({"data": {"a": "1", "b": "2"}, "binaryData": {"c": "3"}}), "x|3|24h"),
+        ("", "Secret", value!({"type": "Opaque", "data": {"a": "1"}}), "x|Opaque|1|24h"),
         ("", "ServiceAccount", value!({}), "x|24h"),
         ("", "LimitRange", value!({}), "x|2026-01-01T00:00:00Z"),
-        (
-            "rbac.authorization.k8s.io",
-            "ClusterRole",
-            value!({}),
-            "x|2026-01-01T00:00:00Z",
-        ),
+        ("rbac.authorization.k8s.io", "ClusterRole", value!({}), "x|2026-01-01T00:00:00Z"),
         (
             "",
             "Service",
@@ -102,12 +82,7 @@ fn rows() {
             value!({"status": {"conditions": [{"type": "Ready", "status": "Unknown"}]}}),
             "x|NotReady|<none>|24h||<none>|<none>|<unknown>|<unknown>|<unknown>",
         ),
-        (
-            "",
-            "Node",
-            value!({}),
-            "x|Unknown|<none>|24h||<none>|<none>|<unknown>|<unknown>|<unknown>",
-        ),
+        ("", "Node", value!({}), "x|Unknown|<none>|24h||<none>|<none>|<unknown>|<unknown>|<unknown>"),
         (
             "",
             "Endpoints",
@@ -129,12 +104,7 @@ fn rows() {
             value!({"spec": {"volumeName": "v"}, "status": {"phase": "Bound", "capacity": {"storage": "1Gi"}, "accessModes": ["ReadOnlyMany"]}}),
             "x|Bound|v|1Gi|ROX||<unset>|24h|<unset>",
         ),
-        (
-            "",
-            "PersistentVolumeClaim",
-            value!({"status": {"phase": "Pending"}}),
-            "x|Pending|||||<unset>|24h|<unset>",
-        ),
+        ("", "PersistentVolumeClaim", value!({"status": {"phase": "Pending"}}), "x|Pending|||||<unset>|24h|<unset>"),
         (
             "",
             "ResourceQuota",
@@ -154,12 +124,7 @@ fn rows() {
             value!({"spec": {"replicas": 3, "selector": (selector()), "template": (template())}, "status": {"replicas": 2}}),
             "x|3|2|0|24h|a,b|i1,i2|app=w",
         ),
-        (
-            "apps",
-            "StatefulSet",
-            value!({"spec": {"replicas": 3, "template": (template())}}),
-            "x|0/3|24h|a,b|i1,i2",
-        ),
+        ("apps", "StatefulSet", value!({"spec": {"replicas": 3, "template": (template())}}), "x|0/3|24h|a,b|i1,i2"),
         (
             "apps",
             "DaemonSet",
@@ -214,12 +179,7 @@ fn rows() {
             value!({"spec": {"minAvailable": "50%"}, "status": {"disruptionsAllowed": 1}}),
             "x|50%|N/A|1|24h",
         ),
-        (
-            "policy",
-            "PodDisruptionBudget",
-            value!({"spec": {"maxUnavailable": 1}}),
-            "x|N/A|1|0|24h",
-        ),
+        ("policy", "PodDisruptionBudget", value!({"spec": {"maxUnavailable": 1}}), "x|N/A|1|0|24h"),
         (
             "discovery.k8s.io",
             "EndpointSlice",
@@ -227,24 +187,14 @@ fn rows() {
                 {"addresses": ["1", "2"]}, {"addresses": ["3", "4"]}]}),
             "x|IPv4|80,p,*|1,2,3 + 1 more...|24h",
         ),
-        (
-            "discovery.k8s.io",
-            "EndpointSlice",
-            value!({"addressType": "IPv6"}),
-            "x|IPv6|<unset>|<unset>|24h",
-        ),
+        ("discovery.k8s.io", "EndpointSlice", value!({"addressType": "IPv6"}), "x|IPv6|<unset>|<unset>|24h"),
         (
             "networking.k8s.io",
             "Ingress",
             value!({"spec": {"ingressClassName": "c", "tls": [{}], "rules": [{"host": "a"}, {"host": "b"}, {"host": "c"}, {"host": "d"}]}}),
             "x|c|a,b,c + 1 more...||80, 443|24h",
         ),
-        (
-            "networking.k8s.io",
-            "Ingress",
-            value!({"spec": {"rules": [{}]}}),
-            "x|<none>|*||80|24h",
-        ),
+        ("networking.k8s.io", "Ingress", value!({"spec": {"rules": [{}]}}), "x|<none>|*||80|24h"),
         (
             "networking.k8s.io",
             "IngressClass",
@@ -252,24 +202,14 @@ fn rows() {
                 "spec": {"controller": "c", "parameters": {"kind": "K", "apiGroup": "g", "name": "n"}}}),
             "x (default)|c|K.g/n|24h",
         ),
-        (
-            "networking.k8s.io",
-            "NetworkPolicy",
-            value!({"spec": {"podSelector": {}}}),
-            "x|<none>|24h",
-        ),
+        ("networking.k8s.io", "NetworkPolicy", value!({"spec": {"podSelector": {}}}), "x|<none>|24h"),
         (
             "networking.k8s.io",
             "IPAddress",
             value!({"spec": {"parentRef": {"resource": "services", "namespace": "n", "name": "s"}}}),
             "x|services/n/s",
         ),
-        (
-            "networking.k8s.io",
-            "ServiceCIDR",
-            value!({"spec": {"cidrs": ["10.0.0.0/8"]}}),
-            "x|10.0.0.0/8|24h",
-        ),
+        ("networking.k8s.io", "ServiceCIDR", value!({"spec": {"cidrs": ["10.0.0.0/8"]}}), "x|10.0.0.0/8|24h"),
         (
             "rbac.authorization.k8s.io",
             "RoleBinding",
@@ -277,12 +217,7 @@ fn rows() {
                 {"kind": "Group", "name": "g"}, {"kind": "ServiceAccount", "namespace": "n", "name": "s"}]}),
             "x|Role/r|24h|u, v|g|n/s",
         ),
-        (
-            "coordination.k8s.io",
-            "Lease",
-            value!({"spec": {"holderIdentity": "h"}}),
-            "x|h|24h",
-        ),
+        ("coordination.k8s.io", "Lease", value!({"spec": {"holderIdentity": "h"}}), "x|h|24h"),
         (
             "certificates.k8s.io",
             "CertificateSigningRequest",
@@ -296,12 +231,7 @@ fn rows() {
             value!({"value": 7, "preemptionPolicy": "Never"}),
             "x|7|false|24h|Never",
         ),
-        (
-            "node.k8s.io",
-            "RuntimeClass",
-            value!({"handler": "h"}),
-            "x|h|24h",
-        ),
+        ("node.k8s.io", "RuntimeClass", value!({"handler": "h"}), "x|h|24h"),
         (
             "storage.k8s.io",
             "StorageClass",
@@ -314,24 +244,14 @@ fn rows() {
             value!({"spec": {"attacher": "a", "nodeName": "n", "source": {"persistentVolumeName": "v"}}}),
             "x|a|v|n|false|24h",
         ),
-        (
-            "storage.k8s.io",
-            "CSINode",
-            value!({"spec": {"drivers": [{}, {}]}}),
-            "x|2|24h",
-        ),
+        ("storage.k8s.io", "CSINode", value!({"spec": {"drivers": [{}, {}]}}), "x|2|24h"),
         (
             "storage.k8s.io",
             "CSIDriver",
             value!({"spec": {"attachRequired": false, "tokenRequests": [{"audience": "a"}]}}),
             "x|false|false|false|a|false|<none>|24h",
         ),
-        (
-            "storage.k8s.io",
-            "CSIStorageCapacity",
-            value!({"storageClassName": "s"}),
-            "x|s|<unset>",
-        ),
+        ("storage.k8s.io", "CSIStorageCapacity", value!({"storageClassName": "s"}), "x|s|<unset>"),
         (
             "flowcontrol.apiserver.k8s.io",
             "FlowSchema",
@@ -345,12 +265,7 @@ fn rows() {
             value!({"spec": {"type": "Exempt"}}),
             "x|Exempt|<none>|<none>|<none>|<none>|24h",
         ),
-        (
-            "admissionregistration.k8s.io",
-            "ValidatingWebhookConfiguration",
-            value!({"webhooks": [{}]}),
-            "x|1|24h",
-        ),
+        ("admissionregistration.k8s.io", "ValidatingWebhookConfiguration", value!({"webhooks": [{}]}), "x|1|24h"),
         (
             "resource.k8s.io",
             "ResourceClaim",
@@ -367,85 +282,50 @@ fn rows() {
 fn events() {
     let core = value!({"type": "Warning", "reason": "R", "message": " m\n", "count": 3, "firstTimestamp": YESTERDAY, "lastTimestamp": RECENTLY,
         "involvedObject": {"kind": "Pod", "name": "p", "fieldPath": "f"}, "source": {"component": "c", "host": "h"}});
-    assert_eq!(
-        row("", "Event", core),
-        "5m|Warning|R|pod/p|f|c, h|m|24h|3|x"
-    );
+    assert_eq!(row("", "Event", core), "5m|Warning|R|pod/p|f|c, h|m|24h|3|x");
     let new = value!({"type": "Normal", "reason": "R", "note": "m", "eventTime": "2026-01-01T23:59:30.000000Z",
         "regarding": {"kind": "Node"}, "reportingController": "c", "series": {"count": 9, "lastObservedTime": RECENTLY}});
-    assert_eq!(
-        row("events.k8s.io", "Event", new),
-        "5m|Normal|R|node||c|m|30s|9|x"
-    );
-    assert_eq!(
-        row("", "Event", value!({"involvedObject": {}})),
-        "<unknown>||||||| <unknown>|1|x".replace(" ", "")
-    );
+    assert_eq!(row("events.k8s.io", "Event", new), "5m|Normal|R|node||c|m|30s|9|x");
+    assert_eq!(row("", "Event", value!({"involvedObject": {}})), "<unknown>||||||| <unknown>|1|x".replace(" ", ""));
 }
 
 /// The pod's ready, status and restarts cells.
 fn pod(object: Value) -> String {
-    row("", "Pod", object)
-        .split('|')
-        .skip(1)
-        .take(3)
-        .collect::<Vec<_>>()
-        .join("|")
+    row("", "Pod", object).split('|').skip(1).take(3).collect::<Vec<_>>().join("|")
 }
 
 #[test]
 fn pods() {
-    let running =
-        || value!({"name": "a", "ready": true, "restartCount": 0, "state": {"running": {}}});
+    let running = || value!({"name": "a", "ready": true, "restartCount": 0, "state": {"running": {}}});
     let ended = |code: i64, reason: &str| value!({"name": "b", "restartCount": 0, "state": {"terminated": {"exitCode": code, "reason": reason}}});
     let waiting = |reason: &str| value!({"name": "a", "restartCount": 2, "state": {"waiting": {"reason": reason}}});
     let spec = || value!({"containers": [{"name": "a"}, {"name": "b"}]});
-    let with = |statuses: Value| value!({"spec": (spec()), "status": {"phase": "Running", "containerStatuses": statuses}});
+    let with =
+        |statuses: Value| value!({"spec": (spec()), "status": {"phase": "Running", "containerStatuses": statuses}});
     let init = |statuses: Value| {
         value!({"spec": {"containers": [{"name": "a"}], "initContainers": [{"name": "i"}, {"name": "s", "restartPolicy": "Always"}]},
             "status": {"phase": "Pending", "initContainerStatuses": statuses}})
     };
     let ready = || value!([{"type": "Ready", "status": "True"}]);
     let cases = [
-        (
-            value!({"spec": (spec()), "status": {"phase": "Pending"}}),
-            "0/2|Pending|0",
-        ),
-        (
-            value!({"spec": (spec()), "status": {"phase": "Failed", "reason": "Evicted"}}),
-            "0/2|Evicted|0",
-        ),
+        (value!({"spec": (spec()), "status": {"phase": "Pending"}}), "0/2|Pending|0"),
+        (value!({"spec": (spec()), "status": {"phase": "Failed", "reason": "Evicted"}}), "0/2|Evicted|0"),
         (
             value!({"spec": (spec()), "status": {"phase": "Pending", "conditions": [{"type": "PodScheduled", "reason": "SchedulingGated"}]}}),
             "0/2|SchedulingGated|0",
         ),
         (with(value!([(running()), (running())])), "2/2|Running|0"),
-        (
-            with(value!([(waiting("CrashLoopBackOff")), (running())])),
-            "1/2|CrashLoopBackOff|2",
-        ),
-        (
-            with(value!([(waiting("ContainerCreating"))])),
-            "0/2|ContainerCreating|2",
-        ),
+        (with(value!([(waiting("CrashLoopBackOff")), (running())])), "1/2|CrashLoopBackOff|2"),
+        (with(value!([(waiting("ContainerCreating"))])), "0/2|ContainerCreating|2"),
         (with(value!([(ended(0, "Completed"))])), "0/2|Completed|0"),
-        (
-            with(value!([(ended(0, "Completed")), (running())])),
-            "1/2|NotReady|0",
-        ),
-        (
-            with(value!([(ended(0, "Completed")), (ended(1, "Error"))])),
-            "0/2|Error|0",
-        ),
+        (with(value!([(ended(0, "Completed")), (running())])), "1/2|NotReady|0"),
+        (with(value!([(ended(0, "Completed")), (ended(1, "Error"))])), "0/2|Error|0"),
         (
             value!({"spec": (spec()), "status": {"phase": "Running", "conditions": (ready()), "containerStatuses": [(ended(0, "Completed")), (running())]}}),
             "1/2|Running|0",
         ),
         (with(value!([(ended(137, ""))])), "0/2|ExitCode:137|0"),
-        (
-            with(value!([{"name": "a", "state": {"terminated": {"signal": 9}}}])),
-            "0/2|Signal:9|0",
-        ),
+        (with(value!([{"name": "a", "state": {"terminated": {"signal": 9}}}])), "0/2|Signal:9|0"),
         (
             with(
                 value!([{"name": "a", "ready": true, "restartCount": 3, "state": {"running": {}}, "lastState": {"terminated": {"finishedAt": RECENTLY}}}]),
@@ -464,32 +344,15 @@ fn pods() {
             value!({"metadata": {"deletionTimestamp": NOW}, "spec": (spec()), "status": {"phase": "Succeeded"}}),
             "0/2|Succeeded|0",
         ),
+        (init(value!([{"name": "i", "restartCount": 1, "state": {"running": {}}}])), "0/2|Init:0/2|1"),
+        (init(value!([{"name": "i", "state": {"waiting": {"reason": "PodInitializing"}}}])), "0/2|Init:0/2|0"),
+        (init(value!([{"name": "i", "state": {"waiting": {"reason": "ErrImagePull"}}}])), "0/2|Init:ErrImagePull|0"),
         (
-            init(value!([{"name": "i", "restartCount": 1, "state": {"running": {}}}])),
-            "0/2|Init:0/2|1",
-        ),
-        (
-            init(value!([{"name": "i", "state": {"waiting": {"reason": "PodInitializing"}}}])),
-            "0/2|Init:0/2|0",
-        ),
-        (
-            init(value!([{"name": "i", "state": {"waiting": {"reason": "ErrImagePull"}}}])),
-            "0/2|Init:ErrImagePull|0",
-        ),
-        (
-            init(
-                value!([{"name": "i", "state": {"terminated": {"exitCode": 1, "reason": "Error"}}}]),
-            ),
+            init(value!([{"name": "i", "state": {"terminated": {"exitCode": 1, "reason": "Error"}}}])),
             "0/2|Init:Error|0",
         ),
-        (
-            init(value!([{"name": "i", "state": {"terminated": {"exitCode": 3}}}])),
-            "0/2|Init:ExitCode:3|0",
-        ),
-        (
-            init(value!([{"name": "i", "state": {"terminated": {"signal": 9, "exitCode": 137}}}])),
-            "0/2|Init:Signal:9|0",
-        ),
+        (init(value!([{"name": "i", "state": {"terminated": {"exitCode": 3}}}])), "0/2|Init:ExitCode:3|0"),
+        (init(value!([{"name": "i", "state": {"terminated": {"signal": 9, "exitCode": 137}}}])), "0/2|Init:Signal:9|0"),
         (
             init(
                 value!([{"name": "i", "restartCount": 4, "state": {"terminated": {"exitCode": 0}}}, {"name": "s", "started": true, "ready": true, "restartCount": 1, "state": {"running": {}}}]),
@@ -503,32 +366,15 @@ fn pods() {
     let wide = value!({"spec": {"nodeName": "n", "readinessGates": [{"conditionType": "g"}, {"conditionType": "h"}]},
         "status": {"podIPs": [{"ip": "1"}], "conditions": [{"type": "g", "status": "True"}]}});
     assert_eq!(row("", "Pod", wide), "x|0/0||0|24h|1|n|<none>|1/2");
-    assert_eq!(
-        row("", "Pod", value!({})),
-        "x|0/0||0|24h|<none>|<none>|<none>|<none>"
-    );
+    assert_eq!(row("", "Pod", value!({})), "x|0/0||0|24h|<none>|<none>|<none>|<none>");
 }
 
 #[test]
 fn every_printer_gives_a_cell_for_each_column() {
-    for printers in [
-        core::PRINTERS,
-        apps::PRINTERS,
-        networking::PRINTERS,
-        storage::PRINTERS,
-        others::PRINTERS,
-    ] {
+    for printers in [core::PRINTERS, apps::PRINTERS, networking::PRINTERS, storage::PRINTERS, others::PRINTERS] {
         for printer in printers {
-            assert_eq!(
-                printer.cells(&value!({}), now()).len(),
-                printer.columns.len(),
-                "{}",
-                printer.kind
-            );
-            assert_eq!(
-                super::printer(printer.group, printer.kind).columns,
-                printer.columns
-            );
+            assert_eq!(printer.cells(&value!({}), now()).len(), printer.columns.len(), "{}", printer.kind);
+            assert_eq!(super::printer(printer.group, printer.kind).columns, printer.columns);
         }
     }
 }
@@ -537,12 +383,7 @@ fn every_printer_gives_a_cell_for_each_column() {
 fn tables() {
     let pod = value!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p", "resourceVersion": "7", "creationTimestamp": YESTERDAY},
         "status": {"phase": "Succeeded"}});
-    let mut options = Options {
-        version: MetaVersion::V1,
-        include: IncludeObject::Metadata,
-        headers: true,
-        now: now(),
-    };
+    let mut options = Options { version: MetaVersion::V1, include: IncludeObject::Metadata, headers: true, now: now() };
     let printer = printer("", "Pod");
     let table = table::of_object(printer, &pod, &options);
     assert_eq!(table.str_at(&["apiVersion"]), Some("meta.k8s.io/v1"));
@@ -551,34 +392,17 @@ fn tables() {
     let columns = table.array_at(&["columnDefinitions"]);
     assert_eq!(columns.len(), 9);
     assert_eq!(columns[0].str_at(&["format"]), Some("name"));
-    assert_eq!(
-        (
-            columns[4].i64_at(&["priority"]),
-            columns[5].i64_at(&["priority"])
-        ),
-        (Some(0), Some(1))
-    );
+    assert_eq!((columns[4].i64_at(&["priority"]), columns[5].i64_at(&["priority"])), (Some(0), Some(1)));
     let row = &table.array_at(&["rows"])[0];
-    assert_eq!(
-        row.array_at(&["conditions"])[0].str_at(&["reason"]),
-        Some("Succeeded")
-    );
+    assert_eq!(row.array_at(&["conditions"])[0].str_at(&["reason"]), Some("Succeeded"));
     let metadata = pod.get("metadata").cloned().expect("metadata");
     assert_eq!(
         row.get("object"),
-        Some(
-            &value!({"apiVersion": "meta.k8s.io/v1", "kind": "PartialObjectMetadata", "metadata": metadata})
-        )
+        Some(&value!({"apiVersion": "meta.k8s.io/v1", "kind": "PartialObjectMetadata", "metadata": metadata}))
     );
 
-    options = Options {
-        version: MetaVersion::V1Beta1,
-        include: IncludeObject::Object,
-        headers: false,
-        ..options
-    };
-    let list =
-        value!({"metadata": {"resourceVersion": "9", "continue": "c"}, "items": [(pod.clone())]});
+    options = Options { version: MetaVersion::V1Beta1, include: IncludeObject::Object, headers: false, ..options };
+    let list = value!({"metadata": {"resourceVersion": "9", "continue": "c"}, "items": [(pod.clone())]});
     let table = table::of_list(printer, &list, &options);
     assert_eq!(table.str_at(&["apiVersion"]), Some("meta.k8s.io/v1beta1"));
     assert_eq!(table.str_at(&["metadata", "continue"]), Some("c"));
@@ -587,10 +411,7 @@ fn tables() {
 
     options.include = IncludeObject::None;
     let table = table::of_list(printer, &list, &options);
-    assert_eq!(
-        table.array_at(&["rows"])[0].get("object"),
-        Some(&Value::Null)
-    );
+    assert_eq!(table.array_at(&["rows"])[0].get("object"), Some(&Value::Null));
     let empty = table::of_list(printer, &value!({"metadata": {}, "items": []}), &options);
     assert_eq!(empty.get("rows"), Some(&Value::Array(Vec::new())));
 

@@ -37,10 +37,7 @@ pub struct Destination {
 }
 
 /// Forwards. The client's credentials stay here.
-pub async fn forward(
-    mut request: Request<Body>,
-    destination: Destination,
-) -> Result<Response<Body>, Status> {
+pub async fn forward(mut request: Request<Body>, destination: Destination) -> Result<Response<Body>, Status> {
     let upgrading = is_upgrade(request.headers());
     let client = upgrading.then(|| hyper::upgrade::on(&mut request));
     let (parts, body) = request.into_parts();
@@ -54,10 +51,7 @@ pub async fn forward(
     *outgoing.headers_mut() = passed_on(&parts.headers, upgrading);
     let host = match &destination.tls {
         _ if destination.address.host.contains(':') => {
-            format!(
-                "[{}]:{}",
-                destination.address.host, destination.address.port
-            )
+            format!("[{}]:{}", destination.address.host, destination.address.port)
         }
         _ => format!("{}:{}", destination.address.host, destination.address.port),
     };
@@ -78,9 +72,7 @@ pub async fn forward(
     let (mut parts, body) = answer.into_parts();
     parts.headers.remove(header::CONNECTION);
     parts.headers.remove(header::TRANSFER_ENCODING);
-    HOP_BY_HOP
-        .iter()
-        .for_each(|name| drop(parts.headers.remove(name)));
+    HOP_BY_HOP.iter().for_each(|name| drop(parts.headers.remove(name)));
     Ok(Response::from_parts(parts, Body::new(body)))
 }
 
@@ -89,13 +81,8 @@ fn unreachable_error(error: &anyhow::Error) -> Status {
 }
 
 fn is_upgrade(headers: &HeaderMap) -> bool {
-    let connection = headers
-        .get(header::CONNECTION)
-        .and_then(|v| v.to_str().ok())
-        .unwrap_or("");
-    connection
-        .split(',')
-        .any(|part| part.trim().eq_ignore_ascii_case("upgrade"))
+    let connection = headers.get(header::CONNECTION).and_then(|v| v.to_str().ok()).unwrap_or("");
+    connection.split(',').any(|part| part.trim().eq_ignore_ascii_case("upgrade"))
         && headers.contains_key(header::UPGRADE)
 }
 
@@ -108,14 +95,8 @@ fn passed_on(headers: &HeaderMap, upgrading: bool) -> HeaderMap {
         out.remove(header::UPGRADE);
     }
     HOP_BY_HOP.iter().for_each(|name| drop(out.remove(name)));
-    let impersonation = out
-        .keys()
-        .filter(|k| k.as_str().starts_with("impersonate-"))
-        .cloned()
-        .collect::<Vec<_>>();
-    impersonation
-        .into_iter()
-        .for_each(|name| drop(out.remove(name)));
+    let impersonation = out.keys().filter(|k| k.as_str().starts_with("impersonate-")).cloned().collect::<Vec<_>>();
+    impersonation.into_iter().for_each(|name| drop(out.remove(name)));
     out
 }
 
@@ -126,13 +107,7 @@ async fn copy(client: hyper::upgrade::OnUpgrade, server: hyper::upgrade::OnUpgra
         Err(error) => return tracing::debug!(%error, "an upgrade did not happen"),
     };
     let (mut client, mut server) = (TokioIo::new(client), TokioIo::new(server));
-    let copied = tokio::io::copy_bidirectional_with_sizes(
-        &mut client,
-        &mut server,
-        COPY_BUFFER,
-        COPY_BUFFER,
-    )
-    .await;
+    let copied = tokio::io::copy_bidirectional_with_sizes(&mut client, &mut server, COPY_BUFFER, COPY_BUFFER).await;
     if let Err(error) = copied {
         tracing::debug!(%error, "an upgraded connection ended with an error");
     }
@@ -146,10 +121,7 @@ pub async fn checked(answer: Response<Body>, name: &str) -> Result<Response<Body
     if code.is_success() || code == StatusCode::SWITCHING_PROTOCOLS {
         return Ok(answer);
     }
-    let text = match Limited::new(answer.into_body(), MAX_ERROR_TEXT)
-        .collect()
-        .await
-    {
+    let text = match Limited::new(answer.into_body(), MAX_ERROR_TEXT).collect().await {
         Ok(body) => String::from_utf8_lossy(&body.to_bytes()).trim().to_owned(),
         Err(_) => String::new(),
     };
@@ -157,19 +129,10 @@ pub async fn checked(answer: Response<Body>, name: &str) -> Result<Response<Body
         400 => status::bad_request(text),
         404 => {
             let mut missing = status::not_found("", "pods/log", name);
-            missing.message =
-                format!("the server could not find the requested resource ( pods/log {name})");
+            missing.message = format!("the server could not find the requested resource ( pods/log {name})");
             missing
         }
         500 => status::internal_error(text),
-        code => Status::new(
-            code,
-            "",
-            if text.is_empty() {
-                "the server refused the request".to_owned()
-            } else {
-                text
-            },
-        ),
+        code => Status::new(code, "", if text.is_empty() { "the server refused the request".to_owned() } else { text }),
     })
 }

@@ -39,8 +39,7 @@ impl ProxyTls {
         for certificate in CertificateDer::pem_slice_iter(authority_pem.as_bytes()) {
             roots.add(certificate?)?;
         }
-        let chain = CertificateDer::pem_slice_iter(certificate_pem.as_bytes())
-            .collect::<Result<Vec<_>, _>>()?;
+        let chain = CertificateDer::pem_slice_iter(certificate_pem.as_bytes()).collect::<Result<Vec<_>, _>>()?;
         let key = PrivateKeyDer::from_pem_slice(key_pem.as_bytes())?;
         let kubelet = rustls::ClientConfig::builder_with_provider(provider.clone())
             .with_safe_default_protocol_versions()?
@@ -51,10 +50,7 @@ impl ProxyTls {
             .dangerous()
             .with_custom_certificate_verifier(Arc::new(Anybody(provider)))
             .with_no_client_auth();
-        Ok(Self {
-            kubelet: Arc::new(kubelet),
-            insecure: Arc::new(insecure),
-        })
+        Ok(Self { kubelet: Arc::new(kubelet), insecure: Arc::new(insecure) })
     }
 }
 
@@ -74,9 +70,7 @@ pub async fn send(
             None => Stream::Plain(stream),
             Some(config) => {
                 let name = ServerName::try_from(address.host.clone())?;
-                Stream::Tls(Box::new(
-                    TlsConnector::from(config).connect(name, stream).await?,
-                ))
+                Stream::Tls(Box::new(TlsConnector::from(config).connect(name, stream).await?))
             }
         })
     };
@@ -98,8 +92,7 @@ async fn exchange<S>(stream: S, request: Request<Body>) -> anyhow::Result<Respon
 where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
-    let (mut sender, connection) =
-        hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
+    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
     tokio::spawn(async move {
         if let Err(error) = connection.with_upgrades().await {
             tracing::debug!(%error, "a forwarded connection ended with an error");

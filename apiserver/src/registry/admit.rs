@@ -18,13 +18,8 @@ impl Store {
         old: Option<&Value>,
     ) -> Result<(), Status> {
         let mut warnings = Vec::new();
-        let mut request =
-            self.admission_request(write, operation, name, Some(object), old, &mut warnings);
-        for plugin in write
-            .admission
-            .iter()
-            .filter(|p| self.wants(p, operation, write.subresource))
-        {
+        let mut request = self.admission_request(write, operation, name, Some(object), old, &mut warnings);
+        for plugin in write.admission.iter().filter(|p| self.wants(p, operation, write.subresource)) {
             plugin.admit(&mut request).await?;
         }
         write.warnings.extend(warnings);
@@ -40,13 +35,8 @@ impl Store {
         old: Option<&Value>,
     ) -> Result<(), Status> {
         let mut warnings = Vec::new();
-        let mut request =
-            self.admission_request(write, operation, name, Some(object), old, &mut warnings);
-        for plugin in write
-            .admission
-            .iter()
-            .filter(|p| self.wants(p, operation, write.subresource))
-        {
+        let mut request = self.admission_request(write, operation, name, Some(object), old, &mut warnings);
+        for plugin in write.admission.iter().filter(|p| self.wants(p, operation, write.subresource)) {
             plugin.validate(&mut request).await?;
         }
         write.warnings.extend(warnings);
@@ -55,19 +45,8 @@ impl Store {
 
     pub(super) async fn admit_delete(&self, write: &Write<'_>, old: &Value) -> Result<(), Status> {
         let mut warnings = Vec::new();
-        let mut request = self.admission_request(
-            write,
-            Operation::Delete,
-            write.name,
-            None,
-            Some(old),
-            &mut warnings,
-        );
-        for plugin in write
-            .admission
-            .iter()
-            .filter(|p| self.wants(p, Operation::Delete, write.subresource))
-        {
+        let mut request = self.admission_request(write, Operation::Delete, write.name, None, Some(old), &mut warnings);
+        for plugin in write.admission.iter().filter(|p| self.wants(p, Operation::Delete, write.subresource)) {
             plugin.admit(&mut request).await?;
             plugin.validate(&mut request).await?;
         }

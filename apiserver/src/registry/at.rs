@@ -26,11 +26,7 @@ pub struct At<'a> {
 impl<'a> At<'a> {
     /// The object itself.
     pub fn root(value: &'a Value) -> Self {
-        At {
-            value: Some(value),
-            parent: None,
-            step: Step::Root,
-        }
+        At { value: Some(value), parent: None, step: Step::Root }
     }
 
     /// A member.
@@ -38,11 +34,7 @@ impl<'a> At<'a> {
     where
         'a: 'b,
     {
-        At {
-            value: self.get(name),
-            parent: Some(self),
-            step: Step::Child(name),
-        }
+        At { value: self.get(name), parent: Some(self), step: Step::Child(name) }
     }
 
     /// An entry of a map.
@@ -50,11 +42,7 @@ impl<'a> At<'a> {
     where
         'a: 'b,
     {
-        At {
-            value: self.get(name),
-            parent: Some(self),
-            step: Step::Key(name),
-        }
+        At { value: self.get(name), parent: Some(self), step: Step::Key(name) }
     }
 
     /// An element of a list.
@@ -62,15 +50,8 @@ impl<'a> At<'a> {
     where
         'a: 'b,
     {
-        let value = self
-            .value
-            .and_then(Value::as_array)
-            .and_then(|items| items.get(index));
-        At {
-            value,
-            parent: Some(self),
-            step: Step::Index(index),
-        }
+        let value = self.value.and_then(Value::as_array).and_then(|items| items.get(index));
+        At { value, parent: Some(self), step: Step::Index(index) }
     }
 
     /// The elements of a list.
@@ -90,22 +71,11 @@ impl<'a> At<'a> {
         object
             .into_iter()
             .flat_map(|object| object.iter())
-            .map(move |(key, value)| {
-                (
-                    key,
-                    At {
-                        value: Some(value),
-                        parent: Some(self),
-                        step: Step::Key(key),
-                    },
-                )
-            })
+            .map(move |(key, value)| (key, At { value: Some(value), parent: Some(self), step: Step::Key(key) }))
     }
 
     fn get(&self, name: &str) -> Option<&'a Value> {
-        self.value
-            .and_then(|value| value.get(name))
-            .filter(|value| !value.is_null())
+        self.value.and_then(|value| value.get(name)).filter(|value| !value.is_null())
     }
 
     /// The value, if there is one.
@@ -115,9 +85,7 @@ impl<'a> At<'a> {
 
     /// Number of elements of a list; 0 for anything else.
     pub fn len(&self) -> usize {
-        self.value
-            .and_then(Value::as_array)
-            .map_or(0, <[Value]>::len)
+        self.value.and_then(Value::as_array).map_or(0, <[Value]>::len)
     }
 
     /// Whether there is a value, be it empty.
@@ -154,9 +122,7 @@ impl<'a> At<'a> {
     /// The path, for errors.
     pub fn path(&self) -> Path {
         match (self.parent, self.step) {
-            (Some(parent), Step::Child(name)) if matches!(parent.step, Step::Root) => {
-                Path::new(name)
-            }
+            (Some(parent), Step::Child(name)) if matches!(parent.step, Step::Root) => Path::new(name),
             (Some(parent), Step::Child(name)) => parent.path().child(name),
             (Some(parent), Step::Key(name)) => parent.path().key(name),
             (Some(parent), Step::Index(index)) => parent.path().index(index),
@@ -264,10 +230,7 @@ mod tests {
         let list = spec.child("list");
         let item = list.index(0);
         let map = item.child("map");
-        let paths = map
-            .entries()
-            .map(|(_, at)| at.path().to_string())
-            .collect::<Vec<_>>();
+        let paths = map.entries().map(|(_, at)| at.path().to_string()).collect::<Vec<_>>();
         assert_eq!(paths, ["spec.list[0].map[a]"]);
         assert_eq!(item.child("none").path().to_string(), "spec.list[0].none");
         assert!(!item.child("none").is_set());

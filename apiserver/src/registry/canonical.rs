@@ -34,10 +34,7 @@ fn structure(object: &mut Object, def: &TypeDef, schema: SchemaRef<'_>, top: boo
         None => true,
     });
     for field in &def.fields {
-        if is_always_there(field)
-            && !object.contains_key(&field.name)
-            && !(top && field.name == "status")
-        {
+        if is_always_there(field) && !object.contains_key(&field.name) && !(top && field.name == "status") {
             fill(object, field, schema);
         }
     }
@@ -45,18 +42,12 @@ fn structure(object: &mut Object, def: &TypeDef, schema: SchemaRef<'_>, top: boo
 
 fn nested(value: &mut Value, schema: SchemaRef<'_>) {
     match (value, schema.ty) {
-        (Value::Object(object), Type::Struct(id)) => {
-            structure(object, schema.table.def(*id), schema, false)
-        }
+        (Value::Object(object), Type::Struct(id)) => structure(object, schema.table.def(*id), schema, false),
         (Value::Object(object), Type::Map(map)) if has_structs(&map.value) => {
-            object
-                .iter_mut()
-                .for_each(|(_, value)| nested(value, SchemaRef::new(schema.table, &map.value)));
+            object.iter_mut().for_each(|(_, value)| nested(value, SchemaRef::new(schema.table, &map.value)));
         }
         (Value::Array(items), Type::List(list)) if has_structs(&list.item) => {
-            items
-                .iter_mut()
-                .for_each(|value| nested(value, SchemaRef::new(schema.table, &list.item)));
+            items.iter_mut().for_each(|value| nested(value, SchemaRef::new(schema.table, &list.item)));
         }
         _ => {}
     }
@@ -84,11 +75,7 @@ fn is_absence(field: &FieldDef, value: &Value) -> bool {
         Value::Int(value) => *value == 0 && field.ty != Type::Scalar(Scalar::IntOrString),
         Value::Float(value) => *value == 0.0,
         Value::String(text) => {
-            text.is_empty()
-                && matches!(
-                    field.ty,
-                    Type::Scalar(Scalar::String | Scalar::Time | Scalar::MicroTime)
-                )
+            text.is_empty() && matches!(field.ty, Type::Scalar(Scalar::String | Scalar::Time | Scalar::MicroTime))
         }
         Value::Array(items) => items.is_empty() && matches!(field.ty, Type::List(_)),
         Value::Object(object) => object.is_empty() && matches!(field.ty, Type::Map(_)),
@@ -103,9 +90,7 @@ fn is_always_there(field: &FieldDef) -> bool {
         && !field.wire.pointer
         && match &field.ty {
             Type::Struct(_) | Type::Scalar(Scalar::Quantity) => true,
-            Type::Scalar(Scalar::Bool | Scalar::Int32 | Scalar::Int64 | Scalar::String) => {
-                field.wire.keep_empty
-            }
+            Type::Scalar(Scalar::Bool | Scalar::Int32 | Scalar::Int64 | Scalar::String) => field.wire.keep_empty,
             _ => false,
         }
 }
@@ -133,9 +118,7 @@ mod tests {
 
     fn canonical(kind: &str, mut object: Value) -> Value {
         let types = &skiff_api::builtin().types;
-        let id = types
-            .lookup(&format!("io.k8s.api.{kind}"))
-            .expect("a built-in type");
+        let id = types.lookup(&format!("io.k8s.api.{kind}")).expect("a built-in type");
         canonicalize(&mut object, types.schema(id));
         complete_status(&mut object, types.schema(id));
         object
@@ -168,42 +151,21 @@ mod tests {
     #[test]
     fn what_go_always_writes_comes() {
         let service = canonical("core.v1.Service", value!({"spec": {"type": "ClusterIP"}}));
-        assert_eq!(
-            service,
-            value!({"metadata": {}, "spec": {"type": "ClusterIP"}, "status": {"loadBalancer": {}}})
-        );
-        let deployment = canonical(
-            "apps.v1.Deployment",
-            value!({"spec": {"replicas": 0, "template": {"spec": {}}}}),
-        );
+        assert_eq!(service, value!({"metadata": {}, "spec": {"type": "ClusterIP"}, "status": {"loadBalancer": {}}}));
+        let deployment = canonical("apps.v1.Deployment", value!({"spec": {"replicas": 0, "template": {"spec": {}}}}));
         assert_eq!(deployment.at(&["spec", "strategy"]), Some(&value!({})));
-        assert_eq!(
-            deployment.at(&["spec", "template", "metadata"]),
-            Some(&value!({}))
-        );
+        assert_eq!(deployment.at(&["spec", "template", "metadata"]), Some(&value!({})));
         assert_eq!(deployment.at(&["spec", "replicas"]), Some(&Value::Int(0)));
-        let slice = canonical(
-            "discovery.v1.EndpointSlice",
-            value!({"addressType": "IPv4", "endpoints": []}),
-        );
-        assert_eq!(
-            slice,
-            value!({"metadata": {}, "addressType": "IPv4", "endpoints": []})
-        );
+        let slice = canonical("discovery.v1.EndpointSlice", value!({"addressType": "IPv4", "endpoints": []}));
+        assert_eq!(slice, value!({"metadata": {}, "addressType": "IPv4", "endpoints": []}));
         let reference = value!({"resource": "limits.cpu"});
-        assert_eq!(
-            canonical("core.v1.ResourceFieldSelector", reference).str_at(&["divisor"]),
-            Some("0")
-        );
+        assert_eq!(canonical("core.v1.ResourceFieldSelector", reference).str_at(&["divisor"]), Some("0"));
     }
 
     #[test]
     fn the_form_is_stable() {
         let node = canonical("core.v1.Node", value!({"metadata": {"name": "n"}}));
-        assert_eq!(
-            node.str_at(&["status", "nodeInfo", "kubeletVersion"]),
-            Some("")
-        );
+        assert_eq!(node.str_at(&["status", "nodeInfo", "kubeletVersion"]), Some(""));
         assert_eq!(canonical("core.v1.Node", node.clone()), node);
     }
 }

@@ -7,11 +7,7 @@ use skiff_apimachinery::value::{Object, Value};
 
 /// Sets a string that is absent or empty.
 pub fn text(object: &mut Object, key: &str, default: &str) {
-    if object
-        .get(key)
-        .and_then(Value::as_str)
-        .is_none_or(str::is_empty)
-    {
+    if object.get(key).and_then(Value::as_str).is_none_or(str::is_empty) {
         object.insert(key, default);
     }
 }
@@ -32,12 +28,7 @@ pub fn nonzero(object: &mut Object, key: &str, default: i64) {
 
 /// Calls `with` for every object in a list.
 pub fn each(object: &mut Object, key: &str, mut with: impl FnMut(&mut Object)) {
-    for item in object
-        .get_mut(key)
-        .and_then(Value::as_array_mut)
-        .into_iter()
-        .flatten()
-    {
+    for item in object.get_mut(key).and_then(Value::as_array_mut).into_iter().flatten() {
         if let Some(item) = item.as_object_mut() {
             with(item);
         }

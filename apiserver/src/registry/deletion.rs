@@ -39,12 +39,7 @@ pub enum Deletion {
 }
 
 /// Decides. `now` is the current time.
-pub fn decide(
-    strategy: &dyn Strategy,
-    object: &Value,
-    options: &DeleteOptions,
-    now: jiff::Timestamp,
-) -> Deletion {
+pub fn decide(strategy: &dyn Strategy, object: &Value, options: &DeleteOptions, now: jiff::Timestamp) -> Deletion {
     let mut object = object.clone();
     let grace = match graceful(strategy, &mut object, options, now) {
         Graceful::Pending => return Deletion::Pending,
@@ -52,8 +47,7 @@ pub fn decide(
         Graceful::No => None,
     };
     set_garbage_collection_finalizers(strategy, &mut object, options);
-    let finalizers_left =
-        meta::finalizers(&object).next().is_some() || strategy.has_other_finalizers(&object);
+    let finalizers_left = meta::finalizers(&object).next().is_some() || strategy.has_other_finalizers(&object);
     match grace {
         None if finalizers_left => {
             mark_as_deleting(&mut object, now);
@@ -75,23 +69,14 @@ enum Graceful {
     Pending,
 }
 
-fn graceful(
-    strategy: &dyn Strategy,
-    object: &mut Value,
-    options: &DeleteOptions,
-    now: jiff::Timestamp,
-) -> Graceful {
+fn graceful(strategy: &dyn Strategy, object: &mut Value, options: &DeleteOptions, now: jiff::Timestamp) -> Graceful {
     // Negative values count as one second.
-    let asked = options
-        .grace_period_seconds
-        .map(|s| if s < 0 { 1 } else { s });
+    let asked = options.grace_period_seconds.map(|s| if s < 0 { 1 } else { s });
     if strategy.grace_period(object, asked).is_none() {
         return Graceful::No;
     }
     if let Some(deletion) = meta::deletion_timestamp(object).and_then(time::parse) {
-        let current = object
-            .i64_at(&["metadata", "deletionGracePeriodSeconds"])
-            .unwrap_or(0);
+        let current = object.i64_at(&["metadata", "deletionGracePeriodSeconds"]).unwrap_or(0);
         let current = if current < 0 { 1 } else { current };
         if current == 0 {
             return Graceful::No;
@@ -101,11 +86,7 @@ fn graceful(
         };
         // A grace period can only be shortened, and not into the past.
         let moved = deletion - jiff::SignedDuration::from_secs(current - asked);
-        let (moved, asked) = if moved < now {
-            (now, if asked == 0 { 0 } else { 1 })
-        } else {
-            (moved, asked)
-        };
+        let (moved, asked) = if moved < now { (now, if asked == 0 { 0 } else { 1 }) } else { (moved, asked) };
         set_deletion(object, moved, asked);
         return Graceful::Set(asked);
     }
@@ -114,11 +95,7 @@ fn graceful(
     };
     // One year bounds the arithmetic; pods are limited far below by validation.
     let bounded = seconds.clamp(0, 366 * 24 * 3600);
-    set_deletion(
-        object,
-        now + jiff::SignedDuration::from_secs(bounded),
-        seconds,
-    );
+    set_deletion(object, now + jiff::SignedDuration::from_secs(bounded), seconds);
     bump_generation(object);
     Graceful::Set(seconds)
 }
@@ -130,10 +107,7 @@ fn set_deletion(object: &mut Value, at: jiff::Timestamp, seconds: i64) {
 
 /// A change to "being deleted" counts as a change for kinds that count.
 fn bump_generation(object: &mut Value) {
-    if let Some(generation) = object
-        .i64_at(&["metadata", "generation"])
-        .filter(|g| *g > 0)
-    {
+    if let Some(generation) = object.i64_at(&["metadata", "generation"]).filter(|g| *g > 0) {
         object.set_at(&["metadata", "generation"], generation + 1);
     }
 }
@@ -149,26 +123,15 @@ fn mark_as_deleting(object: &mut Value, now: jiff::Timestamp) {
     object.set_at(&["metadata", "deletionGracePeriodSeconds"], 0);
 }
 
-fn set_garbage_collection_finalizers(
-    strategy: &dyn Strategy,
-    object: &mut Value,
-    options: &DeleteOptions,
-) {
+fn set_garbage_collection_finalizers(strategy: &dyn Strategy, object: &mut Value, options: &DeleteOptions) {
     let default = strategy.garbage_collection();
     if default == GarbageCollection::Unsupported {
         return;
     }
-    let existing = meta::finalizers(object)
-        .map(str::to_owned)
-        .collect::<Vec<_>>();
-    let existing_choice = existing
-        .iter()
-        .map(String::as_str)
-        .find(|f| matches!(*f, FINALIZER_ORPHAN | FINALIZER_FOREGROUND));
-    let (orphan, foreground) = match (
-        options.orphan_dependents,
-        options.propagation_policy.as_deref(),
-    ) {
+    let existing = meta::finalizers(object).map(str::to_owned).collect::<Vec<_>>();
+    let existing_choice =
+        existing.iter().map(String::as_str).find(|f| matches!(*f, FINALIZER_ORPHAN | FINALIZER_FOREGROUND));
+    let (orphan, foreground) = match (options.orphan_dependents, options.propagation_policy.as_deref()) {
         (Some(orphan), _) => (orphan, false),
         (None, Some("Orphan")) => (true, false),
         (None, Some("Foreground")) => (false, true),
@@ -207,10 +170,7 @@ pub fn completes(strategy: &dyn Strategy, new: &Value, old: &Value) -> bool {
     meta::finalizers(new).next().is_none()
         && !strategy.has_other_finalizers(new)
         && meta::deletion_timestamp(old).is_some()
-        && old
-            .i64_at(&["metadata", "deletionGracePeriodSeconds"])
-            .unwrap_or(0)
-            == 0
+        && old.i64_at(&["metadata", "deletionGracePeriodSeconds"]).unwrap_or(0) == 0
 }
 
 #[cfg(test)]
@@ -232,32 +192,21 @@ mod tests {
     }
 
     fn options(policy: &str) -> DeleteOptions {
-        DeleteOptions {
-            propagation_policy: (!policy.is_empty()).then(|| policy.to_owned()),
-            ..Default::default()
-        }
+        DeleteOptions { propagation_policy: (!policy.is_empty()).then(|| policy.to_owned()), ..Default::default() }
     }
 
     #[test]
     fn without_finalizers_it_goes_at_once() {
         let object = value!({"metadata": {"name": "a"}});
-        assert_eq!(
-            decide(&Generic, &object, &options(""), now()),
-            Deletion::Now
-        );
-        assert_eq!(
-            decide(&Generic, &object, &options("Background"), now()),
-            Deletion::Now
-        );
+        assert_eq!(decide(&Generic, &object, &options(""), now()), Deletion::Now);
+        assert_eq!(decide(&Generic, &object, &options("Background"), now()), Deletion::Now);
     }
 
     #[test]
     fn policies_become_finalizers() {
         let object = value!({"metadata": {"name": "a", "generation": 1}});
         for (policy, finalizer) in [("Orphan", "orphan"), ("Foreground", "foregroundDeletion")] {
-            let Deletion::Mark(marked) = decide(&Generic, &object, &options(policy), now()) else {
-                panic!("{policy}")
-            };
+            let Deletion::Mark(marked) = decide(&Generic, &object, &options(policy), now()) else { panic!("{policy}") };
             assert_eq!(
                 marked,
                 value!({"metadata": {
@@ -271,51 +220,25 @@ mod tests {
     #[test]
     fn grace_periods_only_shrink() {
         let object = value!({"metadata": {"name": "a"}});
-        let Deletion::Mark(first) = decide(&Graceful30, &object, &options(""), now()) else {
-            panic!("not marked")
-        };
-        assert_eq!(
-            first.str_at(&["metadata", "deletionTimestamp"]),
-            Some("2026-01-01T00:00:30Z")
-        );
-        let longer = DeleteOptions {
-            grace_period_seconds: Some(60),
-            ..Default::default()
-        };
-        assert_eq!(
-            decide(&Graceful30, &first, &longer, now()),
-            Deletion::Pending
-        );
-        let shorter = DeleteOptions {
-            grace_period_seconds: Some(5),
-            ..Default::default()
-        };
-        let Deletion::Mark(second) = decide(&Graceful30, &first, &shorter, now()) else {
-            panic!("not shortened")
-        };
-        assert_eq!(
-            second.str_at(&["metadata", "deletionTimestamp"]),
-            Some("2026-01-01T00:00:05Z")
-        );
-        let zero = DeleteOptions {
-            grace_period_seconds: Some(0),
-            ..Default::default()
-        };
-        assert!(matches!(
-            decide(&Graceful30, &second, &zero, now()),
-            Deletion::MarkThenNow(_)
-        ));
+        let Deletion::Mark(first) = decide(&Graceful30, &object, &options(""), now()) else { panic!("not marked") };
+        assert_eq!(first.str_at(&["metadata", "deletionTimestamp"]), Some("2026-01-01T00:00:30Z"));
+        let longer = DeleteOptions { grace_period_seconds: Some(60), ..Default::default() };
+        assert_eq!(decide(&Graceful30, &first, &longer, now()), Deletion::Pending);
+        let shorter = DeleteOptions { grace_period_seconds: Some(5), ..Default::default() };
+        let Deletion::Mark(second) = decide(&Graceful30, &first, &shorter, now()) else { panic!("not shortened") };
+        assert_eq!(second.str_at(&["metadata", "deletionTimestamp"]), Some("2026-01-01T00:00:05Z"));
+        let zero = DeleteOptions { grace_period_seconds: Some(0), ..Default::default() };
+        assert!(matches!(decide(&Graceful30, &second, &zero, now()), Deletion::MarkThenNow(_)));
     }
 
     #[test]
     fn an_update_without_finalizers_completes_a_deletion() {
-        let deleting = value!({"metadata": {"finalizers": ["x/y"], "deletionTimestamp": "t", "deletionGracePeriodSeconds": 0}});
-        let without =
-            value!({"metadata": {"deletionTimestamp": "t", "deletionGracePeriodSeconds": 0}});
+        let deleting =
+            value!({"metadata": {"finalizers": ["x/y"], "deletionTimestamp": "t", "deletionGracePeriodSeconds": 0}});
+        let without = value!({"metadata": {"deletionTimestamp": "t", "deletionGracePeriodSeconds": 0}});
         assert!(completes(&Generic, &without, &deleting));
         assert!(!completes(&Generic, &deleting, &deleting));
-        let graceful =
-            value!({"metadata": {"deletionTimestamp": "t", "deletionGracePeriodSeconds": 30}});
+        let graceful = value!({"metadata": {"deletionTimestamp": "t", "deletionGracePeriodSeconds": 30}});
         assert!(!completes(&Generic, &without, &graceful));
     }
 }

@@ -23,10 +23,7 @@ pub fn draft(object: &Value) -> Draft {
     }
     out.push(b'}');
     // Bodies are limited to 3 MiB, far below 4 GiB.
-    Draft {
-        json: out,
-        rv_at: rv_at as u32,
-    }
+    Draft { json: out, rv_at: rv_at as u32 }
 }
 
 /// Writes metadata with an empty resourceVersion in its sorted place; returns the offset between its quotes.
@@ -106,10 +103,7 @@ mod tests {
             spliced(&value!({"metadata": {"name": "a"}}), 1),
             r#"{"metadata":{"name":"a","resourceVersion":"1"}}"#
         );
-        assert_eq!(
-            spliced(&value!({"metadata": {}}), 7),
-            r#"{"metadata":{"resourceVersion":"7"}}"#
-        );
+        assert_eq!(spliced(&value!({"metadata": {}}), 7), r#"{"metadata":{"resourceVersion":"7"}}"#);
         assert_eq!(
             spliced(&value!({"metadata": {"uid": "u"}}), 7),
             r#"{"metadata":{"resourceVersion":"7","uid":"u"}}"#

@@ -15,25 +15,19 @@ pub fn storage_error(group: &str, resource: &str, name: &str, error: StorageErro
         StorageError::Exists { .. } => status::already_exists(group, resource, name),
         StorageError::NotFound { .. } => status::not_found(group, resource, name),
         StorageError::Conflict { .. } => status::conflict(group, resource, name, OPTIMISTIC_LOCK),
-        StorageError::Compacted { oldest } => status::expired(format!(
-            "too old resource version: the oldest available is {oldest}"
-        )),
+        StorageError::Compacted { oldest } => {
+            status::expired(format!("too old resource version: the oldest available is {oldest}"))
+        }
         StorageError::Future { asked, current } => future_version(asked, current),
         StorageError::TooLarge { .. } => status::request_entity_too_large(error.to_string()),
-        StorageError::Slow | StorageError::Unavailable(_) => {
-            status::service_unavailable(error.to_string())
-        }
+        StorageError::Slow | StorageError::Unavailable(_) => status::service_unavailable(error.to_string()),
         StorageError::Corrupt(message) => status::internal_error(message),
     }
 }
 
 /// 504 for a version the store has not reached (`storage.NewTooLargeResourceVersionError` upstream).
 pub fn future_version(asked: u64, current: u64) -> Status {
-    let mut status = Status::new(
-        504,
-        "Timeout",
-        format!("Too large resource version: {asked}, current: {current}"),
-    );
+    let mut status = Status::new(504, "Timeout", format!("Too large resource version: {asked}, current: {current}"));
     status.details.retry_after_seconds = 1;
     status.details.causes.push(status::StatusCause {
         reason: "ResourceVersionTooLarge".into(),

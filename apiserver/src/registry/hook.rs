@@ -8,12 +8,7 @@ use skiff_apimachinery::value::Value;
 pub trait Hook: Send + Sync + 'static {
     /// Before validation of a new (`old` is `None`) or changed object; may fill in what it reserves. With `dry_run`
     /// nothing may stay reserved.
-    async fn begin(
-        &self,
-        new: &mut Value,
-        old: Option<&Value>,
-        dry_run: bool,
-    ) -> Result<Reservation, Status>;
+    async fn begin(&self, new: &mut Value, old: Option<&Value>, dry_run: bool) -> Result<Reservation, Status>;
 
     /// After the object is gone.
     async fn after_delete(&self, old: &Value);
@@ -29,14 +24,8 @@ pub struct Reservation {
 
 impl Reservation {
     /// A reservation with what to do when the write succeeded or failed.
-    pub fn new(
-        on_commit: impl FnOnce() + Send + 'static,
-        on_rollback: impl FnOnce() + Send + 'static,
-    ) -> Self {
-        Self {
-            on_commit: Some(Box::new(on_commit)),
-            on_rollback: Some(Box::new(on_rollback)),
-        }
+    pub fn new(on_commit: impl FnOnce() + Send + 'static, on_rollback: impl FnOnce() + Send + 'static) -> Self {
+        Self { on_commit: Some(Box::new(on_commit)), on_rollback: Some(Box::new(on_rollback)) }
     }
 
     /// The write succeeded.

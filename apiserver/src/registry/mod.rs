@@ -73,30 +73,19 @@ pub struct Registry {
 impl Registry {
     /// Every built-in resource in the versions that `serves` picks, stored in and read through `cacher`.
     pub fn new(cacher: &Cacher, hooks: &Hooks, serves: impl Fn(&KindInfo) -> bool) -> Self {
-        let mut registry = Self {
-            served: HashMap::new(),
-            stores: HashMap::new(),
-        };
+        let mut registry = Self { served: HashMap::new(), stores: HashMap::new() };
         for (info, position) in skiff_api::builtin().kinds.iter().zip(1..) {
             if !serves(info) {
                 continue;
             }
-            let store =
-                strategies::is_stored(info).then(|| registry.add_store(cacher, hooks, info));
+            let store = strategies::is_stored(info).then(|| registry.add_store(cacher, hooks, info));
             let resource = Resource {
                 info,
                 store,
                 conversion: strategies::conversion(&info.group, &info.version, &info.plural),
                 format_base: position * FORMATS_PER_RESOURCE,
             };
-            registry.served.insert(
-                (
-                    info.group.clone(),
-                    info.version.clone(),
-                    info.plural.clone(),
-                ),
-                Arc::new(resource),
-            );
+            registry.served.insert((info.group.clone(), info.version.clone(), info.plural.clone()), Arc::new(resource));
         }
         registry
     }
@@ -118,23 +107,16 @@ impl Registry {
             schema: stored_schema(info),
             strategy,
             storage: cacher.storage().clone(),
-            cache: cacher.add(ResourceConfig::new(
-                group,
-                &info.plural,
-                info.namespaced,
-                fields,
-            )),
+            cache: cacher.add(ResourceConfig::new(group, &info.plural, info.namespaced, fields)),
             hook: hooks.get(&(group.as_str(), info.plural.as_str())).cloned(),
         });
-        self.stores
-            .insert((group.clone(), info.plural.clone()), store.clone());
+        self.stores.insert((group.clone(), info.plural.clone()), store.clone());
         store
     }
 
     /// The resource of a request.
     pub fn resource(&self, group: &str, version: &str, plural: &str) -> Option<&Arc<Resource>> {
-        self.served
-            .get(&(group.into(), version.into(), plural.into()))
+        self.served.get(&(group.into(), version.into(), plural.into()))
     }
 
     /// The store of a resource, by the group in which it is stored.
@@ -154,9 +136,7 @@ impl Registry {
 
     /// Whether a group version is served.
     pub fn serves(&self, group: &str, version: &str) -> bool {
-        self.served
-            .keys()
-            .any(|(g, v, _)| g == group && v == version)
+        self.served.keys().any(|(g, v, _)| g == group && v == version)
     }
 }
 
@@ -164,8 +144,6 @@ impl Registry {
 fn stored_schema(info: &'static KindInfo) -> SchemaRef<'static> {
     let builtin = skiff_api::builtin();
     let (group, version) = &info.storage_version;
-    let stored = builtin
-        .resource(group, version, &info.plural)
-        .unwrap_or(info);
+    let stored = builtin.resource(group, version, &info.plural).unwrap_or(info);
     builtin.schema(stored.type_id)
 }

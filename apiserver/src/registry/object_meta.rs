@@ -21,13 +21,7 @@ const FIELD_IMMUTABLE: &str = "field is immutable";
 /// Gives a new object its uid and creation time and removes what only the server may set.
 pub fn fill_system_fields(object: &mut Value, now: &str) {
     let metadata = object.object_at_mut(&["metadata"]);
-    for field in [
-        "deletionTimestamp",
-        "deletionGracePeriodSeconds",
-        "selfLink",
-        "resourceVersion",
-        "generation",
-    ] {
+    for field in ["deletionTimestamp", "deletionGracePeriodSeconds", "selfLink", "resourceVersion", "generation"] {
         metadata.remove(field);
     }
     metadata.insert("creationTimestamp", now);
@@ -41,19 +35,12 @@ pub fn validate(object: &Value, namespaced: bool, name_rule: NameRule) -> ErrorL
     let generate_name = object.str_at(&["metadata", "generateName"]).unwrap_or("");
     if !generate_name.is_empty() {
         for message in name_rule(generate_name, true) {
-            errors.push(Error::invalid(
-                &path.child("generateName"),
-                generate_name,
-                message,
-            ));
+            errors.push(Error::invalid(&path.child("generateName"), generate_name, message));
         }
     }
     let name = meta::name(object);
     if name.is_empty() {
-        errors.push(Error::required(
-            &path.child("name"),
-            "name or generateName is required",
-        ));
+        errors.push(Error::required(&path.child("name"), "name or generateName is required"));
     } else {
         for message in name_rule(name, false) {
             errors.push(Error::invalid(&path.child("name"), name, message));
@@ -64,10 +51,7 @@ pub fn validate(object: &Value, namespaced: bool, name_rule: NameRule) -> ErrorL
         errors.extend(validate_labels(labels, &path.child("labels")));
     }
     if let Some(annotations) = object.at(&["metadata", "annotations"]) {
-        errors.extend(validate_annotations(
-            annotations,
-            &path.child("annotations"),
-        ));
+        errors.extend(validate_annotations(annotations, &path.child("annotations")));
     }
     validate_owner_references(object, &path.child("ownerReferences"), &mut errors);
     validate_finalizers(object, &path.child("finalizers"), &mut errors);
@@ -130,23 +114,14 @@ fn validate_owner_references(object: &Value, path: &Path, errors: &mut ErrorList
     let mut controller: Option<String> = None;
     for reference in object.array_at(&["metadata", "ownerReferences"]) {
         let text = |field: &str| reference.str_at(&[field]).unwrap_or("");
-        let (api_version, kind, name, uid) =
-            (text("apiVersion"), text("kind"), text("name"), text("uid"));
+        let (api_version, kind, name, uid) = (text("apiVersion"), text("kind"), text("name"), text("uid"));
         let version = api_version.rsplit('/').next().unwrap_or("");
         if version.is_empty() {
-            errors.push(Error::invalid(
-                &path.child("apiVersion"),
-                api_version,
-                "version must not be empty",
-            ));
+            errors.push(Error::invalid(&path.child("apiVersion"), api_version, "version must not be empty"));
         }
         for (field, value) in [("kind", kind), ("name", name), ("uid", uid)] {
             if value.is_empty() {
-                errors.push(Error::invalid(
-                    &path.child(field),
-                    value,
-                    "must not be empty",
-                ));
+                errors.push(Error::invalid(&path.child(field), value, "must not be empty"));
             }
         }
         if api_version == "v1" && kind == "Event" {
@@ -160,10 +135,7 @@ fn validate_owner_references(object: &Value, path: &Path, errors: &mut ErrorList
                     let message = format!(
                         "Only one reference can have Controller set to true. Found \"true\" in references for {first} and {current}"
                     );
-                    let all = object
-                        .at(&["metadata", "ownerReferences"])
-                        .cloned()
-                        .unwrap_or_default();
+                    let all = object.at(&["metadata", "ownerReferences"]).cloned().unwrap_or_default();
                     errors.push(Error::invalid(path, all, message));
                 }
                 None => controller = Some(current),
@@ -180,12 +152,8 @@ fn validate_finalizers(object: &Value, path: &Path, errors: &mut ErrorList) {
         }
     }
     if finalizers.contains(&FINALIZER_ORPHAN) && finalizers.contains(&FINALIZER_FOREGROUND) {
-        let message =
-            format!("finalizer {FINALIZER_ORPHAN} and {FINALIZER_FOREGROUND} cannot be both set");
-        let all = object
-            .at(&["metadata", "finalizers"])
-            .cloned()
-            .unwrap_or_default();
+        let message = format!("finalizer {FINALIZER_ORPHAN} and {FINALIZER_FOREGROUND} cannot be both set");
+        let all = object.at(&["metadata", "finalizers"]).cloned().unwrap_or_default();
         errors.push(Error::invalid(path, all, message));
     }
 }
@@ -195,11 +163,7 @@ pub fn carry_over(new: &mut Value, old: &Value) {
     let old_of = |field: &str| old.at(&["metadata", field]).cloned();
     let metadata = new.object_at_mut(&["metadata"]);
     metadata.remove("selfLink");
-    if metadata
-        .get("uid")
-        .and_then(Value::as_str)
-        .unwrap_or("")
-        .is_empty()
+    if metadata.get("uid").and_then(Value::as_str).unwrap_or("").is_empty()
         && let Some(uid) = old_of("uid")
     {
         metadata.insert("uid", uid);
@@ -223,10 +187,8 @@ pub fn validate_update(new: &Value, old: &Value) -> ErrorList {
     let mut errors = ErrorList::default();
     if meta::deletion_timestamp(old).is_some() {
         let before = meta::finalizers(old).collect::<Vec<_>>();
-        let mut extra = meta::finalizers(new)
-            .filter(|f| !before.contains(f))
-            .map(|f| format!("{f:?}"))
-            .collect::<Vec<_>>();
+        let mut extra =
+            meta::finalizers(new).filter(|f| !before.contains(f)).map(|f| format!("{f:?}")).collect::<Vec<_>>();
         if !extra.is_empty() {
             extra.sort();
             let message = format!(
@@ -236,14 +198,7 @@ pub fn validate_update(new: &Value, old: &Value) -> ErrorList {
             errors.push(Error::forbidden(&path.child("finalizers"), message));
         }
     }
-    for field in [
-        "name",
-        "namespace",
-        "uid",
-        "creationTimestamp",
-        "deletionTimestamp",
-        "deletionGracePeriodSeconds",
-    ] {
+    for field in ["name", "namespace", "uid", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds"] {
         let at = ["metadata", field];
         if new.at(&at) != old.at(&at) {
             let value = new.at(&at).cloned().unwrap_or_else(|| Value::from(""));

@@ -119,11 +119,7 @@ impl Store {
     /// The key of one object.
     pub fn key(&self, namespace: &str, name: &str) -> String {
         let prefix = self.prefix();
-        if self.namespaced {
-            format!("{prefix}{namespace}/{name}")
-        } else {
-            format!("{prefix}{name}")
-        }
+        if self.namespaced { format!("{prefix}{namespace}/{name}") } else { format!("{prefix}{name}") }
     }
 
     /// 404 for an object of this resource.
@@ -137,28 +133,18 @@ impl Store {
     }
 
     /// One object: the latest (`resourceVersion` unset), whatever the cache has (`0`), or not older than a version.
-    pub async fn get(
-        &self,
-        namespace: &str,
-        name: &str,
-        resource_version: &str,
-    ) -> Result<Bytes, Status> {
+    pub async fn get(&self, namespace: &str, name: &str, resource_version: &str) -> Result<Bytes, Status> {
         let found = match resource_version {
             "" => {
                 let read = self.storage.get(&self.key(namespace, name)).await;
-                read.map_err(|e| self.storage_error(e, name))?
-                    .0
-                    .map(|entry| entry.object.json)
+                read.map_err(|e| self.storage_error(e, name))?.0.map(|entry| entry.object.json)
             }
             asked => {
                 let freshness = match crate::endpoints::params::revision(asked)? {
                     0 => Freshness::Any,
                     revision => Freshness::NotOlderThan(revision),
                 };
-                self.cache
-                    .get_fresh(namespace, name, freshness)
-                    .await?
-                    .map(|object| object.json().clone())
+                self.cache.get_fresh(namespace, name, freshness).await?.map(|object| object.json().clone())
             }
         };
         found.ok_or_else(|| self.not_found(name))
@@ -178,12 +164,8 @@ impl Store {
 
     /// Creates an object.
     pub async fn create(&self, write: &Write<'_>, mut object: Value) -> Result<Written, Status> {
-        self.admit(write, Operation::Create, write.name, &mut object, None)
-            .await?;
-        let generate_name = object
-            .str_at(&["metadata", "generateName"])
-            .unwrap_or("")
-            .to_owned();
+        self.admit(write, Operation::Create, write.name, &mut object, None).await?;
+        let generate_name = object.str_at(&["metadata", "generateName"]).unwrap_or("").to_owned();
         if !meta::name(&object).is_empty() || generate_name.is_empty() {
             return self.create_admitted(write, object).await;
         }
@@ -197,46 +179,23 @@ impl Store {
                 done => return done,
             }
         }
-        Err(status::generate_name_conflict(
-            &self.group,
-            &self.resource,
-            &last,
-        ))
+        Err(status::generate_name_conflict(&self.group, &self.resource, &last))
     }
 
-    async fn create_admitted(
-        &self,
-        write: &Write<'_>,
-        mut object: Value,
-    ) -> Result<Written, Status> {
+    async fn create_admitted(&self, write: &Write<'_>, mut object: Value) -> Result<Written, Status> {
         object_meta::fill_system_fields(&mut object, &time::format(jiff::Timestamp::now()));
         let reservation = self.reserve(&mut object, None, write.dry_run).await?;
         self.before_create(write, &mut object)?;
         let name = meta::name(&object).to_owned();
-        self.validate_admission(write, Operation::Create, &name, &mut object, None)
-            .await?;
+        self.validate_admission(write, Operation::Create, &name, &mut object, None).await?;
         let key = self.key(write.namespace, &name);
         if write.dry_run {
-            if self
-                .storage
-                .get(&key)
-                .await
-                .map_err(|e| self.storage_error(e, &name))?
-                .0
-                .is_some()
-            {
+            if self.storage.get(&key).await.map_err(|e| self.storage_error(e, &name))?.0.is_some() {
                 return Err(status::already_exists(&self.group, &self.resource, &name));
             }
-            return Ok(Written {
-                json: to_json(&object),
-                created: true,
-            });
+            return Ok(Written { json: to_json(&object), created: true });
         }
-        let entry = match self
-            .storage
-            .create(&key, draft(&object), self.strategy.time_to_live())
-            .await
-        {
+        let entry = match self.storage.create(&key, draft(&object), self.strategy.time_to_live()).await {
             Ok(entry) => entry,
             Err(error @ StorageError::Exists { .. }) => {
                 return Err(self.exists_error(&key, &name, error).await);
@@ -244,18 +203,14 @@ impl Store {
             Err(error) => return Err(self.storage_error(error, &name)),
         };
         reservation.commit();
-        Ok(Written {
-            json: entry.object.json,
-            created: true,
-        })
+        Ok(Written { json: entry.object.json, created: true })
     }
 
     /// Says so when the object in the way is being deleted.
     async fn exists_error(&self, key: &str, name: &str, error: StorageError) -> Status {
         let mut status = self.storage_error(error, name);
         if let Ok((Some(entry), _)) = self.storage.get(key).await
-            && json::parse(&entry.object.json)
-                .is_ok_and(|object| meta::deletion_timestamp(&object).is_some())
+            && json::parse(&entry.object.json).is_ok_and(|object| meta::deletion_timestamp(&object).is_some())
         {
             status.message = format!("object is being deleted: {}", status.message);
         }
@@ -274,30 +229,16 @@ impl Store {
         let mut errors = object_meta::validate(object, self.namespaced, self.strategy.name_rule());
         errors.extend(self.strategy.validate(object));
         if !errors.is_empty() {
-            return Err(status::invalid(
-                &self.group,
-                &self.kind,
-                meta::name(object),
-                errors,
-            ));
+            return Err(status::invalid(&self.group, &self.kind, meta::name(object), errors));
         }
         self.warn(write, object, None);
         Ok(())
     }
 
     /// Changes an object, or creates it where the kind or the write allows that.
-    pub async fn update(
-        &self,
-        write: &Write<'_>,
-        transform: Transform<'_>,
-    ) -> Result<Written, Status> {
+    pub async fn update(&self, write: &Write<'_>, transform: Transform<'_>) -> Result<Written, Status> {
         let key = self.key(write.namespace, write.name);
-        let mut current = self
-            .storage
-            .get(&key)
-            .await
-            .map_err(|e| self.storage_error(e, write.name))?
-            .0;
+        let mut current = self.storage.get(&key).await.map_err(|e| self.storage_error(e, write.name))?.0;
         for _ in 0..MAX_CONFLICT_RETRIES {
             let Some(entry) = &current else {
                 if !self.strategy.allow_create_on_update() && !write.force_create {
@@ -307,12 +248,7 @@ impl Store {
                     Err(error) if error.reason == "AlreadyExists" => {}
                     done => return done,
                 }
-                current = self
-                    .storage
-                    .get(&key)
-                    .await
-                    .map_err(|e| self.storage_error(e, write.name))?
-                    .0;
+                current = self.storage.get(&key).await.map_err(|e| self.storage_error(e, write.name))?.0;
                 continue;
             };
             match self.update_once(write, entry, transform).await? {
@@ -320,84 +256,44 @@ impl Store {
                 Attempt::Changed(now) => current = now,
             }
         }
-        Err(status::server_timeout(
-            &self.group,
-            &self.resource,
-            "update",
-        ))
+        Err(status::server_timeout(&self.group, &self.resource, "update"))
     }
 
-    async fn create_by_update(
-        &self,
-        write: &Write<'_>,
-        transform: Transform<'_>,
-    ) -> Result<Written, Status> {
+    async fn create_by_update(&self, write: &Write<'_>, transform: Transform<'_>) -> Result<Written, Status> {
         let mut object = transform(None)?;
         if !object.str_at(&["metadata", "uid"]).unwrap_or("").is_empty() {
             // A uid asks for an object that exists.
             let uid = object.str_at(&["metadata", "uid"]).unwrap_or("");
-            let message =
-                format!("Precondition failed: UID in precondition: {uid}, UID in object meta: ");
-            return Err(status::conflict(
-                &self.group,
-                &self.resource,
-                write.name,
-                &message,
-            ));
+            let message = format!("Precondition failed: UID in precondition: {uid}, UID in object meta: ");
+            return Err(status::conflict(&self.group, &self.resource, write.name, &message));
         }
-        self.admit(write, Operation::Create, write.name, &mut object, None)
-            .await?;
+        self.admit(write, Operation::Create, write.name, &mut object, None).await?;
         self.create_admitted(write, object).await
     }
 
-    async fn update_once(
-        &self,
-        write: &Write<'_>,
-        entry: &Entry,
-        transform: Transform<'_>,
-    ) -> Result<Attempt, Status> {
+    async fn update_once(&self, write: &Write<'_>, entry: &Entry, transform: Transform<'_>) -> Result<Attempt, Status> {
         let old = self.parse_stored(&entry.object.json)?;
         let mut new = transform(Some(&old))?;
         self.check_uid(write.name, new.str_at(&["metadata", "uid"]), &old)?;
-        self.admit(write, Operation::Update, write.name, &mut new, Some(&old))
-            .await?;
+        self.admit(write, Operation::Update, write.name, &mut new, Some(&old)).await?;
         let conditional = self.check_version(write.name, &mut new, entry)?;
         let reservation = self.reserve(&mut new, Some(&old), write.dry_run).await?;
         self.before_update(write, &mut new, &old)?;
         managedfields::keep_times(&old, &mut new);
-        self.validate_admission(write, Operation::Update, write.name, &mut new, Some(&old))
-            .await?;
+        self.validate_admission(write, Operation::Update, write.name, &mut new, Some(&old)).await?;
         if deletion::completes(self.strategy, &new, &old) {
             return self.delete_by_update(write, entry, &old, &new).await;
         }
         if new == old {
-            return Ok(Attempt::Done(Written {
-                json: entry.object.json.clone(),
-                created: false,
-            }));
+            return Ok(Attempt::Done(Written { json: entry.object.json.clone(), created: false }));
         }
         if write.dry_run {
-            return Ok(Attempt::Done(Written {
-                json: to_json(&new),
-                created: false,
-            }));
+            return Ok(Attempt::Done(Written { json: to_json(&new), created: false }));
         }
-        match self
-            .storage
-            .update(
-                &entry.key,
-                entry.revision,
-                draft(&new),
-                self.strategy.time_to_live(),
-            )
-            .await
-        {
+        match self.storage.update(&entry.key, entry.revision, draft(&new), self.strategy.time_to_live()).await {
             Ok(entry) => {
                 reservation.commit();
-                Ok(Attempt::Done(Written {
-                    json: entry.object.json,
-                    created: false,
-                }))
+                Ok(Attempt::Done(Written { json: entry.object.json, created: false }))
             }
             Err(StorageError::Conflict { .. } | StorageError::NotFound { .. }) if conditional => {
                 Err(self.modified(write.name))
@@ -416,10 +312,7 @@ impl Store {
         old: &Value,
         new: &Value,
     ) -> Result<Attempt, Status> {
-        let written = Written {
-            json: to_json(new),
-            created: false,
-        };
+        let written = Written { json: to_json(new), created: false };
         if write.dry_run {
             return Ok(Attempt::Done(written));
         }
@@ -455,12 +348,7 @@ impl Store {
             self.validate_metadata_change(new, old, |s| s.strategy.validate_update(scope, new, old))
         };
         if !errors.is_empty() {
-            return Err(status::invalid(
-                &self.group,
-                &self.kind,
-                meta::name(new),
-                errors,
-            ));
+            return Err(status::invalid(&self.group, &self.kind, meta::name(new), errors));
         }
         if write.subresource.is_empty() {
             self.warn(write, new, Some(old));
@@ -470,9 +358,7 @@ impl Store {
 
     fn warn(&self, write: &Write<'_>, new: &Value, old: Option<&Value>) {
         write.warnings.extend(self.strategy.warnings(new, old));
-        write
-            .warnings
-            .extend(unenforced::warning(&self.group, &self.resource).map(str::to_owned));
+        write.warnings.extend(unenforced::warning(&self.group, &self.resource).map(str::to_owned));
     }
 
     fn validate_metadata_change(
@@ -488,29 +374,17 @@ impl Store {
     }
 
     /// Deletes an object, or marks it as being deleted.
-    pub async fn delete(
-        &self,
-        write: &Write<'_>,
-        options: &DeleteOptions,
-    ) -> Result<Deleted, Status> {
+    pub async fn delete(&self, write: &Write<'_>, options: &DeleteOptions) -> Result<Deleted, Status> {
         let key = self.key(write.namespace, write.name);
         for _ in 0..MAX_CONFLICT_RETRIES {
-            let (entry, _) = self
-                .storage
-                .get(&key)
-                .await
-                .map_err(|e| self.storage_error(e, write.name))?;
+            let (entry, _) = self.storage.get(&key).await.map_err(|e| self.storage_error(e, write.name))?;
             let Some(entry) = entry else {
                 return Err(self.not_found(write.name));
             };
             let old = self.parse_stored(&entry.object.json)?;
             self.check_preconditions(write.name, options, &old)?;
             self.admit_delete(write, &old).await?;
-            let deleted = |json: Bytes, gone| Deleted {
-                json,
-                uid: meta::uid(&old).to_owned(),
-                gone,
-            };
+            let deleted = |json: Bytes, gone| Deleted { json, uid: meta::uid(&old).to_owned(), gone };
             let decision = deletion::decide(self.strategy, &old, options, jiff::Timestamp::now());
             if options.dry_run {
                 return Ok(match decision {
@@ -524,10 +398,7 @@ impl Store {
                 Deletion::Pending => return Ok(deleted(entry.object.json, false)),
                 Deletion::Now => self.remove(&entry, &old).await,
                 Deletion::Mark(new) if new == old => return Ok(deleted(entry.object.json, false)),
-                Deletion::Mark(new) => self
-                    .mark(&entry, &new)
-                    .await
-                    .map(|entry| (entry.object.json, false)),
+                Deletion::Mark(new) => self.mark(&entry, &new).await.map(|entry| (entry.object.json, false)),
                 Deletion::MarkThenNow(new) => match self.mark(&entry, &new).await {
                     Ok(entry) => self.remove(&entry, &old).await,
                     Err(error) => Err(error),
@@ -539,22 +410,11 @@ impl Store {
                 Err(error) => return Err(self.storage_error(error, write.name)),
             }
         }
-        Err(status::server_timeout(
-            &self.group,
-            &self.resource,
-            "delete",
-        ))
+        Err(status::server_timeout(&self.group, &self.resource, "delete"))
     }
 
     async fn mark(&self, entry: &Entry, new: &Value) -> Result<Entry, StorageError> {
-        self.storage
-            .update(
-                &entry.key,
-                entry.revision,
-                draft(new),
-                self.strategy.time_to_live(),
-            )
-            .await
+        self.storage.update(&entry.key, entry.revision, draft(new), self.strategy.time_to_live()).await
     }
 
     async fn remove(&self, entry: &Entry, old: &Value) -> Result<(Bytes, bool), StorageError> {
@@ -563,20 +423,8 @@ impl Store {
         Ok((removed.object.with_revision(revision).json, true))
     }
 
-    fn check_preconditions(
-        &self,
-        name: &str,
-        options: &DeleteOptions,
-        old: &Value,
-    ) -> Result<(), Status> {
-        let conflict = |message: String| {
-            Err(status::conflict(
-                &self.group,
-                &self.resource,
-                name,
-                &message,
-            ))
-        };
+    fn check_preconditions(&self, name: &str, options: &DeleteOptions, old: &Value) -> Result<(), Status> {
+        let conflict = |message: String| Err(status::conflict(&self.group, &self.resource, name, &message));
         let uid = meta::uid(old);
         if let Some(wanted) = options.uid.as_deref().filter(|wanted| *wanted != uid) {
             return conflict(format!(
@@ -584,11 +432,7 @@ impl Store {
             ));
         }
         let version = meta::resource_version(old);
-        if let Some(wanted) = options
-            .resource_version
-            .as_deref()
-            .filter(|wanted| *wanted != version)
-        {
+        if let Some(wanted) = options.resource_version.as_deref().filter(|wanted| *wanted != version) {
             return conflict(format!(
                 "the ResourceVersion in the precondition ({wanted}) does not match the ResourceVersion in record ({version}). The object might have been modified"
             ));
@@ -603,12 +447,7 @@ impl Store {
                     "Precondition failed: UID in precondition: {wanted}, UID in object meta: {}",
                     meta::uid(old)
                 );
-                Err(status::conflict(
-                    &self.group,
-                    &self.resource,
-                    name,
-                    &message,
-                ))
+                Err(status::conflict(&self.group, &self.resource, name, &message))
             }
             None => Ok(()),
         }
@@ -634,12 +473,7 @@ impl Store {
         Ok(true)
     }
 
-    async fn reserve(
-        &self,
-        new: &mut Value,
-        old: Option<&Value>,
-        dry_run: bool,
-    ) -> Result<Reservation, Status> {
+    async fn reserve(&self, new: &mut Value, old: Option<&Value>, dry_run: bool) -> Result<Reservation, Status> {
         match &self.hook {
             Some(hook) => hook.begin(new, old, dry_run).await,
             None => Ok(Reservation::default()),
@@ -653,11 +487,7 @@ impl Store {
     }
 
     fn scope<'a>(&self, write: &'a Write<'_>) -> WriteScope<'a> {
-        WriteScope {
-            subresource: write.subresource,
-            namespace: write.namespace,
-            user: &write.user.name,
-        }
+        WriteScope { subresource: write.subresource, namespace: write.namespace, user: &write.user.name }
     }
 
     /// The object behind stored bytes.
@@ -665,10 +495,7 @@ impl Store {
         // Under the schema, so that fieldsV1 stays text as it is in objects that were just decoded.
         match json::decode(json, self.schema) {
             Ok(decoded) => Ok(decoded.value),
-            Err(error) => Err(status::internal_error(format!(
-                "stored {} cannot be read: {error}",
-                self.resource
-            ))),
+            Err(error) => Err(status::internal_error(format!("stored {} cannot be read: {error}", self.resource))),
         }
     }
 
@@ -698,9 +525,7 @@ fn generated_name(base: &str) -> String {
     let mut name = base[..end].to_owned();
     let mut rng = rand::rng();
     for _ in 0..5 {
-        name.push(char::from(
-            NAME_ALPHABET[rng.random_range(0..NAME_ALPHABET.len())],
-        ));
+        name.push(char::from(NAME_ALPHABET[rng.random_range(0..NAME_ALPHABET.len())]));
     }
     name
 }
@@ -716,10 +541,7 @@ fn restore(new: &mut Value, old: &Value, field: &str) {
 /// A write to `status` changes `status`, labels, annotations, finalizers and managed fields, and nothing else.
 fn restore_all_but_status(new: &mut Value, old: &Value) {
     let written = std::mem::take(new);
-    let (metadata, status) = (
-        written.get("metadata").cloned(),
-        written.get("status").cloned(),
-    );
+    let (metadata, status) = (written.get("metadata").cloned(), written.get("status").cloned());
     *new = old.clone();
     if let Some(metadata) = metadata {
         new.set_at(&["metadata"], metadata);

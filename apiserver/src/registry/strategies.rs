@@ -3,9 +3,7 @@
 use skiff_api::KindInfo;
 
 use super::conversion::Conversion;
-use super::core::{
-    configmap, endpoints, event, limits, namespace, node, pod, service, storage, workload,
-};
+use super::core::{configmap, endpoints, event, limits, namespace, node, pod, service, storage, workload};
 use super::others::{access, autoscaling, networking, policy, volumes};
 use super::strategy::{Generic, Strategy};
 use super::workloads::{daemonset, deployment, job, statefulset};
@@ -61,10 +59,9 @@ fn core(plural: &str) -> &'static dyn Strategy {
 
 fn other(group: &str, plural: &str) -> &'static dyn Strategy {
     match (group, plural) {
-        (
-            "admissionregistration.k8s.io",
-            "mutatingwebhookconfigurations" | "validatingwebhookconfigurations",
-        ) => &volumes::WebhookConfiguration,
+        ("admissionregistration.k8s.io", "mutatingwebhookconfigurations" | "validatingwebhookconfigurations") => {
+            &volumes::WebhookConfiguration
+        }
         ("autoscaling", "horizontalpodautoscalers") => &autoscaling::AutoscalerStrategy,
         ("certificates.k8s.io", "certificatesigningrequests") => &access::SigningRequestStrategy,
         ("coordination.k8s.io", "leases") => &policy::LeaseStrategy,

@@ -163,11 +163,7 @@ pub fn dns1035_label(name: &str, prefix: bool) -> Vec<String> {
 
 /// Anything that fits a path segment: RBAC.
 pub fn path_segment(name: &str, prefix: bool) -> Vec<String> {
-    if prefix {
-        names::path_segment_prefix(name)
-    } else {
-        names::path_segment(name)
-    }
+    if prefix { names::path_segment_prefix(name) } else { names::path_segment(name) }
 }
 
 /// A prefix may end in a dash that the generated suffix follows (`maskTrailingDash` upstream).

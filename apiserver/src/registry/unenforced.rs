@@ -5,28 +5,18 @@
 /// What to tell a client that creates or changes an object of this resource.
 pub fn warning(group: &str, plural: &str) -> Option<&'static str> {
     Some(match (group, plural) {
-        ("admissionregistration.k8s.io", _) => {
-            "this object is stored but admission does not consult it yet"
-        }
-        ("apiextensions.k8s.io", "customresourcedefinitions") => {
-            "custom resources are not served yet"
-        }
+        ("admissionregistration.k8s.io", _) => "this object is stored but admission does not consult it yet",
+        ("apiextensions.k8s.io", "customresourcedefinitions") => "custom resources are not served yet",
         ("apiregistration.k8s.io", "apiservices") => "aggregated API servers are not called yet",
-        ("autoscaling", "horizontalpodautoscalers") => {
-            "this object is stored but nothing scales by it yet"
-        }
-        ("flowcontrol.apiserver.k8s.io", _) => {
-            "this object is stored but requests are not queued by it yet"
-        }
+        ("autoscaling", "horizontalpodautoscalers") => "this object is stored but nothing scales by it yet",
+        ("flowcontrol.apiserver.k8s.io", _) => "this object is stored but requests are not queued by it yet",
         ("networking.k8s.io", "networkpolicies") => {
             "this NetworkPolicy is stored but traffic is not restricted by it yet"
         }
         ("networking.k8s.io", "ingresses" | "ingressclasses") => {
             "this object is stored but no ingress controller is built in"
         }
-        ("networking.k8s.io", "servicecidrs") => {
-            "this object is stored but addresses are not allocated from it yet"
-        }
+        ("networking.k8s.io", "servicecidrs") => "this object is stored but addresses are not allocated from it yet",
         ("apps", "daemonsets" | "statefulsets") | ("batch", "cronjobs") => {
             "this object is stored but its controller is not built yet"
         }

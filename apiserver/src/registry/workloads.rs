@@ -15,20 +15,12 @@ use crate::registry::core::validation::{label_selector, pod_spec};
 use crate::registry::core::workload::only_always;
 
 /// Validates a selector and the template that must fit it.
-pub(super) fn selector_and_template(
-    spec: &At<'_>,
-    kind: &str,
-    selector_kind: &str,
-    errors: &mut ErrorList,
-) {
+pub(super) fn selector_and_template(spec: &At<'_>, kind: &str, selector_kind: &str, errors: &mut ErrorList) {
     let (selector, template) = (spec.child("selector"), spec.child("template"));
     if selector.is_set() {
         label_selector::validate(&selector, errors);
         if label_selector::is_empty(&selector) {
-            selector.invalid(
-                errors,
-                format!("empty selector is invalid for {selector_kind}"),
-            );
+            selector.invalid(errors, format!("empty selector is invalid for {selector_kind}"));
         }
     } else {
         selector.required(errors, "");

@@ -32,12 +32,7 @@ struct Document {
 }
 
 /// Answers a discovery path.
-pub fn answer(
-    server: &ApiServer,
-    cx: &RequestContext,
-    path: &str,
-    headers: &HeaderMap,
-) -> Result<Response, Status> {
+pub fn answer(server: &ApiServer, cx: &RequestContext, path: &str, headers: &HeaderMap) -> Result<Response, Status> {
     let parts = path.trim_matches('/').split('/').collect::<Vec<_>>();
     let body = match parts.as_slice() {
         ["api"] if wants_aggregated(&cx.accept) => return Ok(aggregated(server, true, headers)),
@@ -66,23 +61,14 @@ pub fn answer(
 }
 
 fn respond(cx: &RequestContext, body: &Value) -> Result<Response, Status> {
-    let offer = negotiation::Offer {
-        protobuf: false,
-        transforms: false,
-        collection: false,
-        yaml: true,
-    };
+    let offer = negotiation::Offer { protobuf: false, transforms: false, collection: false, yaml: true };
     let output = negotiation::negotiate(&cx.accept, offer, cx.pretty)?;
     let text = body.to_string();
     let value = response::parse(text.as_bytes())?;
     let schema = skiff_api::builtin()
         .schema_of("", "v1", "Status")
         .ok_or_else(|| status::internal_error("no schema for v1 Status"))?;
-    let ty = response::ObjectType {
-        api_version: "v1",
-        kind: "APIResourceList",
-        schema,
-    };
+    let ty = response::ObjectType { api_version: "v1", kind: "APIResourceList", schema };
     response::value(cx, output, ty, StatusCode::OK, value)
 }
 
@@ -94,8 +80,7 @@ fn wants_aggregated(accept: &str) -> bool {
         }
         match clause.param("as") {
             Some("APIGroupDiscoveryList") => {
-                let fits = clause.param("g") == Some("apidiscovery.k8s.io")
-                    && clause.param("v") == Some("v2");
+                let fits = clause.param("g") == Some("apidiscovery.k8s.io") && clause.param("v") == Some("v2");
                 if fits {
                     return true;
                 }
@@ -107,15 +92,9 @@ fn wants_aggregated(accept: &str) -> bool {
 }
 
 fn aggregated(server: &ApiServer, core: bool, headers: &HeaderMap) -> Response {
-    let cell = if core {
-        &server.discovery.core
-    } else {
-        &server.discovery.groups
-    };
+    let cell = if core { &server.discovery.core } else { &server.discovery.groups };
     let document = cell.get_or_init(|| {
-        let items = groups(server)
-            .filter(|g| g.name.is_empty() == core)
-            .map(|g| aggregated_group(server, &g));
+        let items = groups(server).filter(|g| g.name.is_empty() == core).map(|g| aggregated_group(server, &g));
         let body = json!({
             "kind": "APIGroupDiscoveryList",
             "apiVersion": "apidiscovery.k8s.io/v2",
@@ -123,16 +102,9 @@ fn aggregated(server: &ApiServer, core: bool, headers: &HeaderMap) -> Response {
             "items": items.collect::<Vec<_>>(),
         })
         .to_string();
-        let hash = Sha512::digest(body.as_bytes())
-            .iter()
-            .map(|byte| format!("{byte:02X}"))
-            .collect::<String>();
-        let etag = HeaderValue::from_str(&format!("\"{hash}\""))
-            .unwrap_or(HeaderValue::from_static("\"\""));
-        Document {
-            body: body.into(),
-            etag,
-        }
+        let hash = Sha512::digest(body.as_bytes()).iter().map(|byte| format!("{byte:02X}")).collect::<String>();
+        let etag = HeaderValue::from_str(&format!("\"{hash}\"")).unwrap_or(HeaderValue::from_static("\"\""));
+        Document { body: body.into(), etag }
     });
     let unchanged = headers.get(header::IF_NONE_MATCH) == Some(&document.etag);
     let mut answer = if unchanged {
@@ -157,42 +129,19 @@ struct Group {
 fn groups(server: &ApiServer) -> impl Iterator<Item = Group> + use<'_> {
     skiff_api::builtin().groups.iter().filter_map(|group| {
         let versions = group.versions.iter().map(|v| v.name.as_str());
-        let versions = versions
-            .filter(|v| server.registry.serves(&group.name, v))
-            .collect::<Vec<_>>();
-        (!versions.is_empty()).then_some(Group {
-            name: &group.name,
-            versions,
-        })
+        let versions = versions.filter(|v| server.registry.serves(&group.name, v)).collect::<Vec<_>>();
+        (!versions.is_empty()).then_some(Group { name: &group.name, versions })
     })
 }
 
-fn kinds<'a>(
-    server: &'a ApiServer,
-    group: &'a str,
-    version: &'a str,
-) -> impl Iterator<Item = &'static KindInfo> + 'a {
-    let all = skiff_api::builtin()
-        .kinds
-        .iter()
-        .filter(move |k| k.group == group && k.version == version);
-    all.filter(|k| {
-        server
-            .registry
-            .resource(&k.group, &k.version, &k.plural)
-            .is_some()
-    })
+fn kinds<'a>(server: &'a ApiServer, group: &'a str, version: &'a str) -> impl Iterator<Item = &'static KindInfo> + 'a {
+    let all = skiff_api::builtin().kinds.iter().filter(move |k| k.group == group && k.version == version);
+    all.filter(|k| server.registry.resource(&k.group, &k.version, &k.plural).is_some())
 }
 
 fn api_versions(server: &ApiServer, headers: &HeaderMap) -> Value {
-    let host = headers
-        .get(header::HOST)
-        .and_then(|h| h.to_str().ok())
-        .filter(|h| !h.is_empty());
-    let own = format!(
-        "{}:{}",
-        server.settings.advertise_address, server.settings.advertise_port
-    );
+    let host = headers.get(header::HOST).and_then(|h| h.to_str().ok()).filter(|h| !h.is_empty());
+    let own = format!("{}:{}", server.settings.advertise_address, server.settings.advertise_port);
     json!({
         "kind": "APIVersions",
         "versions": ["v1"],
@@ -218,20 +167,12 @@ fn resource_list(server: &ApiServer, group: &str, version: &str) -> Option<Value
     let mut resources = Vec::new();
     for kind in kinds(server, group, version) {
         resources.push(resource_object(kind));
-        resources.extend(
-            kind.subresources
-                .iter()
-                .map(|sub| subresource_object(kind, sub)),
-        );
+        resources.extend(kind.subresources.iter().map(|sub| subresource_object(kind, sub)));
     }
     if resources.is_empty() {
         return None;
     }
-    let group_version = if group.is_empty() {
-        version.to_owned()
-    } else {
-        format!("{group}/{version}")
-    };
+    let group_version = if group.is_empty() { version.to_owned() } else { format!("{group}/{version}") };
     Some(json!({
         "kind": "APIResourceList",
         "apiVersion": "v1",
@@ -277,9 +218,7 @@ fn subresource_object(kind: &KindInfo, sub: &Subresource) -> Value {
 
 fn aggregated_group(server: &ApiServer, group: &Group) -> Value {
     let versions = group.versions.iter().map(|version| {
-        let resources = kinds(server, group.name, version)
-            .map(aggregated_resource)
-            .collect::<Vec<_>>();
+        let resources = kinds(server, group.name, version).map(aggregated_resource).collect::<Vec<_>>();
         json!({"version": version, "resources": resources, "freshness": "Current"})
     });
     let metadata = if group.name.is_empty() {
@@ -291,7 +230,8 @@ fn aggregated_group(server: &ApiServer, group: &Group) -> Value {
 }
 
 fn aggregated_resource(kind: &'static KindInfo) -> Value {
-    let response_kind = |group: &str, version: &str, name: &str| json!({"group": group, "version": version, "kind": name});
+    let response_kind =
+        |group: &str, version: &str, name: &str| json!({"group": group, "version": version, "kind": name});
     let mut object = json!({
         "resource": kind.plural.as_str(),
         "responseKind": response_kind(&kind.group, &kind.version, &kind.kind),

@@ -34,31 +34,11 @@ struct Check {
 }
 
 const CHECKS: &[Check] = &[
-    Check {
-        name: "ping",
-        live: true,
-        passes: |_| true,
-    },
-    Check {
-        name: "log",
-        live: true,
-        passes: |_| true,
-    },
-    Check {
-        name: "etcd",
-        live: true,
-        passes: |h| h.store_ok.load(Ordering::Relaxed),
-    },
-    Check {
-        name: "etcd-readiness",
-        live: false,
-        passes: |h| h.store_ok.load(Ordering::Relaxed),
-    },
-    Check {
-        name: "informer-sync",
-        live: false,
-        passes: |h| h.caches_ready.load(Ordering::Relaxed),
-    },
+    Check { name: "ping", live: true, passes: |_| true },
+    Check { name: "log", live: true, passes: |_| true },
+    Check { name: "etcd", live: true, passes: |h| h.store_ok.load(Ordering::Relaxed) },
+    Check { name: "etcd-readiness", live: false, passes: |h| h.store_ok.load(Ordering::Relaxed) },
+    Check { name: "informer-sync", live: false, passes: |h| h.caches_ready.load(Ordering::Relaxed) },
     Check {
         name: "poststarthook/rbac/bootstrap-roles",
         live: true,
@@ -74,11 +54,7 @@ const CHECKS: &[Check] = &[
         live: true,
         passes: |h| h.bootstrapped.load(Ordering::Relaxed),
     },
-    Check {
-        name: "shutdown",
-        live: false,
-        passes: |h| !h.shutting_down.load(Ordering::Relaxed),
-    },
+    Check { name: "shutdown", live: false, passes: |h| !h.shutting_down.load(Ordering::Relaxed) },
 ];
 
 /// Names of all checks.
@@ -92,16 +68,10 @@ pub fn is_single_check(path: &str) -> bool {
 }
 
 fn split(path: &str) -> Option<(&str, &str)> {
-    ["/healthz", "/livez", "/readyz"]
-        .into_iter()
-        .find_map(|endpoint| {
-            let rest = path.strip_prefix(endpoint)?;
-            if rest.is_empty() {
-                Some((endpoint, ""))
-            } else {
-                Some((endpoint, rest.strip_prefix('/')?))
-            }
-        })
+    ["/healthz", "/livez", "/readyz"].into_iter().find_map(|endpoint| {
+        let rest = path.strip_prefix(endpoint)?;
+        if rest.is_empty() { Some((endpoint, "")) } else { Some((endpoint, rest.strip_prefix('/')?)) }
+    })
 }
 
 fn asked(check: &Check, endpoint: &str) -> bool {
@@ -124,15 +94,9 @@ pub fn answer(server: &ApiServer, cx: &RequestContext, path: &str) -> Response {
             let _ = writeln!(lines, "[-]{} failed: reason withheld", check.name);
         }
     }
-    let unknown = excluded
-        .iter()
-        .filter(|name| !CHECKS.iter().any(|c| c.name == **name))
-        .collect::<Vec<_>>();
+    let unknown = excluded.iter().filter(|name| !CHECKS.iter().any(|c| c.name == **name)).collect::<Vec<_>>();
     if !unknown.is_empty() {
-        let _ = writeln!(
-            lines,
-            "warn: some health checks cannot be excluded: no matches for {unknown:?}"
-        );
+        let _ = writeln!(lines, "warn: some health checks cannot be excluded: no matches for {unknown:?}");
     }
     let name = endpoint.trim_start_matches('/');
     if !failed.is_empty() {
@@ -151,14 +115,9 @@ pub fn answer_one(server: &ApiServer, path: &str) -> Response {
     let Some((endpoint, name)) = split(path) else {
         return response::not_found_path();
     };
-    match CHECKS
-        .iter()
-        .find(|check| check.name == name && asked(check, endpoint))
-    {
+    match CHECKS.iter().find(|check| check.name == name && asked(check, endpoint)) {
         None => response::not_found_path(),
-        Some(check) if (check.passes)(&server.health) => {
-            response::plain(StatusCode::OK, TEXT, "ok")
-        }
+        Some(check) if (check.passes)(&server.health) => response::plain(StatusCode::OK, TEXT, "ok"),
         Some(_) => {
             let body = "internal server error: reason withheld\n";
             response::plain(StatusCode::INTERNAL_SERVER_ERROR, TEXT, body)

@@ -32,49 +32,27 @@ pub async fn dispatch(
         "/metrics" => metrics(server),
         "/healthz" | "/livez" | "/readyz" => Ok(health::answer(server, cx, path)),
         path if health::is_single_check(path) => Ok(health::answer_one(server, path)),
-        path if path == "/api"
-            || path == "/apis"
-            || path.starts_with("/api/")
-            || path.starts_with("/apis/") =>
-        {
+        path if path == "/api" || path == "/apis" || path.starts_with("/api/") || path.starts_with("/apis/") => {
             discovery::answer(server, cx, path, request.headers())
         }
-        OidcDocuments::CONFIGURATION_PATH => Ok(oidc(server, "application/json", |d| {
-            d.configuration.clone()
-        })),
-        OidcDocuments::JWKS_PATH => {
-            Ok(oidc(server, "application/jwk-set+json", |d| d.jwks.clone()))
-        }
+        OidcDocuments::CONFIGURATION_PATH => Ok(oidc(server, "application/json", |d| d.configuration.clone())),
+        OidcDocuments::JWKS_PATH => Ok(oidc(server, "application/jwk-set+json", |d| d.jwks.clone())),
         _ => Ok(response::not_found_path()),
     }
 }
 
 fn metrics(server: &ApiServer) -> Result<Response, Status> {
-    let text = server
-        .metrics
-        .render()
-        .map_err(|error| status::internal_error(error.to_string()))?;
-    Ok(response::plain(
-        StatusCode::OK,
-        "text/plain; version=0.0.4; charset=utf-8",
-        text,
-    ))
+    let text = server.metrics.render().map_err(|error| status::internal_error(error.to_string()))?;
+    Ok(response::plain(StatusCode::OK, "text/plain; version=0.0.4; charset=utf-8", text))
 }
 
 /// What verifiers of ServiceAccount tokens elsewhere need.
-fn oidc(
-    server: &ApiServer,
-    content_type: &'static str,
-    body: impl FnOnce(&OidcDocuments) -> Bytes,
-) -> Response {
+fn oidc(server: &ApiServer, content_type: &'static str, body: impl FnOnce(&OidcDocuments) -> Bytes) -> Response {
     let Some(documents) = &server.oidc else {
         return response::not_found_path();
     };
     let mut answer = response::plain(StatusCode::OK, content_type, body(documents));
-    answer.headers_mut().insert(
-        header::CACHE_CONTROL,
-        HeaderValue::from_static(OidcDocuments::CACHE_CONTROL),
-    );
+    answer.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static(OidcDocuments::CACHE_CONTROL));
     answer
 }
 
@@ -109,10 +87,5 @@ fn index(server: &ApiServer, cx: &RequestContext) -> Response {
     paths.sort();
     paths.dedup();
     let body = serde_json::json!({ "paths": paths });
-    response::finish(
-        cx,
-        StatusCode::OK,
-        "application/json",
-        crate::pretty::indent(body.to_string().as_bytes()).into(),
-    )
+    response::finish(cx, StatusCode::OK, "application/json", crate::pretty::indent(body.to_string().as_bytes()).into())
 }

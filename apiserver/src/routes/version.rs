@@ -12,10 +12,7 @@ pub const KUBERNETES_MINOR: &str = "36";
 
 /// `gitVersion`: upstream's version with ours as build metadata.
 pub fn git_version() -> String {
-    format!(
-        "v{KUBERNETES_MAJOR}.{KUBERNETES_MINOR}.0+skiff.{}",
-        env!("CARGO_PKG_VERSION")
-    )
+    format!("v{KUBERNETES_MAJOR}.{KUBERNETES_MINOR}.0+skiff.{}", env!("CARGO_PKG_VERSION"))
 }
 
 /// Answers `/version`.
@@ -35,12 +32,7 @@ pub fn answer(cx: &RequestContext) -> Response {
         "compiler": "rustc",
         "platform": format!("linux/{}", platform()),
     });
-    response::finish(
-        cx,
-        StatusCode::OK,
-        "application/json",
-        crate::pretty::indent(body.to_string().as_bytes()).into(),
-    )
+    response::finish(cx, StatusCode::OK, "application/json", crate::pretty::indent(body.to_string().as_bytes()).into())
 }
 
 /// Go's name of the processor architecture.

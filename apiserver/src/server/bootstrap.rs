@@ -40,11 +40,7 @@ impl ApiServer {
     pub async fn keep_bootstrapped(self: Arc<Self>) {
         loop {
             let ready = self.health.bootstrapped.load(Ordering::Relaxed);
-            let done = if ready {
-                self.look_after().await
-            } else {
-                self.bootstrap().await
-            };
+            let done = if ready { self.look_after().await } else { self.bootstrap().await };
             let pause = match done {
                 Ok(()) => PERIOD,
                 Err(error) => {
@@ -68,17 +64,9 @@ impl ApiServer {
         for role in &roles {
             writes.push(Box::pin(self.reconcile_role(role)));
         }
-        futures::stream::iter(writes)
-            .buffer_unordered(PARALLEL_WRITES)
-            .try_collect::<()>()
-            .await?;
+        futures::stream::iter(writes).buffer_unordered(PARALLEL_WRITES).try_collect::<()>().await?;
         for (name, value) in SYSTEM_CLASSES {
-            self.ensure(
-                "scheduling.k8s.io",
-                "priorityclasses",
-                priority_class(name, *value),
-            )
-            .await?;
+            self.ensure("scheduling.k8s.io", "priorityclasses", priority_class(name, *value)).await?;
         }
         self.health.bootstrapped.store(true, Ordering::Relaxed);
         Ok(())
@@ -87,44 +75,29 @@ impl ApiServer {
     /// Makes again what somebody may have deleted, and says that this server is there.
     async fn look_after(&self) -> Result<(), Status> {
         for name in NAMESPACES {
-            let namespace =
-                value!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}});
+            let namespace = value!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}});
             self.ensure("", "namespaces", namespace).await?;
         }
         if let Some(published) = &self.published {
             self.write("", "configmaps", published.clone()).await?;
         }
-        self.write("coordination.k8s.io", "leases", identity_lease())
-            .await?;
-        self.ensure("networking.k8s.io", "servicecidrs", self.service_cidr())
-            .await?;
-        self.ensure("", "services", self.kubernetes_service())
-            .await?;
-        self.write("", "endpoints", self.kubernetes_endpoints())
-            .await?;
-        self.write(
-            "discovery.k8s.io",
-            "endpointslices",
-            self.kubernetes_slice(),
-        )
-        .await
+        self.write("coordination.k8s.io", "leases", identity_lease()).await?;
+        self.ensure("networking.k8s.io", "servicecidrs", self.service_cidr()).await?;
+        self.ensure("", "services", self.kubernetes_service()).await?;
+        self.write("", "endpoints", self.kubernetes_endpoints()).await?;
+        self.write("discovery.k8s.io", "endpointslices", self.kubernetes_slice()).await
     }
 
     fn store(&self, group: &str, resource: &str) -> Result<&Arc<Store>, Status> {
         self.registry.store(group, resource).ok_or_else(|| {
-            skiff_apimachinery::status::internal_error(format!(
-                "{resource} of group {group:?} are not stored here"
-            ))
+            skiff_apimachinery::status::internal_error(format!("{resource} of group {group:?} are not stored here"))
         })
     }
 
     /// Creates an object unless there is one of its name.
     async fn ensure(&self, group: &str, resource: &str, mut object: Value) -> Result<(), Status> {
         let store = self.store(group, resource)?;
-        if store
-            .exists(meta::namespace(&object), meta::name(&object))
-            .await?
-        {
+        if store.exists(meta::namespace(&object), meta::name(&object)).await? {
             return Ok(());
         }
         store.set_defaults(&mut object);
@@ -148,9 +121,7 @@ impl ApiServer {
                     new.set_at(&[field], value.clone());
                 }
             }
-            let labels = object
-                .at(&["metadata", "labels"])
-                .and_then(Value::as_object);
+            let labels = object.at(&["metadata", "labels"]).and_then(Value::as_object);
             for (key, value) in labels.into_iter().flat_map(|l| l.iter()) {
                 new.set_at(&["metadata", "labels", key], value.clone());
             }
@@ -179,14 +150,11 @@ impl ApiServer {
         let own = Own::new(expected);
         match bootstrap::reconcile(&existing, expected) {
             Reconciliation::Keep => Ok(()),
-            Reconciliation::Update(object) => store
-                .update(&own.write(), &|_: Option<&Value>| Ok(object.clone()))
-                .await
-                .map(drop),
+            Reconciliation::Update(object) => {
+                store.update(&own.write(), &|_: Option<&Value>| Ok(object.clone())).await.map(drop)
+            }
             Reconciliation::Recreate => {
-                store
-                    .delete(&own.write(), &DeleteOptions::default())
-                    .await?;
+                store.delete(&own.write(), &DeleteOptions::default()).await?;
                 self.ensure(GROUP, resource, expected.clone()).await
             }
         }
@@ -268,14 +236,8 @@ impl ApiServer {
 fn identity_lease() -> Value {
     const DURATION_SECONDS: i64 = 3600;
     const HASH_CHARACTERS: usize = 26;
-    let host = std::fs::read_to_string("/proc/sys/kernel/hostname")
-        .unwrap_or_default()
-        .trim()
-        .to_owned();
-    let digest = Sha256::digest(host.as_bytes())
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect::<String>();
+    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default().trim().to_owned();
+    let digest = Sha256::digest(host.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect::<String>();
     let name = format!("apiserver-{}", &digest[..HASH_CHARACTERS]);
     value!({
         "apiVersion": "coordination.k8s.io/v1",
@@ -319,10 +281,7 @@ impl Own {
     fn new(object: &Value) -> Self {
         let user = UserInfo {
             name: OWN_USER.to_owned(),
-            groups: vec![
-                "system:masters".to_owned(),
-                "system:authenticated".to_owned(),
-            ],
+            groups: vec!["system:masters".to_owned(), "system:authenticated".to_owned()],
             ..UserInfo::default()
         };
         Self {

@@ -19,12 +19,8 @@ impl ApiServer {
     /// A server over this store. Reads work once [`ApiServer::ready`] has returned.
     pub async fn build(config: Config, storage: Arc<dyn Storage>) -> anyhow::Result<Arc<Self>> {
         storage.healthy().await?;
-        let allocation = ServiceAllocation::load(
-            storage.clone(),
-            config.service_cidr,
-            config.node_ports.clone(),
-        )
-        .await?;
+        let allocation =
+            ServiceAllocation::load(storage.clone(), config.service_cidr, config.node_ports.clone()).await?;
         let hooks = Hooks::from([(("", "services"), allocation as Arc<dyn Hook>)]);
         let cacher = Cacher::new(storage, config.history, config.shutdown.clone());
         let enabled = config.runtime_config;
@@ -33,9 +29,7 @@ impl ApiServer {
         });
         let security = (config.security)(cacher.clone())?;
         let health = Health::default();
-        health
-            .store_ok
-            .store(true, std::sync::atomic::Ordering::Relaxed);
+        health.store_ok.store(true, std::sync::atomic::Ordering::Relaxed);
         Ok(Arc::new(Self {
             settings: Settings {
                 advertise_address: config.advertise_address,

@@ -61,35 +61,21 @@ impl ApiServer {
         let graceful = Arc::new(GracefulShutdown::new());
         let mut accepting = tokio::task::JoinSet::new();
         for listener in listeners {
-            accepting.spawn(
-                self.clone()
-                    .accept(listener, connections.clone(), graceful.clone()),
-            );
+            accepting.spawn(self.clone().accept(listener, connections.clone(), graceful.clone()));
         }
         self.shutdown.cancelled().await;
-        self.health
-            .shutting_down
-            .store(true, std::sync::atomic::Ordering::Relaxed);
+        self.health.shutting_down.store(true, std::sync::atomic::Ordering::Relaxed);
         accepting.shutdown().await;
         // All accept loops are gone, and with them all other handles.
         if let Some(graceful) = Arc::into_inner(graceful)
-            && tokio::time::timeout(SHUTDOWN_GRACE, graceful.shutdown())
-                .await
-                .is_err()
+            && tokio::time::timeout(SHUTDOWN_GRACE, graceful.shutdown()).await.is_err()
         {
-            tracing::warn!(
-                "requests were still running {SHUTDOWN_GRACE:?} after shutdown began; they are cut off"
-            );
+            tracing::warn!("requests were still running {SHUTDOWN_GRACE:?} after shutdown began; they are cut off");
         }
         Ok(())
     }
 
-    async fn accept(
-        self: Arc<Self>,
-        listener: Listener,
-        connections: Arc<Semaphore>,
-        graceful: Arc<GracefulShutdown>,
-    ) {
+    async fn accept(self: Arc<Self>, listener: Listener, connections: Arc<Semaphore>, graceful: Arc<GracefulShutdown>) {
         loop {
             let Ok(permit) = connections.clone().acquire_owned().await else {
                 return;
@@ -98,10 +84,7 @@ impl ApiServer {
                 Ok((stream, peer)) => {
                     let acceptor = TlsAcceptor::from(listener.tls.load_full());
                     let watcher = graceful.watcher();
-                    tokio::spawn(
-                        self.clone()
-                            .connection(stream, peer, acceptor, watcher, permit),
-                    );
+                    tokio::spawn(self.clone().connection(stream, peer, acceptor, watcher, permit));
                 }
                 Err(error) => {
                     tracing::warn!(%error, "accepting a connection failed");
@@ -138,9 +121,7 @@ impl ApiServer {
             }
         });
         let builder = builder();
-        let connection = builder
-            .serve_connection_with_upgrades(TokioIo::new(stream), service)
-            .into_owned();
+        let connection = builder.serve_connection_with_upgrades(TokioIo::new(stream), service).into_owned();
         if let Err(error) = graceful.watch(connection).await {
             tracing::debug!(%peer, %error, "connection ended with an error");
         }
@@ -169,10 +150,5 @@ fn builder() -> auto::Builder<TokioExecutor> {
 fn peer_certificates(stream: &TlsStream<TcpStream>) -> PeerCertificates {
     let (_, connection) = stream.get_ref();
     let chain = connection.peer_certificates().unwrap_or(&[]);
-    PeerCertificates(Arc::new(
-        chain
-            .iter()
-            .map(|certificate| certificate.to_vec())
-            .collect(),
-    ))
+    PeerCertificates(Arc::new(chain.iter().map(|certificate| certificate.to_vec()).collect()))
 }

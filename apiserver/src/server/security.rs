@@ -7,12 +7,9 @@ use jiff::Timestamp;
 use skiff_storage::Storage;
 
 use crate::admission::{AdmissionChain, AdmissionConfig, Operation, Plugin, Request};
-use crate::authentication::service_account::{
-    OidcDocuments, TokenIssuer, TokenIssuerConfig, TokenKeys,
-};
+use crate::authentication::service_account::{OidcDocuments, TokenIssuer, TokenIssuerConfig, TokenKeys};
 use crate::authentication::{
-    Authentication, AuthenticationConfig, Clock, FrontProxyConfig,
-    extension_apiserver_authentication,
+    Authentication, AuthenticationConfig, Clock, FrontProxyConfig, extension_apiserver_authentication,
 };
 use crate::authorization::Authorization;
 use crate::authorization::rbac::RbacWrite;
@@ -29,26 +26,14 @@ const RBAC: &str = "rbac.authorization.k8s.io";
 
 impl Security {
     /// Certificates, tokens, RBAC and the usual admission plugins, from this PKI.
-    pub fn from_pki(
-        pki: &Pki,
-        storage: Arc<dyn Storage>,
-        external_url: &str,
-    ) -> anyhow::Result<SecurityBuilder> {
-        let keys = Arc::new(
-            TokenKeys::new(pki.service_account_key_pem(), &[])
-                .context("cannot use the ServiceAccount key")?,
-        );
+    pub fn from_pki(pki: &Pki, storage: Arc<dyn Storage>, external_url: &str) -> anyhow::Result<SecurityBuilder> {
+        let keys =
+            Arc::new(TokenKeys::new(pki.service_account_key_pem(), &[]).context("cannot use the ServiceAccount key")?);
         let kubelet_client = pki.client(&Identity::KubeletClient, Timestamp::now())?;
-        let proxy_tls = ProxyTls::new(
-            &kubelet_client.certificate_pem,
-            &kubelet_client.key_pem,
-            pki.ca().certificate_pem(),
-        )?;
+        let proxy_tls =
+            ProxyTls::new(&kubelet_client.certificate_pem, &kubelet_client.key_pem, pki.ca().certificate_pem())?;
         let proxies = FrontProxyConfig::new(pki.front_proxy_ca().certificate_pem());
-        let published = Some(extension_apiserver_authentication(
-            pki.ca().certificate_pem(),
-            &proxies,
-        ));
+        let published = Some(extension_apiserver_authentication(pki.ca().certificate_pem(), &proxies));
         let authentication = AuthenticationConfig {
             client_ca_pem: Some(pki.ca().certificate_pem().to_owned()),
             front_proxy: Some(proxies),
@@ -58,19 +43,11 @@ impl Security {
             bootstrap_tokens: true,
             anonymous: true,
         };
-        let oidc = OidcDocuments::new(
-            ISSUER,
-            &format!("{external_url}{}", OidcDocuments::JWKS_PATH),
-            &keys,
-        );
+        let oidc = OidcDocuments::new(ISSUER, &format!("{external_url}{}", OidcDocuments::JWKS_PATH), &keys);
         Ok(Box::new(move |reader: SharedReader| {
             let clock: Clock = Arc::new(Timestamp::now);
             let objects = Objects::new(reader.clone(), storage);
-            let authentication = Arc::new(Authentication::build(
-                authentication,
-                objects.clone(),
-                clock.clone(),
-            )?);
+            let authentication = Arc::new(Authentication::build(authentication, objects.clone(), clock.clone())?);
             let authorization = Arc::new(Authorization::build(reader));
             let issuer = TokenIssuerConfig {
                 issuer: ISSUER.to_owned(),
@@ -78,13 +55,8 @@ impl Security {
                 max_expiration: None,
                 extend_expiration: true,
             };
-            let admission = AdmissionConfig {
-                objects: objects.clone(),
-                authorizer: authorization.clone(),
-            };
-            let mut plugins = AdmissionChain::default_plugins(&admission)
-                .plugins()
-                .to_vec();
+            let admission = AdmissionConfig { objects: objects.clone(), authorizer: authorization.clone() };
+            let mut plugins = AdmissionChain::default_plugins(&admission).plugins().to_vec();
             plugins.push(Arc::new(NoEscalation(authorization.clone())));
             Ok(Security {
                 authenticator: authentication.clone(),
@@ -110,33 +82,18 @@ impl Plugin for NoEscalation {
         "RBACEscalation"
     }
 
-    fn handles(
-        &self,
-        operation: Operation,
-        group: &str,
-        _resource: &str,
-        subresource: &str,
-    ) -> bool {
-        matches!(operation, Operation::Create | Operation::Update)
-            && group == RBAC
-            && subresource.is_empty()
+    fn handles(&self, operation: Operation, group: &str, _resource: &str, subresource: &str) -> bool {
+        matches!(operation, Operation::Create | Operation::Update) && group == RBAC && subresource.is_empty()
     }
 
-    async fn validate(
-        &self,
-        request: &mut Request<'_>,
-    ) -> Result<(), skiff_apimachinery::status::Status> {
+    async fn validate(&self, request: &mut Request<'_>) -> Result<(), skiff_apimachinery::status::Status> {
         let Some(object) = request.object.as_deref() else {
             return Ok(());
         };
         let write = RbacWrite {
             resource: request.resource,
             namespace: request.namespace,
-            request_name: if request.operation == Operation::Create {
-                ""
-            } else {
-                request.name
-            },
+            request_name: if request.operation == Operation::Create { "" } else { request.name },
             name: request.name,
             object,
             old: request.old_object,

@@ -18,10 +18,7 @@ struct Nobody;
 
 #[async_trait::async_trait]
 impl Authenticator for Nobody {
-    async fn authenticate(
-        &self,
-        _request: &http::request::Parts,
-    ) -> Result<Option<UserInfo>, Status> {
+    async fn authenticate(&self, _request: &http::request::Parts) -> Result<Option<UserInfo>, Status> {
         Ok(None)
     }
 }
@@ -91,14 +88,10 @@ impl Api {
             }),
             shutdown: shutdown.clone(),
         };
-        let storage =
-            Arc::new(skiff_storage::memory::open(HistoryLimits::default()).expect("memory store"));
+        let storage = Arc::new(skiff_storage::memory::open(HistoryLimits::default()).expect("memory store"));
         let server = ApiServer::build(config, storage).await.expect("server");
         server.ready().await;
-        Self {
-            server,
-            _shutdown: shutdown.drop_guard(),
-        }
+        Self { server, _shutdown: shutdown.drop_guard() }
     }
 
     /// Sends a request and returns the response with its body still to be read.
@@ -109,9 +102,7 @@ impl Api {
         headers: &[(&str, &str)],
         body: Vec<u8>,
     ) -> http::Response<Body> {
-        let mut request = Request::builder()
-            .method(method.parse::<Method>().expect("method"))
-            .uri(path);
+        let mut request = Request::builder().method(method.parse::<Method>().expect("method")).uri(path);
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
@@ -121,35 +112,16 @@ impl Api {
             groups: vec!["system:masters".into(), "system:authenticated".into()],
             ..UserInfo::default()
         };
-        request
-            .extensions_mut()
-            .insert(InProcessIdentity(Arc::new(user)));
-        request
-            .headers_mut()
-            .entry(header::USER_AGENT)
-            .or_insert("test/1".parse().expect("value"));
-        self.server
-            .service()
-            .oneshot(request)
-            .await
-            .expect("infallible")
+        request.extensions_mut().insert(InProcessIdentity(Arc::new(user)));
+        request.headers_mut().entry(header::USER_AGENT).or_insert("test/1".parse().expect("value"));
+        self.server.service().oneshot(request).await.expect("infallible")
     }
 
     /// Sends a request and reads the whole answer.
-    pub(crate) async fn send(
-        &self,
-        method: &str,
-        path: &str,
-        headers: &[(&str, &str)],
-        body: Vec<u8>,
-    ) -> Answer {
+    pub(crate) async fn send(&self, method: &str, path: &str, headers: &[(&str, &str)], body: Vec<u8>) -> Answer {
         let (parts, body) = self.raw(method, path, headers, body).await.into_parts();
         let bytes = body.collect().await.expect("body").to_bytes();
-        Answer {
-            status: parts.status,
-            headers: parts.headers,
-            text: String::from_utf8_lossy(&bytes).into_owned(),
-        }
+        Answer { status: parts.status, headers: parts.headers, text: String::from_utf8_lossy(&bytes).into_owned() }
     }
 
     pub(crate) async fn get(&self, path: &str) -> Answer {
@@ -157,55 +129,28 @@ impl Api {
     }
 
     pub(crate) async fn post(&self, path: &str, body: Value) -> Answer {
-        self.send(
-            "POST",
-            path,
-            &[("content-type", "application/json")],
-            body.to_string().into_bytes(),
-        )
-        .await
+        self.send("POST", path, &[("content-type", "application/json")], body.to_string().into_bytes()).await
     }
 
     pub(crate) async fn put(&self, path: &str, body: Value) -> Answer {
-        self.send(
-            "PUT",
-            path,
-            &[("content-type", "application/json")],
-            body.to_string().into_bytes(),
-        )
-        .await
+        self.send("PUT", path, &[("content-type", "application/json")], body.to_string().into_bytes()).await
     }
 
     pub(crate) async fn patch(&self, path: &str, kind: &str, body: Value) -> Answer {
         let media = format!("application/{kind}");
-        self.send(
-            "PATCH",
-            path,
-            &[("content-type", &media)],
-            body.to_string().into_bytes(),
-        )
-        .await
+        self.send("PATCH", path, &[("content-type", &media)], body.to_string().into_bytes()).await
     }
 
     pub(crate) async fn delete(&self, path: &str, body: Option<Value>) -> Answer {
         let body = body.map(|b| b.to_string().into_bytes()).unwrap_or_default();
-        self.send(
-            "DELETE",
-            path,
-            &[("content-type", "application/json")],
-            body,
-        )
-        .await
+        self.send("DELETE", path, &[("content-type", "application/json")], body).await
     }
 
     /// Opens a watch.
     pub(crate) async fn watch(&self, path: &str) -> Events {
         let response = self.raw("GET", path, &[], Vec::new()).await;
         assert_eq!(response.status(), StatusCode::OK);
-        Events {
-            body: response.into_body(),
-            buffer: Vec::new(),
-        }
+        Events { body: response.into_body(), buffer: Vec::new() }
     }
 }
 
@@ -222,15 +167,10 @@ impl Events {
             if let Some(end) = self.buffer.iter().position(|b| *b == b'\n') {
                 let line = self.buffer.drain(..=end).collect::<Vec<_>>();
                 let event = serde_json::from_slice::<Value>(&line).expect("event");
-                return Some((
-                    event["type"].as_str().expect("type").to_owned(),
-                    event["object"].clone(),
-                ));
+                return Some((event["type"].as_str().expect("type").to_owned(), event["object"].clone()));
             }
             let wait = std::time::Duration::from_secs(10);
-            let frame = tokio::time::timeout(wait, self.body.frame())
-                .await
-                .expect("an event within the deadline")?;
+            let frame = tokio::time::timeout(wait, self.body.frame()).await.expect("an event within the deadline")?;
             let data = frame.expect("frame").into_data().expect("data");
             self.buffer.extend_from_slice(&data);
         }

@@ -17,98 +17,50 @@ async fn create_get_and_conflict() {
     assert_eq!(created["metadata"]["namespace"], "demo");
     assert_eq!(created["data"], json!({"k": "v"}));
     let metadata = created["metadata"].as_object().expect("metadata");
-    for field in [
-        "uid",
-        "creationTimestamp",
-        "resourceVersion",
-        "managedFields",
-    ] {
+    for field in ["uid", "creationTimestamp", "resourceVersion", "managedFields"] {
         assert!(metadata.contains_key(field), "{field}");
     }
     assert_eq!(created["metadata"]["managedFields"][0]["manager"], "test");
-    assert_eq!(
-        api.get(&format!("{MAPS}/a")).await.expect(200).json(),
-        created
-    );
-    let again = api
-        .post(MAPS, json!({"metadata": {"name": "a"}}))
-        .await
-        .expect(409)
-        .json();
+    assert_eq!(api.get(&format!("{MAPS}/a")).await.expect(200).json(), created);
+    let again = api.post(MAPS, json!({"metadata": {"name": "a"}})).await.expect(409).json();
     assert_eq!(again["reason"], "AlreadyExists");
     assert_eq!(again["message"], "configmaps \"a\" already exists");
     let missing = api.get(&format!("{MAPS}/b")).await.expect(404).json();
-    assert_eq!(
-        missing["details"],
-        json!({"name": "b", "kind": "configmaps"})
-    );
+    assert_eq!(missing["details"], json!({"name": "b", "kind": "configmaps"}));
 }
 
 #[tokio::test]
 async fn lists_pages_and_selectors() {
     let api = Api::start().await;
     let empty = api.get(MAPS).await.expect(200).json();
-    assert_eq!(
-        (&empty["kind"], &empty["items"]),
-        (&json!("ConfigMapList"), &json!([]))
-    );
+    assert_eq!((&empty["kind"], &empty["items"]), (&json!("ConfigMapList"), &json!([])));
     for (name, tier) in [("a", "front"), ("b", "back"), ("c", "front")] {
         let map = json!({"metadata": {"name": name, "labels": {"tier": tier}}});
         api.post(MAPS, map).await.expect(201);
     }
     let names = |list: &serde_json::Value| {
         let items = list["items"].as_array().expect("items");
-        items
-            .iter()
-            .map(|i| i["metadata"]["name"].as_str().expect("name").to_owned())
-            .collect::<Vec<_>>()
+        items.iter().map(|i| i["metadata"]["name"].as_str().expect("name").to_owned()).collect::<Vec<_>>()
     };
-    assert_eq!(
-        names(&api.get(MAPS).await.expect(200).json()),
-        ["a", "b", "c"]
-    );
-    let front = api
-        .get(&format!("{MAPS}?labelSelector=tier%3Dfront"))
-        .await
-        .expect(200)
-        .json();
+    assert_eq!(names(&api.get(MAPS).await.expect(200).json()), ["a", "b", "c"]);
+    let front = api.get(&format!("{MAPS}?labelSelector=tier%3Dfront")).await.expect(200).json();
     assert_eq!(names(&front), ["a", "c"]);
-    let one = api
-        .get(&format!("{MAPS}?fieldSelector=metadata.name%3Db"))
-        .await
-        .expect(200)
-        .json();
+    let one = api.get(&format!("{MAPS}?fieldSelector=metadata.name%3Db")).await.expect(200).json();
     assert_eq!(names(&one), ["b"]);
-    api.get(&format!("{MAPS}?fieldSelector=data.x%3Db"))
-        .await
-        .expect(400);
+    api.get(&format!("{MAPS}?fieldSelector=data.x%3Db")).await.expect(400);
     let page = api.get(&format!("{MAPS}?limit=2")).await.expect(200).json();
-    assert_eq!(
-        (names(&page), &page["metadata"]["remainingItemCount"]),
-        (vec!["a".into(), "b".into()], &json!(1))
-    );
+    assert_eq!((names(&page), &page["metadata"]["remainingItemCount"]), (vec!["a".into(), "b".into()], &json!(1)));
     let token = page["metadata"]["continue"].as_str().expect("token");
-    let rest = api
-        .get(&format!("{MAPS}?limit=2&continue={token}"))
-        .await
-        .expect(200)
-        .json();
+    let rest = api.get(&format!("{MAPS}?limit=2&continue={token}")).await.expect(200).json();
     assert_eq!(names(&rest), ["c"]);
-    assert_eq!(
-        rest["metadata"]["resourceVersion"],
-        page["metadata"]["resourceVersion"]
-    );
+    assert_eq!(rest["metadata"]["resourceVersion"], page["metadata"]["resourceVersion"]);
 }
 
 #[tokio::test]
 async fn update_needs_the_version_it_read_and_no_op_changes_nothing() {
     let api = Api::start().await;
     let path = format!("{MAPS}/a");
-    let first = api
-        .post(MAPS, json!({"metadata": {"name": "a"}, "data": {"k": "1"}}))
-        .await
-        .expect(201)
-        .json();
+    let first = api.post(MAPS, json!({"metadata": {"name": "a"}, "data": {"k": "1"}})).await.expect(201).json();
     let mut changed = first.clone();
     changed["data"]["k"] = json!("2");
     let second = api.put(&path, changed.clone()).await.expect(200).json();
@@ -119,97 +71,35 @@ async fn update_needs_the_version_it_read_and_no_op_changes_nothing() {
         "Operation cannot be fulfilled on configmaps \"a\": the object has been modified; please apply your changes to the latest version and try again"
     );
     let same = api.put(&path, second.clone()).await.expect(200).json();
-    assert_eq!(
-        same["metadata"]["resourceVersion"],
-        second["metadata"]["resourceVersion"]
-    );
-    let other = api
-        .put(&path, json!({"metadata": {"name": "b"}}))
-        .await
-        .expect(400)
-        .json();
-    assert_eq!(
-        other["message"],
-        "the name of the object (b) does not match the name on the URL (a)"
-    );
-    api.put(
-        &format!("{MAPS}/none"),
-        json!({"metadata": {"name": "none"}}),
-    )
-    .await
-    .expect(404);
+    assert_eq!(same["metadata"]["resourceVersion"], second["metadata"]["resourceVersion"]);
+    let other = api.put(&path, json!({"metadata": {"name": "b"}})).await.expect(400).json();
+    assert_eq!(other["message"], "the name of the object (b) does not match the name on the URL (a)");
+    api.put(&format!("{MAPS}/none"), json!({"metadata": {"name": "none"}})).await.expect(404);
 }
 
 #[tokio::test]
 async fn all_patches() {
     let api = Api::start().await;
     let path = format!("{MAPS}/a");
-    api.post(
-        MAPS,
-        json!({"metadata": {"name": "a"}, "data": {"k": "1", "x": "y"}}),
-    )
-    .await
-    .expect(201);
-    let merged = api
-        .patch(
-            &path,
-            "merge-patch+json",
-            json!({"data": {"k": "2", "x": null}}),
-        )
-        .await
-        .expect(200)
-        .json();
+    api.post(MAPS, json!({"metadata": {"name": "a"}, "data": {"k": "1", "x": "y"}})).await.expect(201);
+    let merged = api.patch(&path, "merge-patch+json", json!({"data": {"k": "2", "x": null}})).await.expect(200).json();
     assert_eq!(merged["data"], json!({"k": "2"}));
     let operations = json!([{"op": "add", "path": "/data/j", "value": "3"}]);
-    let patched = api
-        .patch(&path, "json-patch+json", operations)
-        .await
-        .expect(200)
-        .json();
+    let patched = api.patch(&path, "json-patch+json", operations).await.expect(200).json();
     assert_eq!(patched["data"], json!({"j": "3", "k": "2"}));
     let strategic = json!({"metadata": {"labels": {"l": "m"}}});
-    let patched = api
-        .patch(&path, "strategic-merge-patch+json", strategic)
-        .await
-        .expect(200)
-        .json();
+    let patched = api.patch(&path, "strategic-merge-patch+json", strategic).await.expect(200).json();
     assert_eq!(patched["metadata"]["labels"], json!({"l": "m"}));
     api.patch(&path, "x", json!({})).await.expect(415);
     let apply = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "a"}, "data": {"k": "4"}});
-    let conflict = api
-        .patch(
-            &format!("{path}?fieldManager=me"),
-            "apply-patch+yaml",
-            apply.clone(),
-        )
-        .await
-        .expect(409);
-    assert!(
-        conflict.json()["message"]
-            .as_str()
-            .expect("message")
-            .contains(".data.k"),
-        "{}",
-        conflict.text
-    );
-    let forced = api
-        .patch(
-            &format!("{path}?fieldManager=me&force=true"),
-            "apply-patch+yaml",
-            apply.clone(),
-        )
-        .await
-        .expect(200);
+    let conflict = api.patch(&format!("{path}?fieldManager=me"), "apply-patch+yaml", apply.clone()).await.expect(409);
+    assert!(conflict.json()["message"].as_str().expect("message").contains(".data.k"), "{}", conflict.text);
+    let forced =
+        api.patch(&format!("{path}?fieldManager=me&force=true"), "apply-patch+yaml", apply.clone()).await.expect(200);
     assert_eq!(forced.json()["data"]["k"], "4");
     let mut other = apply;
     other["metadata"]["name"] = json!("new");
-    api.patch(
-        &format!("{MAPS}/new?fieldManager=me"),
-        "apply-patch+yaml",
-        other,
-    )
-    .await
-    .expect(201);
+    api.patch(&format!("{MAPS}/new?fieldManager=me"), "apply-patch+yaml", other).await.expect(201);
 }
 
 #[tokio::test]
@@ -217,27 +107,14 @@ async fn watch_sees_everything_in_order() {
     let api = Api::start().await;
     let path = format!("{MAPS}/a");
     let mut events = api.watch(&format!("{MAPS}?watch=true")).await;
-    api.post(MAPS, json!({"metadata": {"name": "a"}}))
-        .await
-        .expect(201);
-    api.patch(&path, "merge-patch+json", json!({"data": {"k": "1"}}))
-        .await
-        .expect(200);
+    api.post(MAPS, json!({"metadata": {"name": "a"}})).await.expect(201);
+    api.patch(&path, "merge-patch+json", json!({"data": {"k": "1"}})).await.expect(200);
     api.delete(&path, None).await.expect(200);
     let mut versions = Vec::new();
     for want in ["ADDED", "MODIFIED", "DELETED"] {
         let (kind, object) = events.next().await.expect("event");
-        assert_eq!(
-            (kind.as_str(), &object["metadata"]["name"]),
-            (want, &json!("a"))
-        );
-        versions.push(
-            object["metadata"]["resourceVersion"]
-                .as_str()
-                .expect("version")
-                .parse::<u64>()
-                .expect("number"),
-        );
+        assert_eq!((kind.as_str(), &object["metadata"]["name"]), (want, &json!("a")));
+        versions.push(object["metadata"]["resourceVersion"].as_str().expect("version").parse::<u64>().expect("number"));
     }
     assert!(versions.is_sorted_by(|a, b| a < b), "{versions:?}");
 }
@@ -245,63 +122,36 @@ async fn watch_sees_everything_in_order() {
 #[tokio::test]
 async fn watch_lists_first_when_asked() {
     let api = Api::start().await;
-    api.post(MAPS, json!({"metadata": {"name": "a"}}))
-        .await
-        .expect(201);
-    let query =
-        "watch=1&sendInitialEvents=true&resourceVersionMatch=NotOlderThan&allowWatchBookmarks=true";
+    api.post(MAPS, json!({"metadata": {"name": "a"}})).await.expect(201);
+    let query = "watch=1&sendInitialEvents=true&resourceVersionMatch=NotOlderThan&allowWatchBookmarks=true";
     let mut events = api.watch(&format!("{MAPS}?{query}")).await;
     assert_eq!(events.next().await.expect("event").0, "ADDED");
     let (kind, object) = events.next().await.expect("event");
     assert_eq!(kind, "BOOKMARK");
-    assert_eq!(
-        object["metadata"]["annotations"]["k8s.io/initial-events-end"],
-        "true"
-    );
+    assert_eq!(object["metadata"]["annotations"]["k8s.io/initial-events-end"], "true");
 }
 
 #[tokio::test]
 async fn delete_by_name_collection_and_policy() {
     let api = Api::start().await;
     for name in ["a", "b", "c"] {
-        api.post(MAPS, json!({"metadata": {"name": name}}))
-            .await
-            .expect(201);
+        api.post(MAPS, json!({"metadata": {"name": name}})).await.expect(201);
     }
-    let done = api
-        .delete(
-            &format!("{MAPS}/a"),
-            Some(json!({"propagationPolicy": "Background"})),
-        )
-        .await
-        .expect(200)
-        .json();
+    let done =
+        api.delete(&format!("{MAPS}/a"), Some(json!({"propagationPolicy": "Background"}))).await.expect(200).json();
     assert_eq!(
         (&done["kind"], &done["status"], &done["details"]["name"]),
         (&json!("Status"), &json!("Success"), &json!("a"))
     );
     api.delete(&format!("{MAPS}/a"), None).await.expect(404);
-    let orphan =
-        json!({"kind": "DeleteOptions", "apiVersion": "apps/v1", "propagationPolicy": "Orphan"});
-    let marked = api
-        .delete(&format!("{MAPS}/b"), Some(orphan))
-        .await
-        .expect(200)
-        .json();
+    let orphan = json!({"kind": "DeleteOptions", "apiVersion": "apps/v1", "propagationPolicy": "Orphan"});
+    let marked = api.delete(&format!("{MAPS}/b"), Some(orphan)).await.expect(200).json();
     assert_eq!(marked["metadata"]["finalizers"], json!(["orphan"]));
-    let freed = api
-        .patch(
-            &format!("{MAPS}/b"),
-            "merge-patch+json",
-            json!({"metadata": {"finalizers": null}}),
-        )
-        .await;
+    let freed = api.patch(&format!("{MAPS}/b"), "merge-patch+json", json!({"metadata": {"finalizers": null}})).await;
     freed.expect(200);
     api.get(&format!("{MAPS}/b")).await.expect(404);
     let wrong = json!({"preconditions": {"uid": "x"}});
-    api.delete(&format!("{MAPS}/c"), Some(wrong))
-        .await
-        .expect(409);
+    api.delete(&format!("{MAPS}/c"), Some(wrong)).await.expect(409);
     let listed = api.delete(MAPS, None).await.expect(200).json();
     assert_eq!(listed["items"].as_array().map(Vec::len), Some(1));
     assert_eq!(api.get(MAPS).await.json()["items"], json!([]));
@@ -310,79 +160,40 @@ async fn delete_by_name_collection_and_policy() {
 #[tokio::test]
 async fn generated_names_dry_run_and_field_validation() {
     let api = Api::start().await;
-    let named = api
-        .post(MAPS, json!({"metadata": {"generateName": "web-"}}))
-        .await
-        .expect(201)
-        .json();
+    let named = api.post(MAPS, json!({"metadata": {"generateName": "web-"}})).await.expect(201).json();
     let name = named["metadata"]["name"].as_str().expect("name");
     assert!(name.starts_with("web-") && name.len() == 9, "{name}");
-    let dry = api
-        .post(
-            &format!("{MAPS}?dryRun=All"),
-            json!({"metadata": {"name": "dry"}}),
-        )
-        .await
-        .expect(201)
-        .json();
+    let dry = api.post(&format!("{MAPS}?dryRun=All"), json!({"metadata": {"name": "dry"}})).await.expect(201).json();
     assert!(dry["metadata"]["uid"].is_string() && dry["metadata"]["resourceVersion"].is_null());
     api.get(&format!("{MAPS}/dry")).await.expect(404);
-    api.post(&format!("{MAPS}?dryRun=x"), json!({}))
-        .await
-        .expect(422);
+    api.post(&format!("{MAPS}?dryRun=x"), json!({})).await.expect(422);
     let odd = json!({"metadata": {"name": "odd"}, "spec": 1});
-    let strict = api
-        .post(&format!("{MAPS}?fieldValidation=Strict"), odd.clone())
-        .await
-        .expect(400)
-        .json();
+    let strict = api.post(&format!("{MAPS}?fieldValidation=Strict"), odd.clone()).await.expect(400).json();
     assert_eq!(
         strict["message"],
         "ConfigMap in version \"v1\" cannot be handled as a ConfigMap: strict decoding error: unknown field \"spec\""
     );
     let warned = api.post(MAPS, odd).await.expect(201);
-    assert_eq!(
-        warned.headers["warning"],
-        "299 - \"unknown field \\\"spec\\\"\""
-    );
+    assert_eq!(warned.headers["warning"], "299 - \"unknown field \\\"spec\\\"\"");
 }
 
 #[tokio::test]
 async fn bad_requests_get_clear_answers() {
     let api = Api::start().await;
     let json = [("content-type", "application/json")];
-    let broken = api
-        .send("POST", MAPS, &json, b"{".to_vec())
-        .await
-        .expect(400);
-    assert!(
-        broken.text.contains("unexpected end of JSON input"),
-        "{}",
-        broken.text
-    );
+    let broken = api.send("POST", MAPS, &json, b"{".to_vec()).await.expect(400);
+    assert!(broken.text.contains("unexpected end of JSON input"), "{}", broken.text);
     let deep = [b"[".repeat(10_000), b"]".repeat(10_000)].concat();
     api.send("POST", MAPS, &json, deep).await.expect(400);
     let large = vec![b' '; 4 * 1024 * 1024];
     let large = api.send("POST", MAPS, &json, large).await.expect(413);
     assert!(large.text.contains("limit is 3145728"), "{}", large.text);
-    api.post(MAPS, json!({"apiVersion": "v2", "metadata": {"name": "a"}}))
-        .await
-        .expect(400);
-    api.post(MAPS, json!({"kind": "Secret", "metadata": {"name": "a"}}))
-        .await
-        .expect(400);
-    let name = api
-        .post(MAPS, json!({"metadata": {"name": "A_b"}}))
-        .await
-        .expect(422)
-        .json();
+    api.post(MAPS, json!({"apiVersion": "v2", "metadata": {"name": "a"}})).await.expect(400);
+    api.post(MAPS, json!({"kind": "Secret", "metadata": {"name": "a"}})).await.expect(400);
+    let name = api.post(MAPS, json!({"metadata": {"name": "A_b"}})).await.expect(422).json();
     assert_eq!(name["details"]["causes"][0]["field"], "metadata.name");
-    api.send("GET", MAPS, &[("accept", "text/html")], Vec::new())
-        .await
-        .expect(406);
+    api.send("GET", MAPS, &[("accept", "text/html")], Vec::new()).await.expect(406);
     api.get("/api/v1/nothing").await.expect(404);
-    api.get("/apis/apps/v1/namespaces/demo/deployments/x")
-        .await
-        .expect(404);
+    api.get("/apis/apps/v1/namespaces/demo/deployments/x").await.expect(404);
     api.get(MAPS).await.expect(200);
 }

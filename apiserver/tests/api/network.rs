@@ -58,8 +58,7 @@ impl Cluster {
             node_ports: 30000..=32767,
             runtime_config: Vec::new(),
             history: HistoryLimits::default(),
-            security: Security::from_pki(&pki, storage.clone(), "https://127.0.0.1")
-                .expect("security"),
+            security: Security::from_pki(&pki, storage.clone(), "https://127.0.0.1").expect("security"),
             shutdown: shutdown.clone(),
         };
         let server = ApiServer::build(config, storage).await.expect("server");
@@ -69,29 +68,16 @@ impl Cluster {
         let address = tcp.local_addr().expect("address");
         let tls = Arc::new(ArcSwap::from_pointee(pki.server_config().expect("tls")));
         let serving = tokio::spawn(server.run(vec![Listener { tcp, tls }]));
-        Self {
-            address,
-            pki,
-            shutdown,
-            serving,
-            _dir: dir,
-        }
+        Self { address, pki, shutdown, serving, _dir: dir }
     }
 
     fn admin(&self) -> Arc<Credential> {
-        self.pki
-            .client(&Identity::Admin, Timestamp::now())
-            .expect("admin")
+        self.pki.client(&Identity::Admin, Timestamp::now()).expect("admin")
     }
 
-    async fn connect(
-        &self,
-        credential: Option<&Credential>,
-    ) -> tokio_rustls::client::TlsStream<TcpStream> {
+    async fn connect(&self, credential: Option<&Credential>) -> tokio_rustls::client::TlsStream<TcpStream> {
         let mut roots = rustls::RootCertStore::empty();
-        for certificate in
-            CertificateDer::pem_slice_iter(self.pki.ca().certificate_pem().as_bytes())
-        {
+        for certificate in CertificateDer::pem_slice_iter(self.pki.ca().certificate_pem().as_bytes()) {
             roots.add(certificate.expect("certificate")).expect("root");
         }
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
@@ -103,74 +89,43 @@ impl Cluster {
             None => builder.with_no_client_auth(),
             Some(credential) => {
                 let chain = CertificateDer::pem_slice_iter(credential.certificate_pem.as_bytes());
-                let key =
-                    PrivateKeyDer::from_pem_slice(credential.key_pem.as_bytes()).expect("key");
+                let key = PrivateKeyDer::from_pem_slice(credential.key_pem.as_bytes()).expect("key");
                 let chain = chain.collect::<Result<Vec<_>, _>>().expect("chain");
-                builder
-                    .with_client_auth_cert(chain, key)
-                    .expect("client certificate")
+                builder.with_client_auth_cert(chain, key).expect("client certificate")
             }
         };
         let stream = TcpStream::connect(self.address).await.expect("connect");
         let name = ServerName::try_from("127.0.0.1").expect("name");
-        tokio_rustls::TlsConnector::from(Arc::new(config))
-            .connect(name, stream)
-            .await
-            .expect("handshake")
+        tokio_rustls::TlsConnector::from(Arc::new(config)).connect(name, stream).await.expect("handshake")
     }
 
-    async fn send(
-        &self,
-        credential: Option<&Credential>,
-        request: Request<Body>,
-    ) -> Response<Incoming> {
+    async fn send(&self, credential: Option<&Credential>, request: Request<Body>) -> Response<Incoming> {
         let stream = TokioIo::new(self.connect(credential).await);
-        let (mut sender, connection) = hyper::client::conn::http1::handshake(stream)
-            .await
-            .expect("http");
+        let (mut sender, connection) = hyper::client::conn::http1::handshake(stream).await.expect("http");
         tokio::spawn(connection.with_upgrades());
         let sent = tokio::time::timeout(DEADLINE, sender.send_request(request)).await;
-        sent.expect("an answer within the deadline")
-            .expect("answer")
+        sent.expect("an answer within the deadline").expect("answer")
     }
 
     async fn post(&self, path: &str, body: Value) -> Value {
-        let request = Request::post(path)
-            .header("content-type", "application/json")
-            .body(Body::from(body.to_string()));
-        json_of(
-            self.send(Some(&self.admin()), request.expect("request"))
-                .await,
-        )
-        .await
+        let request = Request::post(path).header("content-type", "application/json").body(Body::from(body.to_string()));
+        json_of(self.send(Some(&self.admin()), request.expect("request")).await).await
     }
 }
 
 async fn json_of(response: Response<Incoming>) -> Value {
-    let bytes = response
-        .into_body()
-        .collect()
-        .await
-        .expect("body")
-        .to_bytes();
-    serde_json::from_slice(&bytes)
-        .unwrap_or_else(|error| panic!("{error}: {}", String::from_utf8_lossy(&bytes)))
+    let bytes = response.into_body().collect().await.expect("body").to_bytes();
+    serde_json::from_slice(&bytes).unwrap_or_else(|error| panic!("{error}: {}", String::from_utf8_lossy(&bytes)))
 }
 
 fn get(path: &str) -> Request<Body> {
-    Request::get(path)
-        .header("host", "test")
-        .body(Body::empty())
-        .expect("request")
+    Request::get(path).header("host", "test").body(Body::empty()).expect("request")
 }
 
 #[tokio::test]
 async fn certificates_decide_who_gets_in() {
     let cluster = Cluster::start().await;
-    assert_eq!(
-        cluster.send(None, get("/livez")).await.status(),
-        StatusCode::OK
-    );
+    assert_eq!(cluster.send(None, get("/livez")).await.status(), StatusCode::OK);
     let anonymous = cluster.send(None, get("/api/v1/secrets")).await;
     assert_eq!(anonymous.status(), StatusCode::FORBIDDEN);
     let refused = json_of(anonymous).await;
@@ -179,90 +134,42 @@ async fn certificates_decide_who_gets_in() {
         "secrets is forbidden: User \"system:anonymous\" cannot list resource \"secrets\" in API group \"\" at the cluster scope"
     );
     let admin = cluster.admin();
-    assert_eq!(
-        cluster
-            .send(Some(&admin), get("/api/v1/secrets"))
-            .await
-            .status(),
-        StatusCode::OK
-    );
-    let scheduler = cluster
-        .pki
-        .client(&Identity::Scheduler, Timestamp::now())
-        .expect("scheduler");
-    assert_eq!(
-        cluster
-            .send(Some(&scheduler), get("/api/v1/pods"))
-            .await
-            .status(),
-        StatusCode::OK
-    );
-    assert_eq!(
-        cluster
-            .send(Some(&scheduler), get("/api/v1/secrets"))
-            .await
-            .status(),
-        StatusCode::FORBIDDEN
-    );
-    let bad = Request::get("/api/v1/pods")
-        .header("authorization", "Bearer nonsense")
-        .body(Body::empty())
-        .expect("request");
-    assert_eq!(
-        cluster.send(None, bad).await.status(),
-        StatusCode::UNAUTHORIZED
-    );
+    assert_eq!(cluster.send(Some(&admin), get("/api/v1/secrets")).await.status(), StatusCode::OK);
+    let scheduler = cluster.pki.client(&Identity::Scheduler, Timestamp::now()).expect("scheduler");
+    assert_eq!(cluster.send(Some(&scheduler), get("/api/v1/pods")).await.status(), StatusCode::OK);
+    assert_eq!(cluster.send(Some(&scheduler), get("/api/v1/secrets")).await.status(), StatusCode::FORBIDDEN);
+    let bad =
+        Request::get("/api/v1/pods").header("authorization", "Bearer nonsense").body(Body::empty()).expect("request");
+    assert_eq!(cluster.send(None, bad).await.status(), StatusCode::UNAUTHORIZED);
     let mut acting = get("/api/v1/pods");
-    acting
-        .headers_mut()
-        .insert("impersonate-user", "jane".parse().expect("value"));
-    assert_eq!(
-        cluster.send(Some(&admin), acting).await.status(),
-        StatusCode::FORBIDDEN
-    );
+    acting.headers_mut().insert("impersonate-user", "jane".parse().expect("value"));
+    assert_eq!(cluster.send(Some(&admin), acting).await.status(), StatusCode::FORBIDDEN);
 }
 
 #[tokio::test]
 async fn what_must_exist_exists_twice_over() {
     let cluster = Cluster::start().await;
     let admin = cluster.admin();
-    let service = json_of(
-        cluster
-            .send(
-                Some(&admin),
-                get("/api/v1/namespaces/default/services/kubernetes"),
-            )
-            .await,
-    )
-    .await;
+    let service =
+        json_of(cluster.send(Some(&admin), get("/api/v1/namespaces/default/services/kubernetes")).await).await;
     assert_eq!(service["spec"]["clusterIP"], "10.96.0.1");
     let slice = "/apis/discovery.k8s.io/v1/namespaces/default/endpointslices/kubernetes";
     let slice = json_of(cluster.send(Some(&admin), get(slice)).await).await;
     assert_eq!(slice["endpoints"][0]["addresses"], json!(["192.0.2.1"]));
     let role = "/apis/rbac.authorization.k8s.io/v1/clusterroles/cluster-admin";
-    assert_eq!(
-        cluster.send(Some(&admin), get(role)).await.status(),
-        StatusCode::OK
-    );
+    assert_eq!(cluster.send(Some(&admin), get(role)).await.status(), StatusCode::OK);
 }
 
 #[tokio::test]
 async fn shutdown_ends_watches_and_returns() {
     let cluster = Cluster::start().await;
-    let watch = cluster
-        .send(Some(&cluster.admin()), get("/api/v1/configmaps?watch=1"))
-        .await;
+    let watch = cluster.send(Some(&cluster.admin()), get("/api/v1/configmaps?watch=1")).await;
     assert_eq!(watch.status(), StatusCode::OK);
     cluster.shutdown.cancel();
     let ended = tokio::time::timeout(DEADLINE, watch.into_body().collect()).await;
-    ended
-        .expect("the watch ends within the deadline")
-        .expect("cleanly");
+    ended.expect("the watch ends within the deadline").expect("cleanly");
     let served = tokio::time::timeout(DEADLINE, cluster.serving).await;
-    served
-        .expect("the server returns within the deadline")
-        .expect("task")
-        .expect("result");
+    served.expect("the server returns within the deadline").expect("task").expect("result");
 }
 
 #[tokio::test]
@@ -275,41 +182,26 @@ async fn a_watch_over_websocket_sends_one_event_per_message() {
         ("sec-websocket-version", "13"),
         ("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ=="),
     ] {
-        request
-            .headers_mut()
-            .insert(name, value.parse().expect("value"));
+        request.headers_mut().insert(name, value.parse().expect("value"));
     }
     let response = cluster.send(Some(&cluster.admin()), request).await;
     assert_eq!(response.status(), StatusCode::SWITCHING_PROTOCOLS);
     let upgraded = hyper::upgrade::on(response).await.expect("upgrade");
-    cluster
-        .post(
-            "/api/v1/namespaces/default/configmaps",
-            json!({"metadata": {"name": "a"}}),
-        )
-        .await;
+    cluster.post("/api/v1/namespaces/default/configmaps", json!({"metadata": {"name": "a"}})).await;
     let mut stream = TokioIo::new(upgraded);
     let mut head = [0; 4];
-    tokio::time::timeout(DEADLINE, stream.read_exact(&mut head))
-        .await
-        .expect("in time")
-        .expect("frame");
+    tokio::time::timeout(DEADLINE, stream.read_exact(&mut head)).await.expect("in time").expect("frame");
     assert_eq!(head[..2], [0x81, 126]);
     let mut payload = vec![0; usize::from(u16::from_be_bytes([head[2], head[3]]))];
     stream.read_exact(&mut payload).await.expect("payload");
     let event: Value = serde_json::from_slice(&payload).expect("event");
-    assert_eq!(
-        (&event["type"], &event["object"]["metadata"]["name"]),
-        (&json!("ADDED"), &json!("a"))
-    );
+    assert_eq!((&event["type"], &event["object"]["metadata"]["name"]), (&json!("ADDED"), &json!("a")));
 }
 
 /// A kubelet that answers logs, refuses some, and echoes what comes over an upgraded exec.
 async fn kubelet(cluster: &Cluster) -> SocketAddr {
-    let credential = cluster
-        .pki
-        .kubelet_serving("n1", &[[127, 0, 0, 1].into()], Timestamp::now())
-        .expect("kubelet certificate");
+    let credential =
+        cluster.pki.kubelet_serving("n1", &[[127, 0, 0, 1].into()], Timestamp::now()).expect("kubelet certificate");
     let authorities = [cluster.pki.ca().certificate_pem()];
     let config = skiff_apiserver::pki::tls::server_config(&credential, &authorities).expect("tls");
     let mut config = config;
@@ -325,25 +217,16 @@ async fn kubelet(cluster: &Cluster) -> SocketAddr {
                 let shown = stream.get_ref().1.peer_certificates().is_some();
                 let service = service_fn(move |request| answer(request, shown));
                 let connection = hyper::server::conn::http1::Builder::new();
-                let _ = connection
-                    .serve_connection(TokioIo::new(stream), service)
-                    .with_upgrades()
-                    .await;
+                let _ = connection.serve_connection(TokioIo::new(stream), service).with_upgrades().await;
             });
         }
     });
     address
 }
 
-async fn answer(
-    mut request: Request<Incoming>,
-    certificate: bool,
-) -> Result<Response<Body>, std::convert::Infallible> {
+async fn answer(mut request: Request<Incoming>, certificate: bool) -> Result<Response<Body>, std::convert::Infallible> {
     assert!(certificate, "the API server shows its client certificate");
-    assert!(
-        !request.headers().contains_key("authorization"),
-        "the client's credentials stay behind"
-    );
+    assert!(!request.headers().contains_key("authorization"), "the client's credentials stay behind");
     let asked = request.uri().to_string();
     if asked.starts_with("/exec/") {
         let upgrade = hyper::upgrade::on(&mut request);
@@ -354,24 +237,15 @@ async fn answer(
             let (mut reader, mut writer) = tokio::io::split(stream);
             let _ = tokio::io::copy(&mut reader, &mut writer).await;
         });
-        let response = Response::builder()
-            .status(101)
-            .header("connection", "Upgrade")
-            .header("upgrade", "SPDY/3.1");
+        let response = Response::builder().status(101).header("connection", "Upgrade").header("upgrade", "SPDY/3.1");
         return Ok(response.body(Body::empty()).expect("response"));
     }
     let (code, text) = if asked.contains("previous=true") {
-        (
-            400,
-            "previous terminated container \"main\" in pod \"p\" not found".to_owned(),
-        )
+        (400, "previous terminated container \"main\" in pod \"p\" not found".to_owned())
     } else {
         (200, format!("log of {asked}"))
     };
-    Ok(Response::builder()
-        .status(code)
-        .body(Body::from(text))
-        .expect("response"))
+    Ok(Response::builder().status(code).body(Body::from(text)).expect("response"))
 }
 
 async fn pod_on_a_node(cluster: &Cluster) {
@@ -384,12 +258,7 @@ async fn pod_on_a_node(cluster: &Cluster) {
         }
     });
     cluster.post("/api/v1/nodes", node).await;
-    cluster
-        .post(
-            "/api/v1/namespaces/default/serviceaccounts",
-            json!({"metadata": {"name": "default"}}),
-        )
-        .await;
+    cluster.post("/api/v1/namespaces/default/serviceaccounts", json!({"metadata": {"name": "default"}})).await;
     let pod = json!({
         "metadata": {"name": "p"},
         "spec": {"nodeName": "n1", "containers": [{"name": "main", "image": "a:1"}]}
@@ -403,40 +272,16 @@ async fn logs_come_from_the_kubelet() {
     let cluster = Cluster::start().await;
     pod_on_a_node(&cluster).await;
     let admin = cluster.admin();
-    let log = cluster
-        .send(
-            Some(&admin),
-            get("/api/v1/namespaces/default/pods/p/log?follow=true&tailLines=5"),
-        )
-        .await;
+    let log = cluster.send(Some(&admin), get("/api/v1/namespaces/default/pods/p/log?follow=true&tailLines=5")).await;
     assert_eq!(log.status(), StatusCode::OK);
     let text = log.into_body().collect().await.expect("body").to_bytes();
-    assert_eq!(
-        &text[..],
-        b"log of /containerLogs/default/p/main?follow=true&tailLines=5"
-    );
-    let refused = cluster
-        .send(
-            Some(&admin),
-            get("/api/v1/namespaces/default/pods/p/log?previous=true"),
-        )
-        .await;
+    assert_eq!(&text[..], b"log of /containerLogs/default/p/main?follow=true&tailLines=5");
+    let refused = cluster.send(Some(&admin), get("/api/v1/namespaces/default/pods/p/log?previous=true")).await;
     assert_eq!(refused.status(), StatusCode::BAD_REQUEST);
     let refused = json_of(refused).await;
-    assert_eq!(
-        refused["message"],
-        "previous terminated container \"main\" in pod \"p\" not found"
-    );
-    let other = cluster
-        .send(
-            Some(&admin),
-            get("/api/v1/namespaces/default/pods/p/log?container=x"),
-        )
-        .await;
-    assert_eq!(
-        json_of(other).await["message"],
-        "container x is not valid for pod p"
-    );
+    assert_eq!(refused["message"], "previous terminated container \"main\" in pod \"p\" not found");
+    let other = cluster.send(Some(&admin), get("/api/v1/namespaces/default/pods/p/log?container=x")).await;
+    assert_eq!(json_of(other).await["message"], "container x is not valid for pod p");
 }
 
 #[tokio::test]
@@ -456,14 +301,8 @@ async fn exec_is_copied_both_ways() {
     stream.write_all(b"hello").await.expect("write");
     stream.shutdown().await.expect("half close");
     let mut all = String::new();
-    tokio::time::timeout(DEADLINE, stream.read_to_string(&mut all))
-        .await
-        .expect("in time")
-        .expect("read");
-    assert_eq!(
-        all,
-        "/exec/default/p/main?input=1&output=1&command=cat\nhello"
-    );
+    tokio::time::timeout(DEADLINE, stream.read_to_string(&mut all)).await.expect("in time").expect("read");
+    assert_eq!(all, "/exec/default/p/main?input=1&output=1&command=cat\nhello");
 }
 
 #[tokio::test]
@@ -471,24 +310,12 @@ async fn proxies_reach_nodes() {
     let cluster = Cluster::start().await;
     pod_on_a_node(&cluster).await;
     let admin = cluster.admin();
-    let answer = cluster
-        .send(
-            Some(&admin),
-            get("/api/v1/nodes/n1/proxy/stats/summary?a=b"),
-        )
-        .await;
+    let answer = cluster.send(Some(&admin), get("/api/v1/nodes/n1/proxy/stats/summary?a=b")).await;
     let text = answer.into_body().collect().await.expect("body").to_bytes();
     assert_eq!(&text[..], b"log of /stats/summary?a=b");
-    let slash = cluster
-        .send(Some(&admin), get("/api/v1/nodes/n1/proxy"))
-        .await;
+    let slash = cluster.send(Some(&admin), get("/api/v1/nodes/n1/proxy")).await;
     assert_eq!(slash.status(), StatusCode::MOVED_PERMANENTLY);
     assert_eq!(slash.headers()["location"], "/api/v1/nodes/n1/proxy/");
-    let none = cluster
-        .send(
-            Some(&admin),
-            get("/api/v1/namespaces/default/services/kubernetes:x/proxy/"),
-        )
-        .await;
+    let none = cluster.send(Some(&admin), get("/api/v1/namespaces/default/services/kubernetes:x/proxy/")).await;
     assert_eq!(none.status(), StatusCode::SERVICE_UNAVAILABLE);
 }

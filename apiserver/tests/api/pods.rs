@@ -15,9 +15,7 @@ fn pod(name: &str) -> Value {
 
 async fn bind(api: &Api, name: &str) {
     let binding = json!({"metadata": {"name": name}, "target": {"kind": "Node", "name": "n1"}});
-    api.post(&format!("{PODS}/{name}/binding"), binding)
-        .await
-        .expect(201);
+    api.post(&format!("{PODS}/{name}/binding"), binding).await.expect(201);
 }
 
 #[tokio::test]
@@ -30,10 +28,7 @@ async fn a_new_pod_is_complete() {
     assert_eq!(created["status"]["qosClass"], "BestEffort");
     assert_eq!(created["metadata"]["generation"], 1);
     assert_eq!(created["spec"]["restartPolicy"], "Always");
-    assert_eq!(
-        created["spec"]["containers"][0]["imagePullPolicy"],
-        "IfNotPresent"
-    );
+    assert_eq!(created["spec"]["containers"][0]["imagePullPolicy"], "IfNotPresent");
 }
 
 #[tokio::test]
@@ -51,10 +46,7 @@ async fn bad_pods_are_refused_with_every_reason() {
     });
     let refused = api.post(PODS, bad).await.expect(422).json();
     let causes = refused["details"]["causes"].as_array().expect("causes");
-    let fields = causes
-        .iter()
-        .map(|c| c["field"].as_str().expect("field"))
-        .collect::<Vec<_>>();
+    let fields = causes.iter().map(|c| c["field"].as_str().expect("field")).collect::<Vec<_>>();
     assert_eq!(
         fields,
         [
@@ -66,14 +58,8 @@ async fn bad_pods_are_refused_with_every_reason() {
         ]
     );
     let message = refused["message"].as_str().expect("message");
-    assert!(
-        message
-            .starts_with("Pod \"bad\" is invalid: [spec.containers[0].name: Invalid value: \"A\""),
-        "{message}"
-    );
-    assert!(message.contains(
-        "spec.restartPolicy: Unsupported value: \"Sometimes\": supported values: \"Always\""
-    ));
+    assert!(message.starts_with("Pod \"bad\" is invalid: [spec.containers[0].name: Invalid value: \"A\""), "{message}");
+    assert!(message.contains("spec.restartPolicy: Unsupported value: \"Sometimes\": supported values: \"Always\""));
 }
 
 #[tokio::test]
@@ -82,48 +68,20 @@ async fn only_a_few_fields_of_a_pod_may_change() {
     api.post(PODS, pod("a")).await.expect(201);
     let path = format!("{PODS}/a");
     let image = json!({"spec": {"containers": [{"name": "main", "image": "echo:v2"}]}});
-    let changed = api
-        .patch(&path, "strategic-merge-patch+json", image)
-        .await
-        .expect(200)
-        .json();
+    let changed = api.patch(&path, "strategic-merge-patch+json", image).await.expect(200).json();
     assert_eq!(changed["metadata"]["generation"], 2);
-    let refused = api
-        .patch(
-            &path,
-            "merge-patch+json",
-            json!({"spec": {"hostNetwork": true}}),
-        )
-        .await
-        .expect(422)
-        .json();
+    let refused = api.patch(&path, "merge-patch+json", json!({"spec": {"hostNetwork": true}})).await.expect(422).json();
     let message = refused["message"].as_str().expect("message");
-    assert!(
-        message.contains("spec: Forbidden: pod updates may not change fields other than"),
-        "{message}"
-    );
+    assert!(message.contains("spec: Forbidden: pod updates may not change fields other than"), "{message}");
     let status = json!({"status": {"phase": "Running", "podIP": "10.244.0.5", "podIPs": [{"ip": "10.244.0.5"}]}});
-    let running = api
-        .patch(
-            &format!("{path}/status"),
-            "strategic-merge-patch+json",
-            status,
-        )
-        .await
-        .expect(200)
-        .json();
+    let running = api.patch(&format!("{path}/status"), "strategic-merge-patch+json", status).await.expect(200).json();
     assert_eq!(
         (&running["status"]["phase"], &running["status"]["qosClass"]),
         (&json!("Running"), &json!("BestEffort"))
     );
-    let ephemeral =
-        json!({"spec": {"ephemeralContainers": [{"name": "debug", "image": "tools:v1"}]}});
+    let ephemeral = json!({"spec": {"ephemeralContainers": [{"name": "debug", "image": "tools:v1"}]}});
     let debugged = api
-        .patch(
-            &format!("{path}/ephemeralcontainers"),
-            "strategic-merge-patch+json",
-            ephemeral,
-        )
+        .patch(&format!("{path}/ephemeralcontainers"), "strategic-merge-patch+json", ephemeral)
         .await
         .expect(200)
         .json();
@@ -139,22 +97,9 @@ async fn a_pod_is_bound_once() {
     assert_eq!(bound["spec"]["nodeName"], "n1");
     assert_eq!(bound["status"]["conditions"][0]["type"], "PodScheduled");
     let again = json!({"metadata": {"name": "a"}, "target": {"kind": "Node", "name": "n2"}});
-    let refused = api
-        .post(&format!("{PODS}/a/binding"), again)
-        .await
-        .expect(409)
-        .json();
-    assert!(
-        refused["message"]
-            .as_str()
-            .expect("message")
-            .contains("pod a is already assigned to node \"n1\"")
-    );
-    let on_node = api
-        .get("/api/v1/pods?fieldSelector=spec.nodeName%3Dn1")
-        .await
-        .expect(200)
-        .json();
+    let refused = api.post(&format!("{PODS}/a/binding"), again).await.expect(409).json();
+    assert!(refused["message"].as_str().expect("message").contains("pod a is already assigned to node \"n1\""));
+    let on_node = api.get("/api/v1/pods?fieldSelector=spec.nodeName%3Dn1").await.expect(200).json();
     assert_eq!(on_node["items"].as_array().map(Vec::len), Some(1));
 }
 
@@ -162,20 +107,14 @@ async fn a_pod_is_bound_once() {
 async fn deletion_waits_for_the_node() {
     let api = Api::start().await;
     api.post(PODS, pod("unbound")).await.expect(201);
-    api.delete(&format!("{PODS}/unbound"), None)
-        .await
-        .expect(200);
+    api.delete(&format!("{PODS}/unbound"), None).await.expect(200);
     api.get(&format!("{PODS}/unbound")).await.expect(404);
     api.post(PODS, pod("bound")).await.expect(201);
     bind(&api, "bound").await;
     let path = format!("{PODS}/bound");
     let deleting = api.delete(&path, None).await.expect(200).json();
     assert_eq!(deleting["metadata"]["deletionGracePeriodSeconds"], 30);
-    let shorter = api
-        .delete(&path, Some(json!({"gracePeriodSeconds": 5})))
-        .await
-        .expect(200)
-        .json();
+    let shorter = api.delete(&path, Some(json!({"gracePeriodSeconds": 5}))).await.expect(200).json();
     assert_eq!(shorter["metadata"]["deletionGracePeriodSeconds"], 5);
     let uid = shorter["metadata"]["uid"].clone();
     let wrong = json!({"gracePeriodSeconds": 0, "preconditions": {"uid": "other"}});
@@ -191,43 +130,23 @@ async fn budgets_guard_evictions() {
     api.post(PODS, pod("a")).await.expect(201);
     bind(&api, "a").await;
     let running = json!({"status": {"phase": "Running", "conditions": [{"type": "Ready", "status": "True"}]}});
-    api.patch(
-        &format!("{PODS}/a/status"),
-        "strategic-merge-patch+json",
-        running,
-    )
-    .await
-    .expect(200);
+    api.patch(&format!("{PODS}/a/status"), "strategic-merge-patch+json", running).await.expect(200);
     let budgets = "/apis/policy/v1/namespaces/demo/poddisruptionbudgets";
-    let budget = json!({"metadata": {"name": "web"}, "spec": {"minAvailable": 1, "selector": {"matchLabels": {"app": "web"}}}});
+    let budget =
+        json!({"metadata": {"name": "web"}, "spec": {"minAvailable": 1, "selector": {"matchLabels": {"app": "web"}}}});
     api.post(budgets, budget).await.expect(201);
-    let eviction =
-        json!({"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": "a"}});
-    let early = api
-        .post(&format!("{PODS}/a/eviction"), eviction.clone())
-        .await
-        .expect(429)
-        .json();
+    let eviction = json!({"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": "a"}});
+    let early = api.post(&format!("{PODS}/a/eviction"), eviction.clone()).await.expect(429).json();
     assert_eq!(early["details"]["causes"][0]["reason"], "DisruptionBudget");
     let status = json!({"status": {
         "observedGeneration": 1, "disruptionsAllowed": 1, "currentHealthy": 2, "desiredHealthy": 1, "expectedPods": 2
     }});
-    api.patch(&format!("{budgets}/web/status"), "merge-patch+json", status)
-        .await
-        .expect(200);
-    api.post(&format!("{PODS}/a/eviction"), eviction)
-        .await
-        .expect(201);
+    api.patch(&format!("{budgets}/web/status"), "merge-patch+json", status).await.expect(200);
+    api.post(&format!("{PODS}/a/eviction"), eviction).await.expect(201);
     let evicted = api.get(&format!("{PODS}/a")).await.expect(200).json();
     assert!(evicted["metadata"]["deletionTimestamp"].is_string());
-    let conditions = evicted["status"]["conditions"]
-        .as_array()
-        .expect("conditions");
-    assert!(
-        conditions
-            .iter()
-            .any(|c| c["type"] == "DisruptionTarget" && c["reason"] == "EvictionByEvictionAPI")
-    );
+    let conditions = evicted["status"]["conditions"].as_array().expect("conditions");
+    assert!(conditions.iter().any(|c| c["type"] == "DisruptionTarget" && c["reason"] == "EvictionByEvictionAPI"));
     let left = api.get(&format!("{budgets}/web")).await.json();
     assert_eq!(left["status"]["disruptionsAllowed"], 0);
 }

@@ -26,63 +26,21 @@ async fn a_deployment_counts_its_generations() {
     let api = Api::start().await;
     let path = format!("{DEPLOYMENTS}/web");
     let created = api.post(DEPLOYMENTS, deployment()).await.expect(201).json();
-    assert_eq!(
-        (
-            &created["spec"]["replicas"],
-            &created["metadata"]["generation"]
-        ),
-        (&json!(1), &json!(1))
-    );
-    assert_eq!(
-        created["spec"]["template"]["spec"]["containers"][0]["resources"]["requests"]["cpu"],
-        "500m"
-    );
-    let labelled = api
-        .patch(
-            &path,
-            "merge-patch+json",
-            json!({"metadata": {"labels": {"a": "b"}}}),
-        )
-        .await
-        .expect(200)
-        .json();
+    assert_eq!((&created["spec"]["replicas"], &created["metadata"]["generation"]), (&json!(1), &json!(1)));
+    assert_eq!(created["spec"]["template"]["spec"]["containers"][0]["resources"]["requests"]["cpu"], "500m");
+    let labelled =
+        api.patch(&path, "merge-patch+json", json!({"metadata": {"labels": {"a": "b"}}})).await.expect(200).json();
     assert_eq!(labelled["metadata"]["generation"], 1);
-    let scaled = api
-        .patch(&path, "merge-patch+json", json!({"spec": {"replicas": 3}}))
-        .await
-        .expect(200)
-        .json();
+    let scaled = api.patch(&path, "merge-patch+json", json!({"spec": {"replicas": 3}})).await.expect(200).json();
     assert_eq!(scaled["metadata"]["generation"], 2);
     let selector = json!({"spec": {"selector": {"matchLabels": {"app": "x"}}}});
-    let refused = api
-        .patch(&path, "merge-patch+json", selector)
-        .await
-        .expect(422)
-        .json();
-    let fields = refused["details"]["causes"]
-        .as_array()
-        .expect("causes")
-        .iter()
-        .map(|c| c["field"].clone())
-        .collect::<Vec<_>>();
-    assert_eq!(
-        fields,
-        [
-            json!("spec.template.metadata.labels"),
-            json!("spec.selector")
-        ]
-    );
-    let status =
-        json!({"status": {"replicas": 3, "observedGeneration": 2}, "spec": {"replicas": 9}});
-    let seen = api
-        .patch(&format!("{path}/status"), "merge-patch+json", status)
-        .await
-        .expect(200)
-        .json();
-    assert_eq!(
-        (&seen["spec"]["replicas"], &seen["status"]["replicas"]),
-        (&json!(3), &json!(3))
-    );
+    let refused = api.patch(&path, "merge-patch+json", selector).await.expect(422).json();
+    let fields =
+        refused["details"]["causes"].as_array().expect("causes").iter().map(|c| c["field"].clone()).collect::<Vec<_>>();
+    assert_eq!(fields, [json!("spec.template.metadata.labels"), json!("spec.selector")]);
+    let status = json!({"status": {"replicas": 3, "observedGeneration": 2}, "spec": {"replicas": 9}});
+    let seen = api.patch(&format!("{path}/status"), "merge-patch+json", status).await.expect(200).json();
+    assert_eq!((&seen["spec"]["replicas"], &seen["status"]["replicas"]), (&json!(3), &json!(3)));
 }
 
 #[tokio::test]
@@ -91,25 +49,12 @@ async fn scale_is_a_view_of_the_replicas() {
     api.post(DEPLOYMENTS, deployment()).await.expect(201);
     let path = format!("{DEPLOYMENTS}/web/scale");
     let scale = api.get(&path).await.expect(200).json();
-    assert_eq!(
-        (&scale["kind"], &scale["spec"]["replicas"]),
-        (&json!("Scale"), &json!(1))
-    );
+    assert_eq!((&scale["kind"], &scale["spec"]["replicas"]), (&json!("Scale"), &json!(1)));
     assert_eq!(scale["status"]["selector"], "app=web");
-    let patched = api
-        .patch(&path, "merge-patch+json", json!({"spec": {"replicas": 4}}))
-        .await
-        .expect(200)
-        .json();
+    let patched = api.patch(&path, "merge-patch+json", json!({"spec": {"replicas": 4}})).await.expect(200).json();
     assert_eq!(patched["spec"]["replicas"], 4);
     let parent = api.get(&format!("{DEPLOYMENTS}/web")).await.json();
-    assert_eq!(
-        (
-            &parent["spec"]["replicas"],
-            &parent["metadata"]["generation"]
-        ),
-        (&json!(4), &json!(2))
-    );
+    assert_eq!((&parent["spec"]["replicas"], &parent["metadata"]["generation"]), (&json!(4), &json!(2)));
     let mut replaced = patched.clone();
     replaced["spec"]["replicas"] = json!(2);
     api.put(&path, replaced.clone()).await.expect(200);
@@ -120,54 +65,19 @@ async fn scale_is_a_view_of_the_replicas() {
 async fn a_job_selects_its_own_pods() {
     let api = Api::start().await;
     let spec = json!({"template": {"spec": {"restartPolicy": "Never", "containers": [{"name": "a", "image": "b:1"}]}}});
-    let created = api
-        .post(JOBS, json!({"metadata": {"name": "hello"}, "spec": spec}))
-        .await
-        .expect(201)
-        .json();
+    let created = api.post(JOBS, json!({"metadata": {"name": "hello"}, "spec": spec})).await.expect(201).json();
     let uid = &created["metadata"]["uid"];
-    assert_eq!(
-        &created["spec"]["selector"]["matchLabels"]["batch.kubernetes.io/controller-uid"],
-        uid
-    );
-    assert_eq!(
-        created["spec"]["template"]["metadata"]["labels"]["job-name"],
-        "hello"
-    );
-    assert_eq!(
-        (
-            &created["spec"]["backoffLimit"],
-            &created["spec"]["completions"]
-        ),
-        (&json!(6), &json!(1))
-    );
+    assert_eq!(&created["spec"]["selector"]["matchLabels"]["batch.kubernetes.io/controller-uid"], uid);
+    assert_eq!(created["spec"]["template"]["metadata"]["labels"]["job-name"], "hello");
+    assert_eq!((&created["spec"]["backoffLimit"], &created["spec"]["completions"]), (&json!(6), &json!(1)));
     let always = json!({"template": {"spec": {"containers": [{"name": "a", "image": "b:1"}]}}});
-    let refused = api
-        .post(JOBS, json!({"metadata": {"name": "bad"}, "spec": always}))
-        .await
-        .expect(422)
-        .json();
-    assert_eq!(
-        refused["details"]["causes"][0]["field"],
-        "spec.template.spec.restartPolicy"
-    );
-    let image =
-        json!({"spec": {"template": {"spec": {"containers": [{"name": "a", "image": "c"}]}}}});
-    let fixed = api
-        .patch(
-            &format!("{JOBS}/hello"),
-            "strategic-merge-patch+json",
-            image,
-        )
-        .await
-        .expect(422);
+    let refused = api.post(JOBS, json!({"metadata": {"name": "bad"}, "spec": always})).await.expect(422).json();
+    assert_eq!(refused["details"]["causes"][0]["field"], "spec.template.spec.restartPolicy");
+    let image = json!({"spec": {"template": {"spec": {"containers": [{"name": "a", "image": "c"}]}}}});
+    let fixed = api.patch(&format!("{JOBS}/hello"), "strategic-merge-patch+json", image).await.expect(422);
     assert!(fixed.text.contains("field is immutable"), "{}", fixed.text);
     // The older policy of Jobs: dependents of a deleted Job are orphaned unless the client says otherwise.
-    let deleted = api
-        .delete(&format!("{JOBS}/hello"), None)
-        .await
-        .expect(200)
-        .json();
+    let deleted = api.delete(&format!("{JOBS}/hello"), None).await.expect(200).json();
     assert_eq!(deleted["metadata"]["finalizers"], json!(["orphan"]));
 }
 
@@ -182,25 +92,13 @@ async fn one_autoscaler_in_two_versions() {
         "spec": {"scaleTargetRef": target, "maxReplicas": 5, "targetCPUUtilizationPercentage": 50}
     });
     let created = api.post(v1, asked).await.expect(201).json();
-    assert_eq!(
-        (&created["apiVersion"], &created["spec"]["minReplicas"]),
-        (&json!("autoscaling/v1"), &json!(1))
-    );
+    assert_eq!((&created["apiVersion"], &created["spec"]["minReplicas"]), (&json!("autoscaling/v1"), &json!(1)));
     let newer = api.get(&format!("{v2}/web")).await.expect(200).json();
-    assert_eq!(
-        newer["spec"]["metrics"][0]["resource"]["target"]["averageUtilization"],
-        50
-    );
+    assert_eq!(newer["spec"]["metrics"][0]["resource"]["target"]["averageUtilization"], 50);
     let older = api.get(v1).await.expect(200).json();
-    assert_eq!(
-        older["items"][0]["spec"]["targetCPUUtilizationPercentage"],
-        50
-    );
+    assert_eq!(older["items"][0]["spec"]["targetCPUUtilizationPercentage"], 50);
     let mut events = api.watch(&format!("{v1}?watch=1&resourceVersion=0")).await;
-    assert_eq!(
-        events.next().await.expect("event").1["apiVersion"],
-        "autoscaling/v1"
-    );
+    assert_eq!(events.next().await.expect("event").1["apiVersion"], "autoscaling/v1");
 }
 
 #[tokio::test]
@@ -213,17 +111,9 @@ async fn events_are_the_same_in_both_groups() {
         "reportingController": "c", "reportingInstance": "i", "eventTime": "2026-01-01T00:00:00.000000Z"
     });
     api.post(newer, event).await.expect(201);
-    let core = api
-        .get("/api/v1/namespaces/demo/events?fieldSelector=involvedObject.name%3Dp")
-        .await
-        .expect(200)
-        .json();
+    let core = api.get("/api/v1/namespaces/demo/events?fieldSelector=involvedObject.name%3Dp").await.expect(200).json();
     assert_eq!(core["items"][0]["message"], "hello");
-    let listed = api
-        .get(&format!("{newer}?fieldSelector=regarding.name%3Dp"))
-        .await
-        .expect(200)
-        .json();
+    let listed = api.get(&format!("{newer}?fieldSelector=regarding.name%3Dp")).await.expect(200).json();
     assert_eq!(listed["items"][0]["note"], "hello");
 }
 
@@ -231,41 +121,16 @@ async fn events_are_the_same_in_both_groups() {
 async fn tables_and_metadata() {
     let api = Api::start().await;
     api.post(DEPLOYMENTS, deployment()).await.expect(201);
-    let table = api
-        .send("GET", DEPLOYMENTS, &[TABLE], Vec::new())
-        .await
-        .expect(200)
-        .json();
-    assert_eq!(
-        (&table["kind"], &table["rows"][0]["cells"][0]),
-        (&json!("Table"), &json!("web"))
-    );
+    let table = api.send("GET", DEPLOYMENTS, &[TABLE], Vec::new()).await.expect(200).json();
+    assert_eq!((&table["kind"], &table["rows"][0]["cells"][0]), (&json!("Table"), &json!("web")));
     assert_eq!(table["rows"][0]["object"]["kind"], "PartialObjectMetadata");
-    let one = api
-        .send("GET", &format!("{DEPLOYMENTS}/web"), &[TABLE], Vec::new())
-        .await
-        .expect(200)
-        .json();
+    let one = api.send("GET", &format!("{DEPLOYMENTS}/web"), &[TABLE], Vec::new()).await.expect(200).json();
     assert_eq!(one["rows"].as_array().map(Vec::len), Some(1));
-    let partial = [(
-        "accept",
-        "application/json;as=PartialObjectMetadataList;v=v1;g=meta.k8s.io",
-    )];
-    let list = api
-        .send("GET", DEPLOYMENTS, &partial, Vec::new())
-        .await
-        .expect(200)
-        .json();
+    let partial = [("accept", "application/json;as=PartialObjectMetadataList;v=v1;g=meta.k8s.io")];
+    let list = api.send("GET", DEPLOYMENTS, &partial, Vec::new()).await.expect(200).json();
     assert_eq!(list["kind"], "PartialObjectMetadataList");
     assert!(list["items"][0]["spec"].is_null());
-    let yaml = api
-        .send(
-            "GET",
-            &format!("{DEPLOYMENTS}/web"),
-            &[("accept", "application/yaml")],
-            Vec::new(),
-        )
-        .await
-        .expect(200);
+    let yaml =
+        api.send("GET", &format!("{DEPLOYMENTS}/web"), &[("accept", "application/yaml")], Vec::new()).await.expect(200);
     assert!(yaml.text.contains("kind: Deployment"), "{}", yaml.text);
 }

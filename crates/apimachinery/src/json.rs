@@ -6,7 +6,7 @@
 use compact_str::CompactString;
 
 use crate::quantity::Quantity;
-use crate::schema::{FieldDef, Scalar, SchemaRef, Type};
+use crate::schema::{FieldDef, Scalar, SchemaRef, Type, TypeTable};
 use crate::value::{Object, Value};
 
 /// Deepest nesting that is read.
@@ -40,7 +40,7 @@ pub fn parse(bytes: &[u8]) -> Result<Value, DecodeError> {
 /// Parses under a schema.
 pub fn decode(bytes: &[u8], schema: SchemaRef<'_>) -> Result<Decoded, DecodeError> {
     let text = std::str::from_utf8(bytes).map_err(|_| DecodeError("invalid UTF-8 in JSON".into()))?;
-    let mut parser = Parser { text, at: 0, path: Vec::new(), depth: 0, out: Decoded::default() };
+    let mut parser = Parser { text, root: schema, at: 0, path: Vec::new(), depth: 0, out: Decoded::default() };
     let value = parser.value(schema)?;
     parser.skip_space();
     if parser.at != text.len() {
@@ -126,6 +126,7 @@ enum Step<'a> {
 
 struct Parser<'a> {
     text: &'a str,
+    root: SchemaRef<'a>,
     at: usize,
     path: Vec<Step<'a>>,
     depth: usize,
@@ -174,9 +175,30 @@ impl<'a> Parser<'a> {
         out
     }
 
-    fn mismatch(&self, found: &str, wanted: &str) -> DecodeError {
-        let path = self.path_text();
-        DecodeError(format!("json: cannot unmarshal {found} into Go struct field {path} of type {wanted}"))
+    /// As Go says it: the struct that has the field, the names of the fields on the way, the type that was wanted.
+    fn mismatch(&self, found: &str, wanted: &Type) -> DecodeError {
+        let wanted = go_type(wanted, self.root.table);
+        let (mut owner, mut names, mut schema) = (None, Vec::new(), Some(self.root));
+        for step in &self.path {
+            schema = match (step, schema) {
+                (Step::Field(name), Some(at)) => {
+                    owner = at.struct_def().or(owner);
+                    names.push(name.as_str());
+                    at.member(name)
+                }
+                (Step::Key(key), Some(at)) => at.member(key),
+                (Step::Index(_), Some(at)) => at.item(),
+                (_, None) => None,
+            };
+        }
+        DecodeError(match owner {
+            Some(owner) => format!(
+                "json: cannot unmarshal {found} into Go struct field {}.{} of type {wanted}",
+                last_segment(&owner.name),
+                names.join(".")
+            ),
+            None => format!("json: cannot unmarshal {found} into Go value of type {wanted}"),
+        })
     }
 
     fn value(&mut self, schema: SchemaRef<'_>) -> Result2<Value> {
@@ -197,7 +219,7 @@ impl<'a> Parser<'a> {
                 self.literal(if value { "true" } else { "false" })?;
                 match schema.ty {
                     Type::Any | Type::Scalar(Scalar::Bool) => Ok(Value::Bool(value)),
-                    other => Err(self.mismatch("bool", wanted(other))),
+                    other => Err(self.mismatch("bool", other)),
                 }
             }
             b'n' => {
@@ -242,7 +264,7 @@ impl<'a> Parser<'a> {
 
     fn object(&mut self, schema: SchemaRef<'_>) -> Result2<Value> {
         if !matches!(schema.ty, Type::Struct(_) | Type::Map(_) | Type::Any) {
-            return Err(self.mismatch("object", wanted(schema.ty)));
+            return Err(self.mismatch("object", schema.ty));
         }
         self.enter()?;
         self.at += 1;
@@ -311,7 +333,7 @@ impl<'a> Parser<'a> {
     }
 
     fn array(&mut self, schema: SchemaRef<'_>) -> Result2<Value> {
-        let Some(item) = schema.item() else { return Err(self.mismatch("array", wanted(schema.ty))) };
+        let Some(item) = schema.item() else { return Err(self.mismatch("array", schema.ty)) };
         self.enter()?;
         self.at += 1;
         let mut items = Vec::new();
@@ -357,8 +379,8 @@ impl<'a> Parser<'a> {
 
     fn scalar_string(&mut self, text: CompactString, ty: &Type) -> Result2<Value> {
         match ty {
-            Type::Any
-            | Type::Scalar(Scalar::String | Scalar::IntOrString | Scalar::Duration | Scalar::Bytes) => {}
+            Type::Any | Type::Scalar(Scalar::String | Scalar::IntOrString | Scalar::Duration) => {}
+            Type::Scalar(Scalar::Bytes) => check_base64(&text)?,
             Type::Scalar(Scalar::Quantity) => {
                 let quantity = Quantity::parse(&text).map_err(|error| DecodeError(error.to_string()))?;
                 return Ok(Value::from(quantity.to_string()));
@@ -374,7 +396,7 @@ impl<'a> Parser<'a> {
                 let canonical = if micro { crate::time::format_micro(time) } else { crate::time::format(time) };
                 return Ok(Value::from(canonical));
             }
-            other => return Err(self.mismatch("string", wanted(other))),
+            other => return Err(self.mismatch("string", other)),
         }
         Ok(Value::String(text))
     }
@@ -395,11 +417,11 @@ impl<'a> Parser<'a> {
             }),
             Type::Scalar(Scalar::Int32 | Scalar::IntOrString) => match integer.and_then(|n| i32::try_from(n).ok()) {
                 Some(n) => Ok(Value::from(n)),
-                None => Err(self.mismatch(&format!("number {text}"), "int32")),
+                None => Err(self.mismatch(&format!("number {text}"), ty)),
             },
             Type::Scalar(Scalar::Int64) => match integer {
                 Some(n) => Ok(Value::Int(n)),
-                None => Err(self.mismatch(&format!("number {text}"), "int64")),
+                None => Err(self.mismatch(&format!("number {text}"), ty)),
             },
             Type::Scalar(Scalar::Double) => Ok(match integer {
                 Some(n) => Value::Int(n),
@@ -409,7 +431,7 @@ impl<'a> Parser<'a> {
                 let quantity = Quantity::parse(text).map_err(|error| DecodeError(error.to_string()))?;
                 Ok(Value::from(quantity.to_string()))
             }
-            other => Err(self.mismatch("number", wanted(other))),
+            other => Err(self.mismatch("number", other)),
         }
     }
 }
@@ -440,11 +462,31 @@ fn is_absent(value: &Value, field: &FieldDef) -> bool {
     }
 }
 
-fn wanted(ty: &Type) -> &'static str {
+/// Bytes are kept as their text, which must be one that Go would write; line breaks are let pass as Go does.
+fn check_base64(text: &str) -> Result2<()> {
+    use base64::DecodeError::{InvalidByte, InvalidLastSymbol, InvalidLength, InvalidPadding};
+    use base64::Engine;
+    let at = match base64::engine::general_purpose::STANDARD.decode(text) {
+        Ok(_) => return Ok(()),
+        Err(_) if text.contains(['\n', '\r']) => return check_base64(&text.replace(['\n', '\r'], "")),
+        Err(InvalidByte(at, _) | InvalidLastSymbol(at, _)) => at,
+        Err(InvalidLength(length)) => length / 4 * 4,
+        Err(InvalidPadding) => text.len(),
+    };
+    Err(DecodeError(format!("illegal base64 data at input byte {at}")))
+}
+
+/// The type as Go's error messages name it.
+fn go_type(ty: &Type, table: &TypeTable) -> String {
     match ty {
-        Type::Struct(_) | Type::Map(_) => "struct",
-        Type::List(_) => "list",
-        Type::Any => "any",
+        Type::Struct(id) => {
+            let mut segments = table.def(*id).name.rsplitn(3, '.');
+            let (kind, version) = (segments.next().unwrap_or(""), segments.next().unwrap_or(""));
+            format!("{version}.{kind}")
+        }
+        Type::Map(map) => format!("map[string]{}", go_type(&map.value, table)),
+        Type::List(list) => format!("[]{}", go_type(&list.item, table)),
+        Type::Any => "interface {}".into(),
         Type::Scalar(scalar) => match scalar {
             Scalar::Bool => "bool",
             Scalar::Int32 => "int32",
@@ -452,8 +494,15 @@ fn wanted(ty: &Type) -> &'static str {
             Scalar::Double => "float64",
             Scalar::Quantity => "resource.Quantity",
             Scalar::IntOrString => "intstr.IntOrString",
-            Scalar::Time | Scalar::MicroTime => "v1.Time",
+            Scalar::Time => "v1.Time",
+            Scalar::MicroTime => "v1.MicroTime",
+            Scalar::Bytes => "[]uint8",
             _ => "string",
-        },
+        }
+        .into(),
     }
+}
+
+fn last_segment(name: &str) -> &str {
+    name.rsplit('.').next().unwrap_or(name)
 }

@@ -18,10 +18,7 @@ use crate::objects::Objects;
 
 const LEASE_NAMESPACE: &str = "kube-node-lease";
 /// Signers whose certificates make somebody a node.
-const NODE_SIGNERS: [&str; 2] = [
-    "kubernetes.io/kubelet-serving",
-    "kubernetes.io/kube-apiserver-client-kubelet",
-];
+const NODE_SIGNERS: [&str; 2] = ["kubernetes.io/kubelet-serving", "kubernetes.io/kube-apiserver-client-kubelet"];
 
 pub(super) struct NodeRestriction {
     objects: Objects,
@@ -30,10 +27,7 @@ pub(super) struct NodeRestriction {
 
 impl NodeRestriction {
     pub(super) fn new(objects: Objects, authorizer: Arc<dyn Authorizer>) -> Self {
-        Self {
-            objects,
-            authorizer,
-        }
+        Self { objects, authorizer }
     }
 
     /// Why the request is refused; `None` when it is not.
@@ -44,26 +38,21 @@ impl NodeRestriction {
             ("", "pods", "status") => forbid(pod::status(node, request)),
             ("", "pods", "eviction") => self.eviction(node, request).await,
             ("", "pods", other) => {
-                let text = format!(
-                    "unexpected pod subresource {other:?}, only 'status' and 'eviction' are allowed"
-                );
+                let text = format!("unexpected pod subresource {other:?}, only 'status' and 'eviction' are allowed");
                 Err(request.forbidden(&text))
             }
             ("", "nodes", _) => forbid(node::check(node, request)),
             ("", "persistentvolumeclaims", "status") => forbid(claim_status(node, request)),
-            ("", "persistentvolumeclaims", _) => {
-                Err(request.forbidden("may only update PVC status"))
-            }
+            ("", "persistentvolumeclaims", _) => Err(request.forbidden("may only update PVC status")),
             ("", "serviceaccounts", "token") if request.operation == Operation::Create => {
                 self.token(node, request).await
             }
             ("coordination.k8s.io", "leases", _) => forbid(lease(node, request)),
-            ("storage.k8s.io", "csinodes", _) if object_name(request) != node => Err(request
-                .forbidden("can only access CSINode with the same name as the requesting node")),
+            ("storage.k8s.io", "csinodes", _) if object_name(request) != node => {
+                Err(request.forbidden("can only access CSINode with the same name as the requesting node"))
+            }
             ("resource.k8s.io", "resourceslices", _) => forbid(resource_slice(node, request)),
-            ("certificates.k8s.io", "certificatesigningrequests", "")
-                if request.operation == Operation::Create =>
-            {
+            ("certificates.k8s.io", "certificatesigningrequests", "") if request.operation == Operation::Create => {
                 forbid(signing_request(node, request.object()))
             }
             ("certificates.k8s.io", "podcertificaterequests", _) => {
@@ -75,10 +64,7 @@ impl NodeRestriction {
 
     async fn token(&self, node: &str, request: &Request<'_>) -> Result<(), Status> {
         let body = request.object();
-        let reference = |field: &str| {
-            body.str_at(&["spec", "boundObjectRef", field])
-                .unwrap_or("")
-        };
+        let reference = |field: &str| body.str_at(&["spec", "boundObjectRef", field]).unwrap_or("");
         let (name, uid) = (reference("name"), reference("uid"));
         if reference("apiVersion") != "v1" || reference("kind") != "Pod" || name.is_empty() {
             return Err(request.forbidden("node requested token not bound to a pod"));
@@ -86,11 +72,7 @@ impl NodeRestriction {
         if uid.is_empty() {
             return Err(request.forbidden("node requested token with a pod binding without a uid"));
         }
-        let Some(pod) = self
-            .objects
-            .find("", "pods", request.namespace, name)
-            .await?
-        else {
+        let Some(pod) = self.objects.find("", "pods", request.namespace, name).await? else {
             return Err(status::not_found("", "pods", name));
         };
         if pod.str_at(&["metadata", "uid"]) != Some(uid) {
@@ -100,8 +82,7 @@ impl NodeRestriction {
             )));
         }
         if pod.str_at(&["spec", "nodeName"]) != Some(node) {
-            return Err(request
-                .forbidden("node requested token bound to a pod scheduled on a different node"));
+            return Err(request.forbidden("node requested token bound to a pod scheduled on a different node"));
         }
         self.audience(request, &pod).await
     }
@@ -114,19 +95,12 @@ impl NodeRestriction {
             _ => return Err(request.forbidden("node may only request 0 or 1 audiences")),
         };
         for volume in pod.array_at(&["spec", "volumes"]) {
-            let projected = volume
-                .array_at(&["projected", "sources"])
-                .iter()
-                .any(|source| {
-                    source
-                        .get("serviceAccountToken")
-                        .is_some_and(|token| token.str_at(&["audience"]).unwrap_or("") == audience)
-                });
-            if projected
-                || self
-                    .driver_asks(request.namespace, pod, volume, audience)
-                    .await?
-            {
+            let projected = volume.array_at(&["projected", "sources"]).iter().any(|source| {
+                source
+                    .get("serviceAccountToken")
+                    .is_some_and(|token| token.str_at(&["audience"]).unwrap_or("") == audience)
+            });
+            if projected || self.driver_asks(request.namespace, pod, volume, audience).await? {
                 return Ok(());
             }
         }
@@ -151,49 +125,25 @@ impl NodeRestriction {
     }
 
     /// Whether the CSI driver behind a volume asks for tokens of this audience.
-    async fn driver_asks(
-        &self,
-        namespace: &str,
-        pod: &Value,
-        volume: &Value,
-        audience: &str,
-    ) -> Result<bool, Status> {
+    async fn driver_asks(&self, namespace: &str, pod: &Value, volume: &Value, audience: &str) -> Result<bool, Status> {
         let pod_name = pod.str_at(&["metadata", "name"]).unwrap_or("");
         let claim = match volume.str_at(&["persistentVolumeClaim", "claimName"]) {
             Some(name) => Some(name.to_owned()),
-            None if volume.get("ephemeral").is_some() => Some(format!(
-                "{pod_name}-{}",
-                volume.str_at(&["name"]).unwrap_or("")
-            )),
+            None if volume.get("ephemeral").is_some() => {
+                Some(format!("{pod_name}-{}", volume.str_at(&["name"]).unwrap_or("")))
+            }
             None => None,
         };
         let driver = match claim {
             None => volume.str_at(&["csi", "driver"]).unwrap_or("").to_owned(),
             Some(claim) => {
-                let claim = self
-                    .objects
-                    .find("", "persistentvolumeclaims", namespace, &claim)
-                    .await?;
-                let volume = claim
-                    .as_ref()
-                    .and_then(|claim| claim.str_at(&["spec", "volumeName"]))
-                    .unwrap_or("");
-                let volume = self
-                    .objects
-                    .find("", "persistentvolumes", "", volume)
-                    .await?;
-                volume
-                    .as_ref()
-                    .and_then(|v| v.str_at(&["spec", "csi", "driver"]))
-                    .unwrap_or("")
-                    .to_owned()
+                let claim = self.objects.find("", "persistentvolumeclaims", namespace, &claim).await?;
+                let volume = claim.as_ref().and_then(|claim| claim.str_at(&["spec", "volumeName"])).unwrap_or("");
+                let volume = self.objects.find("", "persistentvolumes", "", volume).await?;
+                volume.as_ref().and_then(|v| v.str_at(&["spec", "csi", "driver"])).unwrap_or("").to_owned()
             }
         };
-        let driver = self
-            .objects
-            .find("storage.k8s.io", "csidrivers", "", &driver)
-            .await?
-            .unwrap_or_default();
+        let driver = self.objects.find("storage.k8s.io", "csidrivers", "", &driver).await?.unwrap_or_default();
         let asks = |request: &Value| request.str_at(&["audience"]).unwrap_or("") == audience;
         Ok(driver.array_at(&["spec", "tokenRequests"]).iter().any(asks))
     }
@@ -205,26 +155,15 @@ impl Plugin for NodeRestriction {
         "NodeRestriction"
     }
 
-    fn handles(
-        &self,
-        operation: Operation,
-        group: &str,
-        resource: &str,
-        _subresource: &str,
-    ) -> bool {
+    fn handles(&self, operation: Operation, group: &str, resource: &str, _subresource: &str) -> bool {
         operation != Operation::Connect
             && matches!(
                 (group, resource),
-                (
-                    "",
-                    "pods" | "nodes" | "persistentvolumeclaims" | "serviceaccounts"
-                ) | ("coordination.k8s.io", "leases")
+                ("", "pods" | "nodes" | "persistentvolumeclaims" | "serviceaccounts")
+                    | ("coordination.k8s.io", "leases")
                     | ("storage.k8s.io", "csinodes")
                     | ("resource.k8s.io", "resourceslices")
-                    | (
-                        "certificates.k8s.io",
-                        "certificatesigningrequests" | "podcertificaterequests"
-                    )
+                    | ("certificates.k8s.io", "certificatesigningrequests" | "podcertificaterequests")
             )
     }
 
@@ -251,9 +190,7 @@ fn object_name<'a>(request: &'a Request<'_>) -> &'a str {
 
 fn lease(node: &str, request: &Request<'_>) -> Result<(), String> {
     if request.namespace != LEASE_NAMESPACE {
-        return Err(format!(
-            "can only access leases in the {LEASE_NAMESPACE:?} system namespace"
-        ));
+        return Err(format!("can only access leases in the {LEASE_NAMESPACE:?} system namespace"));
     }
     if object_name(request) != node {
         return Err("can only access node lease with the same name as the requesting node".into());
@@ -268,9 +205,7 @@ fn resource_slice(node: &str, request: &Request<'_>) -> Result<(), String> {
         _ => return Ok(()),
     };
     if object.str_at(&["spec", "nodeName"]) != Some(node) {
-        return Err(format!(
-            "can only {verb} ResourceSlice with the same NodeName as the requesting node"
-        ));
+        return Err(format!("can only {verb} ResourceSlice with the same NodeName as the requesting node"));
     }
     Ok(())
 }
@@ -286,10 +221,7 @@ fn claim_status(node: &str, request: &Request<'_>) -> Result<(), String> {
         &["status", "conditions"],
     ];
     if request.operation != Operation::Update {
-        return Err(format!(
-            "unexpected operation {:?}",
-            operation_name(request.operation)
-        ));
+        return Err(format!("unexpected operation {:?}", operation_name(request.operation)));
     }
     let rest = |claim: &Value| {
         let mut claim = claim.clone();
@@ -321,12 +253,9 @@ fn signing_request(node: &str, request: &Value) -> Result<(), String> {
     if !NODE_SIGNERS.contains(&signer) {
         return Ok(());
     }
-    let subject = super::certificates::subject(request)
-        .map_err(|error| format!("unable to parse csr: {error}"))?;
+    let subject = super::certificates::subject(request).map_err(|error| format!("unable to parse csr: {error}"))?;
     if subject.common_name != format!("system:node:{node}") {
-        return Err(format!(
-            "can only create a node CSR with CN=system:node:{node}"
-        ));
+        return Err(format!("can only create a node CSR with CN=system:node:{node}"));
     }
     Ok(())
 }

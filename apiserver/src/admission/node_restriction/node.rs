@@ -28,24 +28,18 @@ pub(super) fn check(node: &str, request: &Request<'_>) -> Result<(), String> {
         name => name,
     };
     if name != node {
-        return Err(format!(
-            "node {node:?} is not allowed to modify node {name:?}"
-        ));
+        return Err(format!("node {node:?} is not allowed to modify node {name:?}"));
     }
     let (old, new) = (request.old(), request.object());
     match request.operation {
         Operation::Create => {
             if new.at(&["spec", "configSource"]).is_some() {
-                return Err(format!(
-                    "node {node:?} is not allowed to create pods with a non-nil configSource"
-                ));
+                return Err(format!("node {node:?} is not allowed to create pods with a non-nil configSource"));
             }
             let forbidden = forbidden_labels(old, new);
             if !forbidden.is_empty() {
                 let labels = forbidden.join(", ");
-                return Err(format!(
-                    "node {node:?} is not allowed to set the following labels: {labels}"
-                ));
+                return Err(format!("node {node:?} is not allowed to set the following labels: {labels}"));
             }
         }
         Operation::Update => {
@@ -60,16 +54,11 @@ pub(super) fn check(node: &str, request: &Request<'_>) -> Result<(), String> {
             }
             const OWNERS: [&str; 2] = ["metadata", "ownerReferences"];
             if new.array_at(&OWNERS) != old.array_at(&OWNERS) {
-                return Err(format!(
-                    "node {node:?} is not allowed to modify ownerReferences"
-                ));
+                return Err(format!("node {node:?} is not allowed to modify ownerReferences"));
             }
             let forbidden = forbidden_labels(old, new);
             if !forbidden.is_empty() {
-                return Err(format!(
-                    "is not allowed to modify labels: {}",
-                    forbidden.join(", ")
-                ));
+                return Err(format!("is not allowed to modify labels: {}", forbidden.join(", ")));
             }
         }
         _ => {}
@@ -80,9 +69,7 @@ pub(super) fn check(node: &str, request: &Request<'_>) -> Result<(), String> {
 /// Labels that differ and that are not the node's to set, sorted.
 fn forbidden_labels<'a>(old: &'a Value, new: &'a Value) -> Vec<&'a str> {
     let label = |node: &'a Value, key: &str| node.at(&["metadata", "labels", key]);
-    let keys = [old, new]
-        .into_iter()
-        .filter_map(|node| node.at(&["metadata", "labels"])?.as_object());
+    let keys = [old, new].into_iter().filter_map(|node| node.at(&["metadata", "labels"])?.as_object());
     let mut keys = keys.flat_map(|labels| labels.keys()).collect::<Vec<_>>();
     keys.sort_unstable();
     keys.dedup();
@@ -92,17 +79,10 @@ fn forbidden_labels<'a>(old: &'a Value, new: &'a Value) -> Vec<&'a str> {
 
 fn is_forbidden(label: &str) -> bool {
     let namespace = label.split_once('/').map_or("", |(namespace, _)| namespace);
-    let within = |parent: &str| {
-        namespace == parent
-            || namespace
-                .strip_suffix(parent)
-                .is_some_and(|p| p.ends_with('.'))
-    };
+    let within = |parent: &str| namespace == parent || namespace.strip_suffix(parent).is_some_and(|p| p.ends_with('.'));
     if within(RESTRICTED) {
         return true;
     }
     let of_kubernetes = within("kubernetes.io") || within("k8s.io");
-    of_kubernetes
-        && !KUBELET_LABELS.contains(&label)
-        && !KUBELET_LABEL_NAMESPACES.iter().any(|parent| within(parent))
+    of_kubernetes && !KUBELET_LABELS.contains(&label) && !KUBELET_LABEL_NAMESPACES.iter().any(|parent| within(parent))
 }

@@ -10,12 +10,9 @@ impl NodeRestriction {
     pub(super) async fn pod(&self, node: &str, request: &Request<'_>) -> Result<(), Status> {
         match request.operation {
             Operation::Create => self.new_pod(node, request).await,
-            Operation::Delete if request.old().str_at(&["spec", "nodeName"]) == Some(node) => {
-                Ok(())
-            }
+            Operation::Delete if request.old().str_at(&["spec", "nodeName"]) == Some(node) => Ok(()),
             Operation::Delete => {
-                let text =
-                    format!("node {node:?} can only delete pods with spec.nodeName set to itself");
+                let text = format!("node {node:?} can only delete pods with spec.nodeName set to itself");
                 Err(request.forbidden(&text))
             }
             other => Err(request.forbidden(&format!(
@@ -34,27 +31,22 @@ impl NodeRestriction {
         let uid = object.str_at(&["metadata", "uid"]).unwrap_or("");
         let owner_uid = owner.str_at(&["uid"]).unwrap_or("");
         if owner_uid != uid {
-            return Err(request.forbidden(&format!(
-                "node {node} UID mismatch: expected {owner_uid} got {uid}"
-            )));
+            return Err(request.forbidden(&format!("node {node} UID mismatch: expected {owner_uid} got {uid}")));
         }
         match api_reference(pod) {
             None => Ok(()),
-            Some(Ok(what)) => Err(request.forbidden(&format!(
-                "node {node:?} can not create pods that reference {what}"
-            ))),
-            Some(Err(error)) => Err(request.forbidden(&format!(
-                "error checking mirror pod for API references: {error}"
-            ))),
+            Some(Ok(what)) => {
+                Err(request.forbidden(&format!("node {node:?} can not create pods that reference {what}")))
+            }
+            Some(Err(error)) => {
+                Err(request.forbidden(&format!("error checking mirror pod for API references: {error}")))
+            }
         }
     }
 
     pub(super) async fn eviction(&self, node: &str, request: &Request<'_>) -> Result<(), Status> {
         if request.operation != Operation::Create {
-            return Err(request.forbidden(&format!(
-                "unexpected operation {}",
-                operation_name(request.operation)
-            )));
+            return Err(request.forbidden(&format!("unexpected operation {}", operation_name(request.operation))));
         }
         let name = match request.name {
             "" => request.object().str_at(&["metadata", "name"]).unwrap_or(""),
@@ -63,17 +55,11 @@ impl NodeRestriction {
         if name.is_empty() {
             return Err(request.forbidden("could not determine pod from request data"));
         }
-        let Some(pod) = self
-            .objects
-            .find("", "pods", request.namespace, name)
-            .await?
-        else {
+        let Some(pod) = self.objects.find("", "pods", request.namespace, name).await? else {
             return Err(status::not_found("", "pods", name));
         };
         if pod.str_at(&["spec", "nodeName"]) != Some(node) {
-            return Err(request.forbidden(&format!(
-                "node {node} can only evict pods with spec.nodeName set to itself"
-            )));
+            return Err(request.forbidden(&format!("node {node} can only evict pods with spec.nodeName set to itself")));
         }
         Ok(())
     }
@@ -87,86 +73,49 @@ fn own_mirror_pod<'a>(node: &str, pod: &'a Value) -> Result<&'a Value, String> {
         ));
     }
     if pod.str_at(&["spec", "nodeName"]) != Some(node) {
-        return Err(format!(
-            "node {node:?} can only create pods with spec.nodeName set to itself"
-        ));
+        return Err(format!("node {node:?} can only create pods with spec.nodeName set to itself"));
     }
     let owner = match pod.array_at(&["metadata", "ownerReferences"]) {
         [owner] => owner,
-        [] => {
-            return Err(format!(
-                "node {node:?} can only create pods with an owner reference set to itself"
-            ));
-        }
-        _ => {
-            return Err(format!(
-                "node {node:?} can only create pods with a single owner reference set to itself"
-            ));
-        }
+        [] => return Err(format!("node {node:?} can only create pods with an owner reference set to itself")),
+        _ => return Err(format!("node {node:?} can only create pods with a single owner reference set to itself")),
     };
     let text = |field: &str| owner.str_at(&[field]).unwrap_or("");
     if (text("apiVersion"), text("kind"), text("name")) != ("v1", "Node", node) {
-        return Err(format!(
-            "node {node:?} can only create pods with an owner reference set to itself"
-        ));
+        return Err(format!("node {node:?} can only create pods with an owner reference set to itself"));
     }
     if owner.bool_at(&["controller"]) != Some(true) {
-        return Err(format!(
-            "node {node:?} can only create pods with a controller owner reference set to itself"
-        ));
+        return Err(format!("node {node:?} can only create pods with a controller owner reference set to itself"));
     }
     if owner.bool_at(&["blockOwnerDeletion"]) == Some(true) {
-        return Err(format!(
-            "node {node:?} must not set blockOwnerDeletion on an owner reference"
-        ));
+        return Err(format!("node {node:?} must not set blockOwnerDeletion on an owner reference"));
     }
     Ok(owner)
 }
 
 pub(super) fn status(node: &str, request: &Request<'_>) -> Result<(), String> {
     if request.operation != Operation::Update {
-        return Err(format!(
-            "unexpected operation {:?}",
-            operation_name(request.operation)
-        ));
+        return Err(format!("unexpected operation {:?}", operation_name(request.operation)));
     }
     let (old, new) = (request.old(), request.object());
     if old.str_at(&["spec", "nodeName"]) != Some(node) {
-        return Err(format!(
-            "node {node:?} can only update pod status for pods with spec.nodeName set to itself"
-        ));
+        return Err(format!("node {node:?} can only update pod status for pods with spec.nodeName set to itself"));
     }
-    let labels = |pod: &Value| {
-        pod.at(&["metadata", "labels"])
-            .cloned()
-            .filter(|l| l.as_object().is_some_and(|l| !l.is_empty()))
-    };
+    let labels =
+        |pod: &Value| pod.at(&["metadata", "labels"]).cloned().filter(|l| l.as_object().is_some_and(|l| !l.is_empty()));
     if labels(old) != labels(new) {
-        return Err(format!(
-            "node {node:?} cannot update labels through pod status"
-        ));
+        return Err(format!("node {node:?} cannot update labels through pod status"));
     }
     let claims = |pod: &Value| {
         let claims = pod.array_at(&["status", "resourceClaimStatuses"]).iter();
-        claims
-            .map(|claim| {
-                (
-                    claim.get("name").cloned(),
-                    claim.get("resourceClaimName").cloned(),
-                )
-            })
-            .collect::<Vec<_>>()
+        claims.map(|claim| (claim.get("name").cloned(), claim.get("resourceClaimName").cloned())).collect::<Vec<_>>()
     };
     if claims(old) != claims(new) {
-        return Err(format!(
-            "node {node:?} cannot update resource claim statues"
-        ));
+        return Err(format!("node {node:?} cannot update resource claim statues"));
     }
     const EXTENDED: [&str; 2] = ["status", "extendedResourceClaimStatus"];
     if old.at(&EXTENDED) != new.at(&EXTENDED) {
-        return Err(format!(
-            "node {node:?} cannot update extended resource claim status"
-        ));
+        return Err(format!("node {node:?} cannot update extended resource claim status"));
     }
     Ok(())
 }
@@ -203,49 +152,33 @@ const API_SOURCES: [(&str, &str); 7] = [
     ("csi", "csidrivers (via CSI volumes)"),
     ("glusterfs", "endpoints (via glusterFS volumes)"),
     ("persistentVolumeClaim", "persistentvolumeclaims"),
-    (
-        "ephemeral",
-        "persistentvolumeclaims (via ephemeral volumes)",
-    ),
+    ("ephemeral", "persistentvolumeclaims (via ephemeral volumes)"),
     ("azureFile", "secrets (via azureFile volumes)"),
 ];
 /// Sources of projected volumes that refer to API objects, and to which.
 const API_PROJECTIONS: [(&str, &str); 5] = [
     ("configMap", "configmaps (via projected volumes)"),
     ("secret", "secrets (via projected volumes)"),
-    (
-        "serviceAccountToken",
-        "serviceaccounts (via projected volumes)",
-    ),
+    ("serviceAccountToken", "serviceaccounts (via projected volumes)"),
     ("clusterTrustBundle", "clustertrustbundles"),
     ("podCertificate", "podcertificates"),
 ];
 
 /// The first API object that a pod refers to, or what cannot be told (`pkg/api/pod/util.go`, HasAPIObjectReference).
 fn api_reference(pod: &Value) -> Option<Result<&'static str, String>> {
-    if pod
-        .str_at(&["spec", "serviceAccountName"])
-        .is_some_and(|name| !name.is_empty())
-    {
+    if pod.str_at(&["spec", "serviceAccountName"]).is_some_and(|name| !name.is_empty()) {
         return Some(Ok("serviceaccounts"));
     }
     let in_environment = |keys: [&str; 2]| {
-        ["initContainers", "containers", "ephemeralContainers"]
-            .iter()
-            .any(|list| {
-                pod.array_at(&["spec", list]).iter().any(|container| {
-                    let whole = container
-                        .array_at(&["envFrom"])
-                        .iter()
-                        .any(|source| source.get(keys[0]).is_some());
-                    let single = |variable: &Value| variable.at(&["valueFrom", keys[1]]).is_some();
-                    whole || container.array_at(&["env"]).iter().any(single)
-                })
+        ["initContainers", "containers", "ephemeralContainers"].iter().any(|list| {
+            pod.array_at(&["spec", list]).iter().any(|container| {
+                let whole = container.array_at(&["envFrom"]).iter().any(|source| source.get(keys[0]).is_some());
+                let single = |variable: &Value| variable.at(&["valueFrom", keys[1]]).is_some();
+                whole || container.array_at(&["env"]).iter().any(single)
             })
+        })
     };
-    if !pod.array_at(&["spec", "imagePullSecrets"]).is_empty()
-        || in_environment(["secretRef", "secretKeyRef"])
-    {
+    if !pod.array_at(&["spec", "imagePullSecrets"]).is_empty() || in_environment(["secretRef", "secretKeyRef"]) {
         return Some(Ok("secrets"));
     }
     if in_environment(["configMapRef", "configMapKeyRef"]) {
@@ -254,42 +187,25 @@ fn api_reference(pod: &Value) -> Option<Result<&'static str, String>> {
     if !pod.array_at(&["spec", "resourceClaims"]).is_empty() {
         return Some(Ok("resourceclaims"));
     }
-    pod.array_at(&["spec", "volumes"])
-        .iter()
-        .find_map(volume_reference)
+    pod.array_at(&["spec", "volumes"]).iter().find_map(volume_reference)
 }
 
 fn volume_reference(volume: &Value) -> Option<Result<&'static str, String>> {
     let name = volume.str_at(&["name"]).unwrap_or("");
-    if let Some((_, what)) = API_SOURCES
-        .iter()
-        .find(|(source, _)| volume.get(source).is_some())
-    {
+    if let Some((_, what)) = API_SOURCES.iter().find(|(source, _)| volume.get(source).is_some()) {
         return Some(Ok(what));
     }
     if volume.get("projected").is_none() {
-        let known = LOCAL_SOURCES
-            .iter()
-            .any(|source| volume.get(source).is_some());
-        return if known {
-            None
-        } else {
-            Some(Err(format!("unknown volume type for volume  {name:?}")))
-        };
+        let known = LOCAL_SOURCES.iter().any(|source| volume.get(source).is_some());
+        return if known { None } else { Some(Err(format!("unknown volume type for volume  {name:?}"))) };
     }
-    volume
-        .array_at(&["projected", "sources"])
-        .iter()
-        .find_map(|source| {
-            if let Some((_, what)) = API_PROJECTIONS
-                .iter()
-                .find(|(projection, _)| source.get(projection).is_some())
-            {
-                return Some(Ok(*what));
-            }
-            if source.get("downwardAPI").is_some() {
-                return None;
-            }
-            Some(Err(format!("unknown source for projected volume {name:?}")))
-        })
+    volume.array_at(&["projected", "sources"]).iter().find_map(|source| {
+        if let Some((_, what)) = API_PROJECTIONS.iter().find(|(projection, _)| source.get(projection).is_some()) {
+            return Some(Ok(*what));
+        }
+        if source.get("downwardAPI").is_some() {
+            return None;
+        }
+        Some(Err(format!("unknown source for projected volume {name:?}")))
+    })
 }

@@ -23,11 +23,7 @@ fn fixture() -> (Fixture, NodeRestriction) {
             }),
         );
     }
-    fixture.put(
-        "",
-        "nodes",
-        value!({"metadata": {"name": "n1", "uid": "n1-uid"}}),
-    );
+    fixture.put("", "nodes", value!({"metadata": {"name": "n1", "uid": "n1-uid"}}));
     fixture.put(
         "storage.k8s.io",
         "csidrivers",
@@ -46,13 +42,7 @@ fn by_node(case: Case) -> Case {
 async fn refusal(case: Case, plugin: &NodeRestriction) -> Option<String> {
     match by_node(case).admit(plugin).await {
         Ok(_) => None,
-        Err((403, message)) => Some(
-            message
-                .split_once(" is forbidden: ")
-                .expect("a reason")
-                .1
-                .to_owned(),
-        ),
+        Err((403, message)) => Some(message.split_once(" is forbidden: ").expect("a reason").1.to_owned()),
         Err((code, message)) => Some(format!("{code}: {message}")),
     }
 }
@@ -99,28 +89,20 @@ async fn nodes_create_mirror_pods_of_their_own() {
             vec![(&["spec", "nodeName"], "n2".into())],
             Some("node \"n1\" can only create pods with spec.nodeName set to itself"),
         ),
-        (
-            vec![(owners, value!([]))],
-            Some("node \"n1\" can only create pods with an owner reference set to itself"),
-        ),
+        (vec![(owners, value!([]))], Some("node \"n1\" can only create pods with an owner reference set to itself")),
         (
             vec![(owners, owner("name", "n2".into()))],
             Some("node \"n1\" can only create pods with an owner reference set to itself"),
         ),
         (
             vec![(owners, owner("controller", false.into()))],
-            Some(
-                "node \"n1\" can only create pods with a controller owner reference set to itself",
-            ),
+            Some("node \"n1\" can only create pods with a controller owner reference set to itself"),
         ),
         (
             vec![(owners, owner("blockOwnerDeletion", true.into()))],
             Some("node \"n1\" must not set blockOwnerDeletion on an owner reference"),
         ),
-        (
-            vec![(owners, owner("uid", "old".into()))],
-            Some("node n1 UID mismatch: expected old got n1-uid"),
-        ),
+        (vec![(owners, owner("uid", "old".into()))], Some("node n1 UID mismatch: expected old got n1-uid")),
         (
             vec![(&["spec", "serviceAccountName"], "x".into())],
             Some("node \"n1\" can not create pods that reference serviceaccounts"),
@@ -140,10 +122,7 @@ async fn nodes_create_mirror_pods_of_their_own() {
             Some("node \"n1\" can not create pods that reference configmaps"),
         ),
         (
-            vec![(
-                &["spec", "volumes"],
-                value!([{"name": "v", "secret": {"secretName": "s"}}]),
-            )],
+            vec![(&["spec", "volumes"], value!([{"name": "v", "secret": {"secretName": "s"}}]))],
             Some("node \"n1\" can not create pods that reference secrets (via secret volumes)"),
         ),
         (
@@ -151,22 +130,15 @@ async fn nodes_create_mirror_pods_of_their_own() {
                 &["spec", "volumes"],
                 value!([{"name": "v", "projected": {"sources": [{"downwardAPI": {}}, {"configMap": {}}]}}]),
             )],
-            Some(
-                "node \"n1\" can not create pods that reference configmaps (via projected volumes)",
-            ),
+            Some("node \"n1\" can not create pods that reference configmaps (via projected volumes)"),
         ),
         (
             vec![(&["spec", "volumes"], value!([{"name": "v", "news": {}}]))],
-            Some(
-                "error checking mirror pod for API references: unknown volume type for volume  \"v\"",
-            ),
+            Some("error checking mirror pod for API references: unknown volume type for volume  \"v\""),
         ),
     ];
     for (changes, expected) in cases {
-        assert_eq!(
-            refusal(mirror_pod(&changes), &plugin).await.as_deref(),
-            expected
-        );
+        assert_eq!(refusal(mirror_pod(&changes), &plugin).await.as_deref(), expected);
     }
 }
 
@@ -175,31 +147,15 @@ async fn nodes_report_and_end_their_own_pods() {
     let (_fixture, plugin) = fixture();
     let pod = |node: &str, phase: &str| value!({"metadata": {"name": "p", "labels": {"a": "b"}}, "spec": {"nodeName": node}, "status": {"phase": phase}});
     let update = |old: Value, new: Value| Case::update("", "pods", "demo", old, new);
-    assert_eq!(
-        refusal(
-            update(pod("n1", "a"), pod("n1", "b")).sub("status"),
-            &plugin
-        )
-        .await,
-        None
-    );
+    assert_eq!(refusal(update(pod("n1", "a"), pod("n1", "b")).sub("status"), &plugin).await, None);
     let mut relabeled = pod("n1", "b");
     relabeled.set_at(&["metadata", "labels", "c"], "d");
     let relabel = update(pod("n1", "a"), relabeled).sub("status");
-    assert_eq!(
-        refusal(relabel, &plugin).await,
-        text("node \"n1\" cannot update labels through pod status")
-    );
+    assert_eq!(refusal(relabel, &plugin).await, text("node \"n1\" cannot update labels through pod status"));
     let mut claimed = pod("n1", "b");
-    claimed.set_at(
-        &["status", "resourceClaimStatuses"],
-        value!([{"name": "x", "resourceClaimName": "y"}]),
-    );
+    claimed.set_at(&["status", "resourceClaimStatuses"], value!([{"name": "x", "resourceClaimName": "y"}]));
     let claim = update(pod("n1", "a"), claimed).sub("status");
-    assert_eq!(
-        refusal(claim, &plugin).await,
-        text("node \"n1\" cannot update resource claim statues")
-    );
+    assert_eq!(refusal(claim, &plugin).await, text("node \"n1\" cannot update resource claim statues"));
     let foreign = update(pod("n2", "a"), pod("n2", "b")).sub("status");
     assert_eq!(
         refusal(foreign, &plugin).await,
@@ -210,43 +166,28 @@ async fn nodes_report_and_end_their_own_pods() {
         text("unexpected operation \"UPDATE\", node \"n1\" can only create and delete mirror pods")
     );
     assert_eq!(
-        refusal(
-            update(pod("n1", "a"), pod("n1", "a")).sub("ephemeralcontainers"),
-            &plugin
-        )
-        .await,
-        text(
-            "unexpected pod subresource \"ephemeralcontainers\", only 'status' and 'eviction' are allowed"
-        )
+        refusal(update(pod("n1", "a"), pod("n1", "a")).sub("ephemeralcontainers"), &plugin).await,
+        text("unexpected pod subresource \"ephemeralcontainers\", only 'status' and 'eviction' are allowed")
     );
-    assert_eq!(
-        refusal(Case::delete("", "pods", "demo", pod("n1", "a")), &plugin).await,
-        None
-    );
+    assert_eq!(refusal(Case::delete("", "pods", "demo", pod("n1", "a")), &plugin).await, None);
     assert_eq!(
         refusal(Case::delete("", "pods", "demo", pod("n2", "a")), &plugin).await,
         text("node \"n1\" can only delete pods with spec.nodeName set to itself")
     );
-    let evict = |name: &str| {
-        Case::create("", "pods", "demo", value!({"metadata": {"name": name}})).sub("eviction")
-    };
+    let evict = |name: &str| Case::create("", "pods", "demo", value!({"metadata": {"name": name}})).sub("eviction");
     assert_eq!(refusal(evict("own"), &plugin).await, None);
     assert_eq!(
         refusal(evict("other"), &plugin).await,
         text("node n1 can only evict pods with spec.nodeName set to itself")
     );
-    assert_eq!(
-        refusal(evict("none"), &plugin).await,
-        text("404: pods \"none\" not found")
-    );
+    assert_eq!(refusal(evict("none"), &plugin).await, text("404: pods \"none\" not found"));
 }
 
 #[tokio::test]
 async fn nodes_describe_themselves_within_limits() {
     let (_fixture, plugin) = fixture();
     let node = |name: &str, labels: Value, taints: Value| value!({"metadata": {"name": name, "labels": labels}, "spec": {"taints": taints}});
-    let create =
-        |name: &str, labels: Value| Case::create("", "nodes", "", node(name, labels, value!([])));
+    let create = |name: &str, labels: Value| Case::create("", "nodes", "", node(name, labels, value!([])));
     let allowed = value!({
         "kubernetes.io/hostname": "n1", "node.kubernetes.io/x": "y", "a.kubelet.kubernetes.io/b": "c", "example.com/z": "1"
     });
@@ -275,15 +216,7 @@ async fn nodes_describe_themselves_within_limits() {
         )
     );
     assert_eq!(
-        refusal(
-            update(node(
-                "n1",
-                forbidden,
-                value!([{"key": "a", "effect": "NoSchedule"}])
-            )),
-            &plugin
-        )
-        .await,
+        refusal(update(node("n1", forbidden, value!([{"key": "a", "effect": "NoSchedule"}]))), &plugin).await,
         text("node \"n1\" is not allowed to modify taints")
     );
 }
@@ -300,29 +233,14 @@ async fn nodes_ask_for_tokens_of_their_own_pods() {
         case
     };
     for audience in [value!([]), value!(["vault"]), value!(["store"])] {
-        assert_eq!(
-            refusal(ask("own", "own-uid", audience), &plugin).await,
-            None
-        );
+        assert_eq!(refusal(ask("own", "own-uid", audience), &plugin).await, None);
     }
     let cases = [
-        (
-            ask("", "", value!([])),
-            "node requested token not bound to a pod",
-        ),
-        (
-            ask("own", "", value!([])),
-            "node requested token with a pod binding without a uid",
-        ),
-        (
-            ask("other", "other-uid", value!([])),
-            "node requested token bound to a pod scheduled on a different node",
-        ),
+        (ask("", "", value!([])), "node requested token not bound to a pod"),
+        (ask("own", "", value!([])), "node requested token with a pod binding without a uid"),
+        (ask("other", "other-uid", value!([])), "node requested token bound to a pod scheduled on a different node"),
         (ask("none", "x", value!([])), "404: pods \"none\" not found"),
-        (
-            ask("own", "own-uid", value!(["vault", "store"])),
-            "node may only request 0 or 1 audiences",
-        ),
+        (ask("own", "own-uid", value!(["vault", "store"])), "node may only request 0 or 1 audiences"),
         (
             ask("own", "own-uid", value!(["bank"])),
             "audience \"bank\" not found in pod spec volume, system:node:n1 is not authorized to request tokens for this audience",
@@ -337,9 +255,7 @@ async fn nodes_ask_for_tokens_of_their_own_pods() {
 async fn nodes_keep_to_their_leases_and_certificates() {
     let (_fixture, plugin) = fixture();
     let named = |name: &str| value!({"metadata": {"name": name}});
-    let lease = |namespace: &str, name: &str| {
-        Case::create("coordination.k8s.io", "leases", namespace, named(name))
-    };
+    let lease = |namespace: &str, name: &str| Case::create("coordination.k8s.io", "leases", namespace, named(name));
     assert_eq!(refusal(lease("kube-node-lease", "n1"), &plugin).await, None);
     assert_eq!(
         refusal(lease("kube-node-lease", "n2"), &plugin).await,
@@ -357,23 +273,11 @@ async fn nodes_keep_to_their_leases_and_certificates() {
     let csr = |common_name: &str, signer: &str| {
         let mut params = rcgen::CertificateParams::default();
         params.distinguished_name = rcgen::DistinguishedName::new();
-        params
-            .distinguished_name
-            .push(rcgen::DnType::CommonName, common_name);
-        let pem = params
-            .serialize_request(&key)
-            .expect("a request")
-            .pem()
-            .expect("PEM");
+        params.distinguished_name.push(rcgen::DnType::CommonName, common_name);
+        let pem = params.serialize_request(&key).expect("a request").pem().expect("PEM");
         let encoded = base64::Engine::encode(&base64::engine::general_purpose::STANDARD, pem);
-        let object =
-            value!({"metadata": {"name": "c"}, "spec": {"signerName": signer, "request": encoded}});
-        Case::create(
-            "certificates.k8s.io",
-            "certificatesigningrequests",
-            "",
-            object,
-        )
+        let object = value!({"metadata": {"name": "c"}, "spec": {"signerName": signer, "request": encoded}});
+        Case::create("certificates.k8s.io", "certificatesigningrequests", "", object)
     };
     let client = "kubernetes.io/kube-apiserver-client-kubelet";
     assert_eq!(refusal(csr("system:node:n1", client), &plugin).await, None);
@@ -381,10 +285,7 @@ async fn nodes_keep_to_their_leases_and_certificates() {
         refusal(csr("system:node:n2", client), &plugin).await,
         text("can only create a node CSR with CN=system:node:n1")
     );
-    assert_eq!(
-        refusal(csr("anybody", "example.com/own"), &plugin).await,
-        None
-    );
+    assert_eq!(refusal(csr("anybody", "example.com/own"), &plugin).await, None);
 }
 
 #[tokio::test]
@@ -392,10 +293,7 @@ async fn others_are_not_restricted() {
     let (_fixture, plugin) = fixture();
     let case = Case::create("", "nodes", "", value!({"metadata": {"name": "n2"}}));
     assert!(case.clone().admit(&plugin).await.is_ok());
-    let unnamed = case
-        .by("system:node:", &["system:nodes"])
-        .admit(&plugin)
-        .await;
+    let unnamed = case.by("system:node:", &["system:nodes"]).admit(&plugin).await;
     let refused = "nodes \"n2\" is forbidden: could not determine node from user \"system:node:\"";
     assert_eq!(unnamed, Err((403, refused.into())));
 }

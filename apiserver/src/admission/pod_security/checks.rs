@@ -44,10 +44,7 @@ impl<'a> PodView<'a> {
 
     /// Names of the containers for which `bad` holds.
     pub(super) fn containers_that(self, bad: impl Fn(&'a Value) -> bool) -> Vec<&'a str> {
-        self.containers()
-            .filter(|container| bad(container))
-            .map(name)
-            .collect()
+        self.containers().filter(|container| bad(container)).map(name).collect()
     }
 }
 
@@ -57,24 +54,12 @@ pub(super) fn name(object: &Value) -> &str {
 
 /// `"a", "b"`.
 pub(super) fn quoted<T: AsRef<str>>(items: impl IntoIterator<Item = T>) -> String {
-    items
-        .into_iter()
-        .map(|item| format!("\"{}\"", item.as_ref()))
-        .collect::<Vec<_>>()
-        .join(", ")
+    items.into_iter().map(|item| format!("\"{}\"", item.as_ref())).collect::<Vec<_>>().join(", ")
 }
 
 /// `container "a"` or `containers "a", "b"`.
 pub(super) fn containers(names: &[&str]) -> String {
-    format!(
-        "{} {}",
-        if names.len() == 1 {
-            "container"
-        } else {
-            "containers"
-        },
-        quoted(names)
-    )
+    format!("{} {}", if names.len() == 1 { "container" } else { "containers" }, quoted(names))
 }
 
 /// `pod and containers "a", "b"`: who sets something, the pod or its containers.
@@ -109,10 +94,7 @@ pub(super) fn violations(pod: PodView<'_>, policy: LevelVersion) -> Vec<Violatio
         (true, sysctls(pod, policy)),
         (true, host_process(pod)),
     ];
-    let mut all = baseline
-        .into_iter()
-        .filter_map(|(applies, violation)| violation.filter(|_| applies))
-        .collect();
+    let mut all = baseline.into_iter().filter_map(|(applies, violation)| violation.filter(|_| applies)).collect();
     if restricted {
         restricted::violations(pod, policy.version, &mut all);
     }
@@ -130,25 +112,15 @@ fn app_armor(pod: PodView<'_>) -> Option<Violation> {
         profile.is_some()
     };
     let of_pod = bad_at(pod.spec);
-    let of_containers = pod
-        .containers()
-        .filter(|c| bad_at(c))
-        .map(name)
-        .collect::<Vec<_>>();
+    let of_containers = pod.containers().filter(|c| bad_at(c)).map(name).collect::<Vec<_>>();
     let annotations = pod.metadata.at(&["annotations"]).and_then(Value::as_object);
-    let annotations = annotations
-        .into_iter()
-        .flat_map(Object::iter)
-        .filter_map(|(key, value)| {
-            let value = value.as_str().unwrap_or("");
-            let allowed =
-                value.is_empty() || value == "runtime/default" || value.starts_with("localhost/");
-            (key.starts_with(ANNOTATION) && !allowed).then(|| format!("{key}={value:?}"))
-        });
+    let annotations = annotations.into_iter().flat_map(Object::iter).filter_map(|(key, value)| {
+        let value = value.as_str().unwrap_or("");
+        let allowed = value.is_empty() || value == "runtime/default" || value.starts_with("localhost/");
+        (key.starts_with(ANNOTATION) && !allowed).then(|| format!("{key}={value:?}"))
+    });
     let annotations = annotations.collect::<Vec<_>>();
-    let mut who = setters(of_pod, &of_containers)
-        .into_iter()
-        .collect::<Vec<_>>();
+    let mut who = setters(of_pod, &of_containers).into_iter().collect::<Vec<_>>();
     match annotations.len() {
         0 => {}
         1 => who.push("annotation".into()),
@@ -156,16 +128,8 @@ fn app_armor(pod: PodView<'_>) -> Option<Violation> {
     }
     let values = values.into_iter().chain(annotations).collect::<Vec<_>>();
     (!who.is_empty()).then(|| Violation {
-        reason: if values.len() == 1 {
-            "forbidden AppArmor profile"
-        } else {
-            "forbidden AppArmor profiles"
-        },
-        detail: format!(
-            "{} must not set AppArmor profile type to {}",
-            who.join(" and "),
-            quoted(values)
-        ),
+        reason: if values.len() == 1 { "forbidden AppArmor profile" } else { "forbidden AppArmor profiles" },
+        detail: format!("{} must not set AppArmor profile type to {}", who.join(" and "), quoted(values)),
     })
 }
 
@@ -197,19 +161,11 @@ fn capabilities(pod: PodView<'_>) -> Option<Violation> {
 }
 
 /// The containers that add capabilities other than the allowed ones, and which.
-pub(super) fn adding_capabilities<'a>(
-    pod: PodView<'a>,
-    allowed: &[&str],
-) -> (Vec<&'a str>, BTreeSet<&'a str>) {
+pub(super) fn adding_capabilities<'a>(pod: PodView<'a>, allowed: &[&str]) -> (Vec<&'a str>, BTreeSet<&'a str>) {
     let mut added = BTreeSet::new();
     let names = pod.containers().filter(|container| {
-        let list = container
-            .array_at(&["securityContext", "capabilities", "add"])
-            .iter();
-        let bad = list
-            .filter_map(Value::as_str)
-            .filter(|c| !allowed.contains(c))
-            .collect::<Vec<_>>();
+        let list = container.array_at(&["securityContext", "capabilities", "add"]).iter();
+        let bad = list.filter_map(Value::as_str).filter(|c| !allowed.contains(c)).collect::<Vec<_>>();
         added.extend(bad.iter().copied());
         !bad.is_empty()
     });
@@ -218,68 +174,35 @@ pub(super) fn adding_capabilities<'a>(
 }
 
 fn host_namespaces(pod: PodView<'_>) -> Option<Violation> {
-    let shared = ["hostNetwork", "hostPID", "hostIPC"]
-        .into_iter()
-        .filter(|f| pod.spec.bool_at(&[f]) == Some(true));
-    let detail = shared
-        .map(|field| format!("{field}=true"))
-        .collect::<Vec<_>>()
-        .join(", ");
-    (!detail.is_empty()).then_some(Violation {
-        reason: "host namespaces",
-        detail,
-    })
+    let shared = ["hostNetwork", "hostPID", "hostIPC"].into_iter().filter(|f| pod.spec.bool_at(&[f]) == Some(true));
+    let detail = shared.map(|field| format!("{field}=true")).collect::<Vec<_>>().join(", ");
+    (!detail.is_empty()).then_some(Violation { reason: "host namespaces", detail })
 }
 
 fn host_path_volumes(pod: PodView<'_>) -> Option<Violation> {
-    let volumes = pod
-        .spec
-        .array_at(&["volumes"])
-        .iter()
-        .filter(|v| v.get("hostPath").is_some())
-        .map(name);
+    let volumes = pod.spec.array_at(&["volumes"]).iter().filter(|v| v.get("hostPath").is_some()).map(name);
     let volumes = volumes.collect::<Vec<_>>();
     (!volumes.is_empty()).then(|| Violation {
         reason: "hostPath volumes",
-        detail: format!(
-            "{} {}",
-            if volumes.len() == 1 {
-                "volume"
-            } else {
-                "volumes"
-            },
-            quoted(volumes)
-        ),
+        detail: format!("{} {}", if volumes.len() == 1 { "volume" } else { "volumes" }, quoted(volumes)),
     })
 }
 
 fn host_ports(pod: PodView<'_>) -> Option<Violation> {
     let mut ports = BTreeSet::new();
     let names = pod.containers().filter(|container| {
-        let used = container
-            .array_at(&["ports"])
-            .iter()
-            .filter_map(|p| p.i64_at(&["hostPort"]))
-            .filter(|p| *p != 0);
+        let used = container.array_at(&["ports"]).iter().filter_map(|p| p.i64_at(&["hostPort"])).filter(|p| *p != 0);
         let used = used.map(|port| port.to_string()).collect::<Vec<_>>();
         let any = !used.is_empty();
         ports.extend(used);
         any
     });
     let names = names.map(name).collect::<Vec<_>>();
-    let (uses, what) = (
-        if names.len() == 1 { "uses" } else { "use" },
-        if ports.len() == 1 {
-            "hostPort"
-        } else {
-            "hostPorts"
-        },
-    );
+    let (uses, what) =
+        (if names.len() == 1 { "uses" } else { "use" }, if ports.len() == 1 { "hostPort" } else { "hostPorts" });
     let list = ports.into_iter().collect::<Vec<_>>().join(", ");
-    (!names.is_empty()).then(|| Violation {
-        reason: "hostPort",
-        detail: format!("{} {uses} {what} {list}", containers(&names)),
-    })
+    (!names.is_empty())
+        .then(|| Violation { reason: "hostPort", detail: format!("{} {uses} {what} {list}", containers(&names)) })
 }
 
 fn probe_hosts(pod: PodView<'_>) -> Option<Violation> {
@@ -293,11 +216,7 @@ fn probe_hosts(pod: PodView<'_>) -> Option<Violation> {
     let (mut names, mut hosts) = (BTreeSet::new(), BTreeSet::new());
     for container in pod.containers() {
         let handlers = HANDLERS.iter().filter_map(|path| container.at(path));
-        let found = handlers.flat_map(|h| {
-            ["httpGet", "tcpSocket"]
-                .into_iter()
-                .filter_map(|a| h.str_at(&[a, "host"]))
-        });
+        let found = handlers.flat_map(|h| ["httpGet", "tcpSocket"].into_iter().filter_map(|a| h.str_at(&[a, "host"])));
         let found = found.filter(|host| !host.is_empty()).collect::<Vec<_>>();
         if !found.is_empty() {
             names.insert(name(container));
@@ -306,11 +225,7 @@ fn probe_hosts(pod: PodView<'_>) -> Option<Violation> {
     }
     let names = names.into_iter().collect::<Vec<_>>();
     let uses = if names.len() == 1 { "uses" } else { "use" };
-    let what = if hosts.len() == 1 {
-        "probe or lifecycle host"
-    } else {
-        "probe or lifecycle hosts"
-    };
+    let what = if hosts.len() == 1 { "probe or lifecycle host" } else { "probe or lifecycle hosts" };
     (!names.is_empty()).then(|| Violation {
         reason: "probe or lifecycle host",
         detail: format!("{} {uses} {what} {}", containers(&names), quoted(hosts)),
@@ -318,14 +233,10 @@ fn probe_hosts(pod: PodView<'_>) -> Option<Violation> {
 }
 
 fn privileged(pod: PodView<'_>) -> Option<Violation> {
-    let names =
-        pod.containers_that(|c| c.bool_at(&["securityContext", "privileged"]) == Some(true));
+    let names = pod.containers_that(|c| c.bool_at(&["securityContext", "privileged"]) == Some(true));
     (!names.is_empty()).then(|| Violation {
         reason: "privileged",
-        detail: format!(
-            "{} must not set securityContext.privileged=true",
-            containers(&names)
-        ),
+        detail: format!("{} must not set securityContext.privileged=true", containers(&names)),
     })
 }
 
@@ -334,34 +245,24 @@ fn proc_mount(pod: PodView<'_>, relaxed: bool) -> Option<Violation> {
         return None;
     }
     let bad = |container: &Value| {
-        let mount = container
-            .str_at(&["securityContext", "procMount"])
-            .filter(|mount| *mount != "Default");
+        let mount = container.str_at(&["securityContext", "procMount"]).filter(|mount| *mount != "Default");
         mount.map(str::to_owned)
     };
     let types = pod.containers().filter_map(bad).collect::<BTreeSet<_>>();
     let names = pod.containers_that(|container| bad(container).is_some());
     (!names.is_empty()).then(|| Violation {
         reason: "procMount",
-        detail: format!(
-            "{} must not set securityContext.procMount to {}",
-            containers(&names),
-            quoted(types)
-        ),
+        detail: format!("{} must not set securityContext.procMount to {}", containers(&names), quoted(types)),
     })
 }
 
 fn se_linux(pod: PodView<'_>, with_engine: bool) -> Option<Violation> {
     let (mut types, mut user, mut role) = (BTreeSet::new(), false, false);
     let mut bad = |object: &Value| {
-        let Some(options) = object.at(&["securityContext", "seLinuxOptions"]) else {
-            return false;
-        };
+        let Some(options) = object.at(&["securityContext", "seLinuxOptions"]) else { return false };
         let text = |field: &str| options.str_at(&[field]).unwrap_or("");
-        let allowed = matches!(
-            text("type"),
-            "" | "container_t" | "container_init_t" | "container_kvm_t"
-        ) || (with_engine && text("type") == "container_engine_t");
+        let allowed = matches!(text("type"), "" | "container_t" | "container_init_t" | "container_kvm_t")
+            || (with_engine && text("type") == "container_engine_t");
         if !allowed {
             types.insert(text("type").to_owned());
         }
@@ -370,19 +271,11 @@ fn se_linux(pod: PodView<'_>, with_engine: bool) -> Option<Violation> {
         !allowed || !text("user").is_empty() || !text("role").is_empty()
     };
     let of_pod = bad(pod.spec);
-    let of_containers = pod
-        .containers()
-        .filter(|c| bad(c))
-        .map(name)
-        .collect::<Vec<_>>();
+    let of_containers = pod.containers().filter(|c| bad(c)).map(name).collect::<Vec<_>>();
     let who = setters(of_pod, &of_containers)?;
     let mut what = Vec::new();
     if !types.is_empty() {
-        what.push(format!(
-            "{} {}",
-            if types.len() == 1 { "type" } else { "types" },
-            quoted(types)
-        ));
+        what.push(format!("{} {}", if types.len() == 1 { "type" } else { "types" }, quoted(types)));
     }
     if user {
         what.push("user may not be set".into());
@@ -392,10 +285,7 @@ fn se_linux(pod: PodView<'_>, with_engine: bool) -> Option<Violation> {
     }
     Some(Violation {
         reason: "seLinuxOptions",
-        detail: format!(
-            "{who} set forbidden securityContext.seLinuxOptions: {}",
-            what.join("; ")
-        ),
+        detail: format!("{who} set forbidden securityContext.seLinuxOptions: {}", what.join("; ")),
     })
 }
 
@@ -407,18 +297,12 @@ pub(super) fn bad_seccomp(object: &Value) -> Option<&str> {
 
 pub(super) fn explicit_seccomp(pod: PodView<'_>) -> Option<Violation> {
     let of_pod = bad_seccomp(pod.spec);
-    let types = of_pod
-        .into_iter()
-        .chain(pod.containers().filter_map(bad_seccomp))
-        .collect::<BTreeSet<_>>();
+    let types = of_pod.into_iter().chain(pod.containers().filter_map(bad_seccomp)).collect::<BTreeSet<_>>();
     let names = pod.containers_that(|container| bad_seccomp(container).is_some());
     let who = setters(of_pod.is_some(), &names)?;
     Some(Violation {
         reason: "seccompProfile",
-        detail: format!(
-            "{who} must not set securityContext.seccompProfile.type to {}",
-            quoted(types)
-        ),
+        detail: format!("{who} must not set securityContext.seccompProfile.type to {}", quoted(types)),
     })
 }
 
@@ -426,32 +310,17 @@ fn seccomp(pod: PodView<'_>, by_field: bool) -> Option<Violation> {
     if by_field {
         return explicit_seccomp(pod);
     }
-    let of_containers = pod
-        .containers()
-        .map(|c| format!("container.seccomp.security.alpha.kubernetes.io/{}", name(c)));
-    let keys =
-        std::iter::once("seccomp.security.alpha.kubernetes.io/pod".to_owned()).chain(of_containers);
+    let of_containers = pod.containers().map(|c| format!("container.seccomp.security.alpha.kubernetes.io/{}", name(c)));
+    let keys = std::iter::once("seccomp.security.alpha.kubernetes.io/pod".to_owned()).chain(of_containers);
     let forbidden = keys.filter_map(|key| {
         let profile = pod.metadata.str_at(&["annotations", &key])?;
-        let allowed = matches!(profile, "runtime/default" | "docker/default")
-            || profile.starts_with("localhost/");
+        let allowed = matches!(profile, "runtime/default" | "docker/default") || profile.starts_with("localhost/");
         (!allowed).then(|| format!("{key}={profile:?}"))
     });
     let forbidden = forbidden.collect::<BTreeSet<_>>();
-    let what = if forbidden.len() == 1 {
-        "annotation"
-    } else {
-        "annotations"
-    };
-    let list = forbidden
-        .iter()
-        .map(String::as_str)
-        .collect::<Vec<_>>()
-        .join(", ");
-    (!list.is_empty()).then(|| Violation {
-        reason: "seccompProfile",
-        detail: format!("forbidden {what} {list}"),
-    })
+    let what = if forbidden.len() == 1 { "annotation" } else { "annotations" };
+    let list = forbidden.iter().map(String::as_str).collect::<Vec<_>>().join(", ");
+    (!list.is_empty()).then(|| Violation { reason: "seccompProfile", detail: format!("forbidden {what} {list}") })
 }
 
 fn sysctls(pod: PodView<'_>, policy: LevelVersion) -> Option<Violation> {
@@ -470,30 +339,15 @@ fn sysctls(pod: PodView<'_>, policy: LevelVersion) -> Option<Violation> {
         ("net.ipv4.tcp_rmem", 32),
         ("net.ipv4.tcp_wmem", 32),
     ];
-    let allowed = |sysctl: &str| {
-        ALLOWED
-            .iter()
-            .any(|(name, since)| *name == sysctl && policy.version.is_at_least(*since))
-    };
-    let set = pod
-        .spec
-        .array_at(&["securityContext", "sysctls"])
-        .iter()
-        .map(name);
-    let detail = set
-        .filter(|sysctl| !allowed(sysctl))
-        .collect::<Vec<_>>()
-        .join(", ");
-    (!detail.is_empty()).then_some(Violation {
-        reason: "forbidden sysctls",
-        detail,
-    })
+    let allowed =
+        |sysctl: &str| ALLOWED.iter().any(|(name, since)| *name == sysctl && policy.version.is_at_least(*since));
+    let set = pod.spec.array_at(&["securityContext", "sysctls"]).iter().map(name);
+    let detail = set.filter(|sysctl| !allowed(sysctl)).collect::<Vec<_>>().join(", ");
+    (!detail.is_empty()).then_some(Violation { reason: "forbidden sysctls", detail })
 }
 
 fn host_process(pod: PodView<'_>) -> Option<Violation> {
-    let bad = |object: &Value| {
-        object.bool_at(&["securityContext", "windowsOptions", "hostProcess"]) == Some(true)
-    };
+    let bad = |object: &Value| object.bool_at(&["securityContext", "windowsOptions", "hostProcess"]) == Some(true);
     let who = setters(bad(pod.spec), &pod.containers_that(bad))?;
     Some(Violation {
         reason: "hostProcess",

@@ -30,37 +30,21 @@ impl PodSecurity {
     }
 
     async fn policy(&self, request: &Request<'_>) -> Result<Option<Policy>, Status> {
-        Ok(self
-            .objects
-            .find("", "namespaces", "", request.namespace)
-            .await?
-            .map(|namespace| Policy::of(&namespace)))
+        Ok(self.objects.find("", "namespaces", "", request.namespace).await?.map(|namespace| Policy::of(&namespace)))
     }
 
     async fn pod(&self, request: &mut Request<'_>) -> Result<(), Status> {
-        if request.operation == Operation::Update
-            && !is_significant(request.object(), request.old())
-        {
+        if request.operation == Operation::Update && !is_significant(request.object(), request.old()) {
             return Ok(());
         }
         let Some(policy) = self.policy(request).await? else {
-            return Err(status::internal_error(format!(
-                "failed to lookup namespace {:?}",
-                request.namespace
-            )));
+            return Err(status::internal_error(format!("failed to lookup namespace {:?}", request.namespace)));
         };
         let object = request.object();
-        let pod = PodView {
-            metadata: member(object, "metadata"),
-            spec: member(object, "spec"),
-        };
+        let pod = PodView { metadata: member(object, "metadata"), spec: member(object, "spec") };
         let violated = violations(pod, policy.enforce);
         if !violated.is_empty() {
-            let text = format!(
-                "violates PodSecurity \"{}\": {}",
-                policy.enforce,
-                details(&violated)
-            );
+            let text = format!("violates PodSecurity \"{}\": {}", policy.enforce, details(&violated));
             return Err(request.forbidden(&text));
         }
         warn(request, pod_of, policy.warn);
@@ -82,15 +66,12 @@ impl PodSecurity {
             return Err(status::invalid("", "Namespace", request.name, new.errors));
         }
         let Some(old) = old else { return Ok(()) };
-        let relaxed =
-            new.enforce.version == old.enforce.version && new.enforce.level <= old.enforce.level;
+        let relaxed = new.enforce.version == old.enforce.version && new.enforce.level <= old.enforce.level;
         if new.enforce == old.enforce || new.enforce.level == Level::Privileged || relaxed {
             return Ok(());
         }
         let name = request.name.to_owned();
-        request
-            .warnings
-            .extend(self.violated_by_pods(&name, new.enforce));
+        request.warnings.extend(self.violated_by_pods(&name, new.enforce));
         Ok(())
     }
 
@@ -104,15 +85,8 @@ impl PodSecurity {
             if violated.is_empty() {
                 continue;
             }
-            let reasons = violated
-                .iter()
-                .map(|violation| violation.reason)
-                .collect::<Vec<_>>()
-                .join(", ");
-            let name = object
-                .str_at(&["metadata", "name"])
-                .unwrap_or("")
-                .to_owned();
+            let reasons = violated.iter().map(|violation| violation.reason).collect::<Vec<_>>().join(", ");
+            let name = object.str_at(&["metadata", "name"]).unwrap_or("").to_owned();
             let entry = found.entry(reasons).or_insert_with(|| (name.clone(), 0));
             entry.0 = std::cmp::min(name, std::mem::take(&mut entry.0));
             entry.1 += 1;
@@ -129,13 +103,11 @@ impl PodSecurity {
                 "existing pods in namespace {namespace:?} violate the new PodSecurity enforce level \"{policy}\""
             ));
         }
-        let mut lines = found
-            .into_iter()
-            .map(|(reasons, (name, count))| match count {
-                1 => format!("{name}: {reasons}"),
-                2 => format!("{name} (and 1 other pod): {reasons}"),
-                _ => format!("{name} (and {} other pods): {reasons}", count - 1),
-            });
+        let mut lines = found.into_iter().map(|(reasons, (name, count))| match count {
+            1 => format!("{name}: {reasons}"),
+            2 => format!("{name} (and 1 other pod): {reasons}"),
+            _ => format!("{name} (and {} other pods): {reasons}", count - 1),
+        });
         let mut lines = lines.by_ref().collect::<Vec<_>>();
         lines.sort_unstable();
         warnings.extend(lines);
@@ -149,19 +121,13 @@ fn member<'a>(object: &'a Value, name: &str) -> &'a Value {
 }
 
 fn pod_of(object: &Value) -> Option<PodView<'_>> {
-    Some(PodView {
-        metadata: member(object, "metadata"),
-        spec: object.get("spec")?,
-    })
+    Some(PodView { metadata: member(object, "metadata"), spec: object.get("spec")? })
 }
 
 /// The pods that a workload makes.
 fn template_of(object: &Value) -> Option<PodView<'_>> {
-    const TEMPLATES: [&[&str]; 3] = [
-        &["spec", "jobTemplate", "spec", "template"],
-        &["spec", "template"],
-        &["template"],
-    ];
+    const TEMPLATES: [&[&str]; 3] =
+        [&["spec", "jobTemplate", "spec", "template"], &["spec", "template"], &["template"]];
     TEMPLATES.iter().find_map(|path| pod_of(object.at(path)?))
 }
 
@@ -173,46 +139,26 @@ fn details(violated: &[Violation]) -> String {
     violated.iter().map(text).collect::<Vec<_>>().join(", ")
 }
 
-fn warn(
-    request: &mut Request<'_>,
-    pod_of: fn(&Value) -> Option<PodView<'_>>,
-    policy: LevelVersion,
-) {
-    let Some(pod) = pod_of(request.object()) else {
-        return;
-    };
+fn warn(request: &mut Request<'_>, pod_of: fn(&Value) -> Option<PodView<'_>>, policy: LevelVersion) {
+    let Some(pod) = pod_of(request.object()) else { return };
     let violated = violations(pod, policy);
     if !violated.is_empty() {
-        request.warnings.push(format!(
-            "would violate PodSecurity \"{policy}\": {}",
-            details(&violated)
-        ));
+        request.warnings.push(format!("would violate PodSecurity \"{policy}\": {}", details(&violated)));
     }
 }
 
 /// Whether an update changes what may run: only images, and ephemeral containers that are added.
 fn is_significant(new: &Value, old: &Value) -> bool {
     let image = |container: &Value| container.get("image").cloned();
-    let images = |pod: &Value, list: &str| {
-        pod.array_at(&["spec", list])
-            .iter()
-            .map(image)
-            .collect::<Vec<_>>()
-    };
+    let images = |pod: &Value, list: &str| pod.array_at(&["spec", list]).iter().map(image).collect::<Vec<_>>();
     let ephemeral = |pod: &Value, name: &Value| {
         let list = pod.array_at(&["spec", "ephemeralContainers"]);
-        list.iter()
-            .find(|container| container.get("name") == Some(name))
-            .map(image)
+        list.iter().find(|container| container.get("name") == Some(name)).map(image)
     };
     let added = || {
         new.array_at(&["spec", "ephemeralContainers"])
             .iter()
-            .any(|container| {
-                container
-                    .get("name")
-                    .is_none_or(|name| ephemeral(old, name) != Some(image(container)))
-            })
+            .any(|container| container.get("name").is_none_or(|name| ephemeral(old, name) != Some(image(container))))
     };
     images(new, "containers") != images(old, "containers")
         || images(new, "initContainers") != images(old, "initContainers")
@@ -225,13 +171,7 @@ impl Plugin for PodSecurity {
         "PodSecurity"
     }
 
-    fn handles(
-        &self,
-        operation: Operation,
-        group: &str,
-        resource: &str,
-        subresource: &str,
-    ) -> bool {
+    fn handles(&self, operation: Operation, group: &str, resource: &str, subresource: &str) -> bool {
         if !matches!(operation, Operation::Create | Operation::Update) {
             return false;
         }
@@ -239,14 +179,7 @@ impl Plugin for PodSecurity {
             // An unknown subresource may change a pod.
             ("", "pods") => !matches!(
                 subresource,
-                "exec"
-                    | "attach"
-                    | "binding"
-                    | "eviction"
-                    | "log"
-                    | "portforward"
-                    | "proxy"
-                    | "status"
+                "exec" | "attach" | "binding" | "eviction" | "log" | "portforward" | "proxy" | "status"
             ),
             ("", "namespaces" | "replicationcontrollers" | "podtemplates")
             | ("apps", "replicasets" | "deployments" | "statefulsets" | "daemonsets")

@@ -50,10 +50,7 @@ impl std::fmt::Display for LevelVersion {
     }
 }
 
-const DEFAULT: LevelVersion = LevelVersion {
-    level: Level::Privileged,
-    version: Version::Latest,
-};
+const DEFAULT: LevelVersion = LevelVersion { level: Level::Privileged, version: Version::Latest };
 
 /// What a namespace's labels say. The mode `audit` is left out as long as there is no audit log.
 #[derive(Clone, Debug, PartialEq)]
@@ -69,18 +66,9 @@ pub(super) struct Policy {
 impl Policy {
     /// The policy of a namespace. A level or version that cannot be read counts as the strictest for `enforce`.
     pub(super) fn of(namespace: &Value) -> Self {
-        let label = |name: &str| {
-            namespace.str_at(&[
-                "metadata",
-                "labels",
-                &format!("pod-security.kubernetes.io/{name}"),
-            ])
-        };
-        let mut policy = Self {
-            enforce: DEFAULT,
-            warn: DEFAULT,
-            errors: Vec::new(),
-        };
+        let label =
+            |name: &str| namespace.str_at(&["metadata", "labels", &format!("pod-security.kubernetes.io/{name}")]);
+        let mut policy = Self { enforce: DEFAULT, warn: DEFAULT, errors: Vec::new() };
         let mut enforced = None;
         if let Some(text) = label("enforce") {
             enforced = policy.level("enforce", text);
@@ -117,8 +105,7 @@ impl Policy {
     fn error(&mut self, label: &str, text: &str, problem: &str) {
         let labels = field::Path::new("metadata").child("labels");
         let path = labels.key(&format!("pod-security.kubernetes.io/{label}"));
-        self.errors
-            .push(field::Error::invalid(&path, text, problem));
+        self.errors.push(field::Error::invalid(&path, text, problem));
     }
 
     fn level(&mut self, label: &str, text: &str) -> Option<Level> {
@@ -127,11 +114,7 @@ impl Policy {
             "baseline" => Some(Level::Baseline),
             "restricted" => Some(Level::Restricted),
             _ => {
-                self.error(
-                    label,
-                    text,
-                    "must be one of privileged, baseline, restricted",
-                );
+                self.error(label, text, "must be one of privileged, baseline, restricted");
                 None
             }
         }
@@ -142,8 +125,7 @@ impl Policy {
             return Version::Latest;
         }
         let digits = text.strip_prefix("v1.").unwrap_or("");
-        let plain = digits.bytes().all(|b| b.is_ascii_digit())
-            && (digits == "0" || !digits.starts_with('0'));
+        let plain = digits.bytes().all(|b| b.is_ascii_digit()) && (digits == "0" || !digits.starts_with('0'));
         match digits.parse() {
             Ok(minor) if plain => Version::Minor(minor),
             _ => {

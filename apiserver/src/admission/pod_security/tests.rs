@@ -6,14 +6,8 @@ use super::super::testing::{Case, Fixture};
 use super::policy::Version;
 use super::*;
 
-const BASELINE: LevelVersion = LevelVersion {
-    level: Level::Baseline,
-    version: Version::Latest,
-};
-const RESTRICTED: LevelVersion = LevelVersion {
-    level: Level::Restricted,
-    version: Version::Latest,
-};
+const BASELINE: LevelVersion = LevelVersion { level: Level::Baseline, version: Version::Latest };
+const RESTRICTED: LevelVersion = LevelVersion { level: Level::Restricted, version: Version::Latest };
 
 /// A pod that every level allows.
 fn good() -> Value {
@@ -39,11 +33,7 @@ fn with(path: &[&str], value: Value) -> Value {
 /// The good pod with fields of its container set.
 fn with_container(path: &[&str], value: Value) -> Value {
     let mut pod = good();
-    if let Some(container) = pod
-        .get_mut("spec")
-        .and_then(|s| s.get_mut("containers"))
-        .and_then(Value::as_array_mut)
-    {
+    if let Some(container) = pod.get_mut("spec").and_then(|s| s.get_mut("containers")).and_then(Value::as_array_mut) {
         container[0].set_at(path, value);
     }
     pod
@@ -57,15 +47,9 @@ fn check(pod: &Value, policy: LevelVersion) -> String {
 fn the_baseline_keeps_pods_from_the_host() {
     assert_eq!(check(&good(), BASELINE), "");
     let cases = [
+        (with(&["spec", "hostNetwork"], true.into()), "host namespaces (hostNetwork=true)"),
         (
-            with(&["spec", "hostNetwork"], true.into()),
-            "host namespaces (hostNetwork=true)",
-        ),
-        (
-            with(
-                &["spec", "volumes"],
-                value!([{"name": "v", "hostPath": {"path": "/"}}]),
-            ),
+            with(&["spec", "volumes"], value!([{"name": "v", "hostPath": {"path": "/"}}])),
             "hostPath volumes (volume \"v\")",
         ),
         (
@@ -73,17 +57,11 @@ fn the_baseline_keeps_pods_from_the_host() {
             "privileged (container \"a\" must not set securityContext.privileged=true)",
         ),
         (
-            with_container(
-                &["securityContext", "capabilities", "add"],
-                value!(["NET_RAW", "CHOWN"]),
-            ),
+            with_container(&["securityContext", "capabilities", "add"], value!(["NET_RAW", "CHOWN"])),
             "non-default capabilities (container \"a\" must not include \"NET_RAW\" in securityContext.capabilities.add)",
         ),
         (
-            with_container(
-                &["ports"],
-                value!([{"hostPort": 80}, {"hostPort": 443}, {"hostPort": 0}]),
-            ),
+            with_container(&["ports"], value!([{"hostPort": 80}, {"hostPort": 443}, {"hostPort": 0}])),
             "hostPort (container \"a\" uses hostPorts 443, 80)",
         ),
         (
@@ -95,17 +73,11 @@ fn the_baseline_keeps_pods_from_the_host() {
             "procMount (container \"a\" must not set securityContext.procMount to \"Unmasked\")",
         ),
         (
-            with(
-                &["spec", "securityContext", "seLinuxOptions"],
-                value!({"type": "spc_t", "user": "u"}),
-            ),
+            with(&["spec", "securityContext", "seLinuxOptions"], value!({"type": "spc_t", "user": "u"})),
             "seLinuxOptions (pod set forbidden securityContext.seLinuxOptions: type \"spc_t\"; user may not be set)",
         ),
         (
-            with_container(
-                &["securityContext", "seccompProfile", "type"],
-                "Unconfined".into(),
-            ),
+            with_container(&["securityContext", "seccompProfile", "type"], "Unconfined".into()),
             "seccompProfile (container \"a\" must not set securityContext.seccompProfile.type to \"Unconfined\")",
         ),
         (
@@ -116,17 +88,11 @@ fn the_baseline_keeps_pods_from_the_host() {
             "forbidden sysctls (kernel.msgmax)",
         ),
         (
-            with(
-                &["spec", "securityContext", "appArmorProfile", "type"],
-                "Unconfined".into(),
-            ),
+            with(&["spec", "securityContext", "appArmorProfile", "type"], "Unconfined".into()),
             "forbidden AppArmor profile (pod must not set AppArmor profile type to \"Unconfined\")",
         ),
         (
-            with(
-                &["spec", "securityContext", "windowsOptions", "hostProcess"],
-                true.into(),
-            ),
+            with(&["spec", "securityContext", "windowsOptions", "hostProcess"], true.into()),
             "hostProcess (pod must not set securityContext.windowsOptions.hostProcess=true)",
         ),
     ];
@@ -148,10 +114,7 @@ fn the_restricted_level_wants_it_said() {
     );
     let cases = [
         (
-            with(
-                &["spec", "volumes"],
-                value!([{"name": "v", "hostPath": {}}, {"name": "w", "nfs": {}}]),
-            ),
+            with(&["spec", "volumes"], value!([{"name": "v", "hostPath": {}}, {"name": "w", "nfs": {}}])),
             "restricted volume types (volumes \"v\", \"w\" use restricted volume types \"hostPath\", \"nfs\")",
         ),
         (
@@ -163,10 +126,7 @@ fn the_restricted_level_wants_it_said() {
             "runAsNonRoot != true (pod must not set securityContext.runAsNonRoot=false)",
         ),
         (
-            with_container(
-                &["securityContext", "capabilities", "add"],
-                value!(["CHOWN"]),
-            ),
+            with_container(&["securityContext", "capabilities", "add"], value!(["CHOWN"])),
             "unrestricted capabilities (container \"a\" must not include \"CHOWN\" in securityContext.capabilities.add)",
         ),
     ];
@@ -177,22 +137,12 @@ fn the_restricted_level_wants_it_said() {
     let mut own_users = with_container(&["securityContext", "runAsUser"], 0.into());
     own_users.set_at(&["spec", "hostUsers"], false);
     assert_eq!(check(&own_users, RESTRICTED), "");
-    let older = LevelVersion {
-        level: Level::Restricted,
-        version: Version::Minor(34),
-    };
-    assert_eq!(
-        check(&own_users, older),
-        "runAsUser=0 (container \"a\" must not set runAsUser=0)"
-    );
+    let older = LevelVersion { level: Level::Restricted, version: Version::Minor(34) };
+    assert_eq!(check(&own_users, older), "runAsUser=0 (container \"a\" must not set runAsUser=0)");
 }
 
 fn namespace(fixture: &Fixture, labels: Value) {
-    fixture.put(
-        "",
-        "namespaces",
-        value!({"metadata": {"name": "demo", "labels": labels}}),
-    );
+    fixture.put("", "namespaces", value!({"metadata": {"name": "demo", "labels": labels}}));
 }
 
 fn label(mode: &str) -> String {
@@ -213,57 +163,24 @@ async fn pods_are_refused_and_workloads_warned_about() {
     let plugin = PodSecurity::new(fixture.objects());
     let bad = with(&["spec", "hostNetwork"], true.into());
     namespace(&fixture, labels(&[]));
-    assert!(
-        Case::create("", "pods", "demo", bad.clone())
-            .admit(&plugin)
-            .await
-            .is_ok()
-    );
-    namespace(
-        &fixture,
-        labels(&[("enforce", "baseline"), ("enforce-version", "v1.30")]),
-    );
-    let refused = "pods \"p\" is forbidden: violates PodSecurity \"baseline:v1.30\": host namespaces (hostNetwork=true)";
-    assert_eq!(
-        Case::create("", "pods", "demo", bad.clone())
-            .admit(&plugin)
-            .await,
-        Err((403, refused.into()))
-    );
-    assert!(
-        Case::create("", "pods", "demo", good())
-            .admit(&plugin)
-            .await
-            .is_ok()
-    );
+    assert!(Case::create("", "pods", "demo", bad.clone()).admit(&plugin).await.is_ok());
+    namespace(&fixture, labels(&[("enforce", "baseline"), ("enforce-version", "v1.30")]));
+    let refused =
+        "pods \"p\" is forbidden: violates PodSecurity \"baseline:v1.30\": host namespaces (hostNetwork=true)";
+    assert_eq!(Case::create("", "pods", "demo", bad.clone()).admit(&plugin).await, Err((403, refused.into())));
+    assert!(Case::create("", "pods", "demo", good()).admit(&plugin).await.is_ok());
     // What was let in may change its labels, not its images.
     let mut relabeled = bad.clone();
     relabeled.set_at(&["metadata", "labels"], value!({"a": "b"}));
-    assert!(
-        Case::update("", "pods", "demo", bad.clone(), relabeled)
-            .admit(&plugin)
-            .await
-            .is_ok()
-    );
+    assert!(Case::update("", "pods", "demo", bad.clone(), relabeled).admit(&plugin).await.is_ok());
     let mut reimaged = bad.clone();
-    reimaged.set_at(
-        &["spec", "containers"],
-        value!([{"name": "a", "image": "other"}]),
-    );
-    assert!(
-        Case::update("", "pods", "demo", bad.clone(), reimaged)
-            .admit(&plugin)
-            .await
-            .is_err()
-    );
+    reimaged.set_at(&["spec", "containers"], value!([{"name": "a", "image": "other"}]));
+    assert!(Case::update("", "pods", "demo", bad.clone(), reimaged).admit(&plugin).await.is_err());
     // Whoever enforces is warned about workloads, too.
     let deployment = value!({"metadata": {"name": "d"}, "spec": {"template": (bad)}});
     let mut case = Case::create("apps", "deployments", "demo", deployment);
     case.run(&plugin, true).await.expect("only a warning");
-    assert_eq!(
-        case.warnings,
-        ["would violate PodSecurity \"baseline:v1.30\": host namespaces (hostNetwork=true)"]
-    );
+    assert_eq!(case.warnings, ["would violate PodSecurity \"baseline:v1.30\": host namespaces (hostNetwork=true)"]);
 }
 
 #[tokio::test]
@@ -272,15 +189,7 @@ async fn namespaces_have_valid_levels() {
     let plugin = PodSecurity::new(fixture.objects());
     let object = |labels: Value| value!({"metadata": {"name": "demo", "labels": labels}});
     let create = |labels: Value| Case::create("", "namespaces", "", object(labels));
-    assert!(
-        create(labels(&[
-            ("enforce", "restricted"),
-            ("warn-version", "latest")
-        ]))
-        .admit(&plugin)
-        .await
-        .is_ok()
-    );
+    assert!(create(labels(&[("enforce", "restricted"), ("warn-version", "latest")])).admit(&plugin).await.is_ok());
     let bad = labels(&[("enforce", "strict"), ("audit-version", "v1.05")]);
     let refused = create(bad.clone()).admit(&plugin).await;
     let message = "Namespace \"demo\" is invalid: [metadata.labels[pod-security.kubernetes.io/enforce]: Invalid value: \
@@ -297,13 +206,8 @@ async fn namespaces_have_valid_levels() {
         pod.set_at(&["metadata", "name"], name);
         fixture.put("", "pods", pod);
     }
-    let mut tighten = Case::update(
-        "",
-        "namespaces",
-        "",
-        object(labels(&[])),
-        object(labels(&[("enforce", "baseline")])),
-    );
+    let mut tighten =
+        Case::update("", "namespaces", "", object(labels(&[])), object(labels(&[("enforce", "baseline")])));
     tighten.run(&plugin, true).await.expect("only warnings");
     assert_eq!(
         tighten.warnings,

@@ -22,10 +22,7 @@ pub(super) struct Charged<'a> {
 }
 
 /// The quotas' new `status.used`, for those that change; the error is upstream's text.
-pub(super) fn charge(
-    quotas: &[Value],
-    request: Charged<'_>,
-) -> Result<Vec<(usize, Value)>, String> {
+pub(super) fn charge(quotas: &[Value], request: Charged<'_>) -> Result<Vec<(usize, Value)>, String> {
     let hard = |quota: &Value| amounts(quota.at(&["status", "hard"]));
     let mut interesting = Vec::new();
     for (index, quota) in quotas.iter().enumerate() {
@@ -34,59 +31,35 @@ pub(super) fn charge(
             continue;
         }
         let name = name(quota);
-        request
-            .new
-            .check_explicit(&names)
-            .map_err(|text| format!("failed quota: {name}: {text}"))?;
+        request.new.check_explicit(&names).map_err(|text| format!("failed quota: {name}: {text}"))?;
         let used = amounts(quota.at(&["status", "used"]));
         if !names.iter().all(|name| used.contains_key(name)) {
-            return Err(format!(
-                "status unknown for quota: {name}, resources: {}",
-                joined(&names)
-            ));
+            return Err(format!("status unknown for quota: {name}, resources: {}", joined(&names)));
         }
         interesting.push(index);
     }
     let usage = request.new.usage();
-    let negative = usage
-        .iter()
-        .filter(|(_, amount)| amount.is_negative())
-        .map(|(name, _)| name.clone());
+    let negative = usage.iter().filter(|(_, amount)| amount.is_negative()).map(|(name, _)| name.clone());
     let negative = negative.collect::<BTreeSet<_>>();
     if !negative.is_empty() {
-        return Err(format!(
-            "quota usage is negative for resource(s): {}",
-            joined(&negative)
-        ));
+        return Err(format!("quota usage is negative for resource(s): {}", joined(&negative)));
     }
     let mut changed = Vec::new();
     for index in interesting {
         let quota = &quotas[index];
         let delta = without_zeros(delta(request, quota, &usage));
         let (hard, used) = (hard(quota), amounts(quota.at(&["status", "used"])));
-        let requested = delta
-            .into_iter()
-            .filter(|(name, _)| hard.contains_key(name))
-            .collect::<Amounts>();
+        let requested = delta.into_iter().filter(|(name, _)| hard.contains_key(name)).collect::<Amounts>();
         let mut new_used = used.clone();
         for (name, amount) in &requested {
-            new_used
-                .entry(name.clone())
-                .and_modify(|sum| *sum = sum.plus(*amount))
-                .or_insert(*amount);
+            new_used.entry(name.clone()).and_modify(|sum| *sum = sum.plus(*amount)).or_insert(*amount);
         }
-        let exceeded = requested
-            .keys()
-            .filter(|name| new_used.get(*name) > hard.get(*name))
-            .collect::<BTreeSet<_>>();
+        let exceeded = requested.keys().filter(|name| new_used.get(*name) > hard.get(*name)).collect::<BTreeSet<_>>();
         // What a status reports has happened; only asking for more can be refused.
         if !exceeded.is_empty() && request.subresource != "status" {
             let of = |amounts: &Amounts| {
                 let shown = amounts.iter().filter(|(name, _)| exceeded.contains(name));
-                shown
-                    .map(|(name, amount)| format!("{name}={amount}"))
-                    .collect::<Vec<_>>()
-                    .join(",")
+                shown.map(|(name, amount)| format!("{name}={amount}")).collect::<Vec<_>>().join(",")
             };
             return Err(format!(
                 "exceeded quota: {}, requested: {}, used: {}, limited: {}",
@@ -97,9 +70,7 @@ pub(super) fn charge(
             ));
         }
         if new_used != used {
-            let texts = new_used
-                .iter()
-                .map(|(name, amount)| (name.as_str(), Value::from(amount.to_string())));
+            let texts = new_used.iter().map(|(name, amount)| (name.as_str(), Value::from(amount.to_string())));
             changed.push((index, Value::Object(texts.collect::<Object>())));
         }
     }
@@ -108,22 +79,14 @@ pub(super) fn charge(
 
 /// What the request adds to what the quota has counted already.
 fn delta(request: Charged<'_>, quota: &Value, usage: &Amounts) -> Amounts {
-    let before = Measured {
-        object: request.old,
-        ..request.new
-    };
+    let before = Measured { object: request.old, ..request.new };
     if request.operation != Operation::Update || !before.is_in_scope(quota) {
         return usage.clone();
     }
     let before = before.usage();
     let left = usage.iter().map(|(name, amount)| {
         let before = before.get(name).copied();
-        (
-            name.clone(),
-            before.map_or(*amount, |before| {
-                amount.minus(before).max(Quantity::from_value(0))
-            }),
-        )
+        (name.clone(), before.map_or(*amount, |before| amount.minus(before).max(Quantity::from_value(0))))
     });
     left.collect()
 }
@@ -138,9 +101,5 @@ fn name(quota: &Value) -> &str {
 }
 
 fn joined(names: &BTreeSet<String>) -> String {
-    names
-        .iter()
-        .map(String::as_str)
-        .collect::<Vec<_>>()
-        .join(",")
+    names.iter().map(String::as_str).collect::<Vec<_>>().join(",")
 }

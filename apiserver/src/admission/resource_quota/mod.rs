@@ -39,18 +39,11 @@ pub(super) struct ResourceQuota {
 
 impl ResourceQuota {
     pub(super) fn new(store: Arc<dyn QuotaStore>) -> Self {
-        Self {
-            store,
-            locks: std::iter::repeat_with(Default::default)
-                .take(LOCKS)
-                .collect(),
-        }
+        Self { store, locks: std::iter::repeat_with(Default::default).take(LOCKS).collect() }
     }
 
     fn lock(&self, namespace: &str) -> &tokio::sync::Mutex<()> {
-        let sum = namespace.bytes().fold(0usize, |sum, byte| {
-            sum.wrapping_mul(31).wrapping_add(usize::from(byte))
-        });
+        let sum = namespace.bytes().fold(0usize, |sum, byte| sum.wrapping_mul(31).wrapping_add(usize::from(byte)));
         &self.locks[sum % LOCKS]
     }
 
@@ -61,16 +54,8 @@ impl ResourceQuota {
         let mut charged: Vec<String> = Vec::new();
         for _ in 0..MAX_ATTEMPTS {
             let mut quotas = self.store.quotas(request.namespace).await?;
-            quotas.retain(|quota| {
-                !charged
-                    .iter()
-                    .any(|name| quota.str_at(&["metadata", "name"]) == Some(name))
-            });
-            let measured = Measured {
-                group: request.group,
-                resource: request.resource,
-                object: request.object(),
-            };
+            quotas.retain(|quota| !charged.iter().any(|name| quota.str_at(&["metadata", "name"]) == Some(name)));
+            let measured = Measured { group: request.group, resource: request.resource, object: request.object() };
             let asked = Charged {
                 operation: request.operation,
                 subresource: request.subresource,
@@ -95,7 +80,8 @@ impl ResourceQuota {
                 return Ok(());
             }
         }
-        let text = "Operation cannot be fulfilled on resourcequotas: too many requests charge it at the same time; try again";
+        let text =
+            "Operation cannot be fulfilled on resourcequotas: too many requests charge it at the same time; try again";
         Err(Status::new(409, "Conflict", text))
     }
 }
@@ -106,24 +92,15 @@ impl Plugin for ResourceQuota {
         "ResourceQuota"
     }
 
-    fn handles(
-        &self,
-        operation: Operation,
-        group: &str,
-        resource: &str,
-        subresource: &str,
-    ) -> bool {
-        let own_namespace = group.is_empty() && matches!(resource, "namespaces" | "events")
-            || group == "events.k8s.io";
+    fn handles(&self, operation: Operation, group: &str, resource: &str, subresource: &str) -> bool {
+        let own_namespace = group.is_empty() && matches!(resource, "namespaces" | "events") || group == "events.k8s.io";
         match operation {
             Operation::Create => subresource.is_empty() && !own_namespace,
             Operation::Update => {
                 group.is_empty()
                     && matches!(
                         (resource, subresource),
-                        ("pods", "" | "resize")
-                            | ("services", "")
-                            | ("persistentvolumeclaims", "" | "status")
+                        ("pods", "" | "resize") | ("services", "") | ("persistentvolumeclaims", "" | "status")
                     )
             }
             _ => false,
@@ -132,22 +109,9 @@ impl Plugin for ResourceQuota {
 
     /// Last of all plugins: what is charged is stored unless the store itself refuses.
     async fn validate(&self, request: &mut Request<'_>) -> Result<(), Status> {
-        let Request {
-            operation,
-            group,
-            resource,
-            subresource,
-            ..
-        } = *request;
+        let Request { operation, group, resource, subresource, .. } = *request;
         if request.namespace.is_empty()
-            || !is_charged(
-                operation,
-                group,
-                resource,
-                subresource,
-                request.object(),
-                request.old(),
-            )
+            || !is_charged(operation, group, resource, subresource, request.object(), request.old())
         {
             return Ok(());
         }

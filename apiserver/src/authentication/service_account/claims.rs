@@ -5,23 +5,11 @@ use serde::{Deserialize, Deserializer, Serialize};
 /// The claims of a bound ServiceAccount token (`pkg/serviceaccount/claims.go`). Times are Unix seconds.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Claims {
-    #[serde(
-        default,
-        skip_serializing_if = "Vec::is_empty",
-        deserialize_with = "one_or_many"
-    )]
+    #[serde(default, skip_serializing_if = "Vec::is_empty", deserialize_with = "one_or_many")]
     pub(super) aud: Vec<String>,
-    #[serde(
-        default,
-        skip_serializing_if = "Option::is_none",
-        deserialize_with = "seconds"
-    )]
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "seconds")]
     pub(super) exp: Option<i64>,
-    #[serde(
-        default,
-        skip_serializing_if = "Option::is_none",
-        deserialize_with = "seconds"
-    )]
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "seconds")]
     pub(super) iat: Option<i64>,
     #[serde(default)]
     pub(super) iss: String,
@@ -29,11 +17,7 @@ pub(super) struct Claims {
     pub(super) jti: String,
     #[serde(rename = "kubernetes.io", default)]
     pub(super) kubernetes: Kubernetes,
-    #[serde(
-        default,
-        skip_serializing_if = "Option::is_none",
-        deserialize_with = "seconds"
-    )]
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "seconds")]
     pub(super) nbf: Option<i64>,
     #[serde(default)]
     pub(super) sub: String,
@@ -52,11 +36,7 @@ pub(super) struct Kubernetes {
     pub(super) secret: Option<Reference>,
     #[serde(default)]
     pub(super) serviceaccount: Reference,
-    #[serde(
-        default,
-        skip_serializing_if = "Option::is_none",
-        deserialize_with = "seconds"
-    )]
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "seconds")]
     pub(super) warnafter: Option<i64>,
 }
 

@@ -38,9 +38,6 @@ impl OidcDocuments {
             "id_token_signing_alg_values_supported": algorithms,
         });
         let jwks = serde_json::json!({ "keys": published });
-        Self {
-            configuration: configuration.to_string().into(),
-            jwks: jwks.to_string().into(),
-        }
+        Self { configuration: configuration.to_string().into(), jwks: jwks.to_string().into() }
     }
 }

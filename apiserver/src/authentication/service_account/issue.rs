@@ -57,18 +57,8 @@ struct Binding {
 
 impl TokenIssuer {
     /// Signs with these keys and reads the objects that tokens are bound to.
-    pub fn new(
-        keys: Arc<TokenKeys>,
-        config: TokenIssuerConfig,
-        objects: Objects,
-        clock: Clock,
-    ) -> Self {
-        Self {
-            keys,
-            config,
-            objects,
-            clock,
-        }
+    pub fn new(keys: Arc<TokenKeys>, config: TokenIssuerConfig, objects: Objects, clock: Clock) -> Self {
+        Self { keys, config, objects, clock }
     }
 
     /// Answers a TokenRequest for the ServiceAccount `namespace/name`.
@@ -83,16 +73,11 @@ impl TokenIssuer {
             let body = request.str_at(&["metadata", field]).unwrap_or("");
             if !body.is_empty() && body != url {
                 let text = format!("must match the service account {field} if specified");
-                let error =
-                    field::Error::invalid(&field::Path::new("metadata").child(field), body, text);
+                let error = field::Error::invalid(&field::Path::new("metadata").child(field), body, text);
                 return Err(status::invalid(GROUP, KIND, name, vec![error]));
             }
         }
-        let Some(account) = self
-            .objects
-            .live("", "serviceaccounts", namespace, name)
-            .await?
-        else {
+        let Some(account) = self.objects.live("", "serviceaccounts", namespace, name).await? else {
             return Err(status::not_found("", "serviceaccounts", name));
         };
         let uid = uid_of(&account);
@@ -103,40 +88,26 @@ impl TokenIssuer {
             );
             return Err(status::conflict(GROUP, KIND, name, &text));
         }
-        let mut seconds = request
-            .i64_at(&["spec", "expirationSeconds"])
-            .unwrap_or(DEFAULT_SECONDS);
+        let mut seconds = request.i64_at(&["spec", "expirationSeconds"]).unwrap_or(DEFAULT_SECONDS);
         check_seconds(seconds)?;
         let binding = self.binding(namespace, name, request).await?;
         if let Some(max) = self.config.max_expiration.map(|max| max.as_secs())
             && seconds > max
         {
-            warnings.push(format!(
-                "requested expiration of {seconds} seconds shortened to {max} seconds"
-            ));
+            warnings.push(format!("requested expiration of {seconds} seconds shortened to {max} seconds"));
             seconds = max;
         }
-        let asked = request
-            .array_at(&["spec", "audiences"])
-            .iter()
-            .filter_map(Value::as_str);
+        let asked = request.array_at(&["spec", "audiences"]).iter().filter_map(Value::as_str);
         let mut audiences = asked.map(str::to_owned).collect::<Vec<_>>();
         if audiences.is_empty() {
             audiences.clone_from(&self.config.api_audiences);
         }
         let now = (self.clock)().as_second();
-        let claims = self.claims(
-            namespace,
-            name,
-            uid,
-            binding,
-            now,
-            seconds,
-            audiences.clone(),
-        );
-        let token = self.keys.sign(&claims).map_err(|error| {
-            status::internal_error(format!("failed to generate token: {error}"))
-        })?;
+        let claims = self.claims(namespace, name, uid, binding, now, seconds, audiences.clone());
+        let token = self
+            .keys
+            .sign(&claims)
+            .map_err(|error| status::internal_error(format!("failed to generate token: {error}")))?;
         let mut answer = request.clone();
         answer.set_at(&["apiVersion"], "authentication.k8s.io/v1");
         answer.set_at(&["kind"], KIND);
@@ -147,10 +118,7 @@ impl TokenIssuer {
         answer.set_at(&["spec", "audiences"], audiences);
         answer.set_at(&["spec", "expirationSeconds"], seconds);
         answer.remove_at(&["status"]);
-        answer.set_at(
-            &["status", "expirationTimestamp"],
-            time(now.saturating_add(seconds)),
-        );
+        answer.set_at(&["status", "expirationTimestamp"], time(now.saturating_add(seconds)));
         answer.set_at(&["status", "token"], token);
         Ok(answer)
     }
@@ -166,18 +134,10 @@ impl TokenIssuer {
         seconds: i64,
         audiences: Vec<String>,
     ) -> Claims {
-        let for_us = audiences
-            .iter()
-            .all(|audience| self.config.api_audiences.contains(audience));
-        let extended = self.config.extend_expiration
-            && binding.pod.is_some()
-            && seconds == EXTENDED_SECONDS_ASKED
-            && for_us;
-        let life = if extended {
-            EXTENDED_SECONDS_GIVEN
-        } else {
-            seconds
-        };
+        let for_us = audiences.iter().all(|audience| self.config.api_audiences.contains(audience));
+        let extended =
+            self.config.extend_expiration && binding.pod.is_some() && seconds == EXTENDED_SECONDS_ASKED && for_us;
+        let life = if extended { EXTENDED_SECONDS_GIVEN } else { seconds };
         Claims {
             iss: self.config.issuer.clone(),
             sub: user_name(namespace, name),
@@ -188,10 +148,7 @@ impl TokenIssuer {
             jti: uuid::Uuid::new_v4().to_string(),
             kubernetes: Kubernetes {
                 namespace: namespace.into(),
-                serviceaccount: Reference {
-                    name: name.into(),
-                    uid: uid.into(),
-                },
+                serviceaccount: Reference { name: name.into(), uid: uid.into() },
                 pod: binding.pod,
                 secret: binding.secret,
                 node: binding.node,
@@ -201,16 +158,8 @@ impl TokenIssuer {
     }
 
     /// The object that the request binds the token to.
-    async fn binding(
-        &self,
-        namespace: &str,
-        account: &str,
-        request: &Value,
-    ) -> Result<Binding, Status> {
-        let Some(reference) = request
-            .at(&["spec", "boundObjectRef"])
-            .filter(|reference| !reference.is_null())
-        else {
+    async fn binding(&self, namespace: &str, account: &str, request: &Value) -> Result<Binding, Status> {
+        let Some(reference) = request.at(&["spec", "boundObjectRef"]).filter(|reference| !reference.is_null()) else {
             return Ok(Binding::default());
         };
         let text = |field: &str| reference.str_at(&[field]).unwrap_or("");
@@ -223,8 +172,7 @@ impl TokenIssuer {
             "Node" if core => ("nodes", ""),
             _ => {
                 let slash = if core { "/" } else { "" };
-                let message =
-                    format!("cannot bind token to object of type {slash}{version}, Kind={kind}");
+                let message = format!("cannot bind token to object of type {slash}{version}, Kind={kind}");
                 return Err(status::bad_request(message));
             }
         };
@@ -245,24 +193,11 @@ impl TokenIssuer {
             );
             return Err(status::conflict("", kind, name, &message));
         }
-        let bound = Some(Reference {
-            name: name.into(),
-            uid: uid_of(&object).into(),
-        });
+        let bound = Some(Reference { name: name.into(), uid: uid_of(&object).into() });
         Ok(match kind {
-            "Pod" => Binding {
-                pod: bound,
-                node: self.node_of(&object).await?,
-                secret: None,
-            },
-            "Secret" => Binding {
-                secret: bound,
-                ..Binding::default()
-            },
-            _ => Binding {
-                node: bound,
-                ..Binding::default()
-            },
+            "Pod" => Binding { pod: bound, node: self.node_of(&object).await?, secret: None },
+            "Secret" => Binding { secret: bound, ..Binding::default() },
+            _ => Binding { node: bound, ..Binding::default() },
         })
     }
 
@@ -274,10 +209,7 @@ impl TokenIssuer {
         }
         let node = self.objects.find("", "nodes", "", name).await?;
         let uid = node.as_ref().map_or("", uid_of).to_owned();
-        Ok(Some(Reference {
-            name: name.into(),
-            uid,
-        }))
+        Ok(Some(Reference { name: name.into(), uid }))
     }
 }
 
@@ -293,17 +225,11 @@ fn check_seconds(seconds: i64) -> Result<(), Status> {
     } else {
         return Ok(());
     };
-    let error = field::Error::invalid(
-        &field::Path::new("spec").child("expirationSeconds"),
-        seconds,
-        text,
-    );
+    let error = field::Error::invalid(&field::Path::new("spec").child("expirationSeconds"), seconds, text);
     Err(status::invalid(GROUP, KIND, "", vec![error]))
 }
 
 /// RFC 3339 with whole seconds.
 fn time(seconds: i64) -> String {
-    jiff::Timestamp::from_second(seconds)
-        .map(skiff_apimachinery::time::format)
-        .unwrap_or_default()
+    jiff::Timestamp::from_second(seconds).map(skiff_apimachinery::time::format).unwrap_or_default()
 }

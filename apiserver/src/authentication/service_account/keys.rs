@@ -76,12 +76,7 @@ impl TokenKeys {
                 verifying.push(key);
             }
         }
-        Ok(Self {
-            id,
-            algorithm,
-            signing,
-            verifying,
-        })
+        Ok(Self { id, algorithm, signing, verifying })
     }
 
     /// A token with these claims.
@@ -90,23 +85,14 @@ impl TokenKeys {
         let algorithm = name(self.algorithm);
         let header = format!(r#"{{"alg":"{algorithm}","kid":"{}"}}"#, self.id);
         let claims = serde_json::to_vec(claims).map_err(|error| fail(&error))?;
-        let message = format!(
-            "{}.{}",
-            URL_SAFE_NO_PAD.encode(header),
-            URL_SAFE_NO_PAD.encode(claims)
-        );
-        let signature = crypto::sign(message.as_bytes(), &self.signing, self.algorithm)
-            .map_err(|error| fail(&error))?;
+        let message = format!("{}.{}", URL_SAFE_NO_PAD.encode(header), URL_SAFE_NO_PAD.encode(claims));
+        let signature =
+            crypto::sign(message.as_bytes(), &self.signing, self.algorithm).map_err(|error| fail(&error))?;
         Ok(format!("{message}.{signature}"))
     }
 
     /// Whether one of the keys made this signature; the error is for the log.
-    pub(super) fn verify(
-        &self,
-        header: &TokenHeader,
-        message: &str,
-        signature: &str,
-    ) -> Result<(), String> {
+    pub(super) fn verify(&self, header: &TokenHeader, message: &str, signature: &str) -> Result<(), String> {
         let fits = |key: &&VerifyingKey| header.kid.is_empty() || key.jwk.kid == header.kid;
         let candidates = self.verifying.iter().filter(fits).collect::<Vec<_>>();
         if candidates.is_empty() {
@@ -115,8 +101,7 @@ impl TokenKeys {
         // The algorithm is the key's, never the token's choice.
         let holds = |key: &&VerifyingKey| {
             header.alg == name(key.algorithm)
-                && crypto::verify(signature, message.as_bytes(), &key.key, key.algorithm)
-                    .unwrap_or(false)
+                && crypto::verify(signature, message.as_bytes(), &key.key, key.algorithm).unwrap_or(false)
         };
         if candidates.iter().any(holds) {
             return Ok(());
@@ -176,24 +161,15 @@ impl VerifyingKey {
                 let key = DecodingKey::from_ec_components(&x, &y).map_err(broken)?;
                 jwk.alg = name(algorithm);
                 (jwk.crv, jwk.x, jwk.y) = (Some(curve), Some(x), Some(y));
-                Ok(Self {
-                    algorithm,
-                    key,
-                    jwk,
-                })
+                Ok(Self { algorithm, key, jwk })
             }
             PublicKey::RSA(rsa) => {
-                let plain =
-                    |bytes: &[u8]| encode(&bytes[bytes.iter().take_while(|b| **b == 0).count()..]);
+                let plain = |bytes: &[u8]| encode(&bytes[bytes.iter().take_while(|b| **b == 0).count()..]);
                 let (n, e) = (plain(rsa.modulus), plain(rsa.exponent));
                 let key = DecodingKey::from_rsa_components(&n, &e).map_err(broken)?;
                 (jwk.kty, jwk.alg) = ("RSA", "RS256");
                 (jwk.n, jwk.e) = (Some(n), Some(e));
-                Ok(Self {
-                    algorithm: Algorithm::RS256,
-                    key,
-                    jwk,
-                })
+                Ok(Self { algorithm: Algorithm::RS256, key, jwk })
             }
             _ => Err(unusable()),
         }

@@ -21,10 +21,7 @@ pub fn user_name(namespace: &str, name: &str) -> String {
 
 /// The groups of a ServiceAccount.
 pub fn groups(namespace: &str) -> Vec<String> {
-    vec![
-        "system:serviceaccounts".into(),
-        format!("system:serviceaccounts:{namespace}"),
-    ]
+    vec!["system:serviceaccounts".into(), format!("system:serviceaccounts:{namespace}")]
 }
 
 #[cfg(test)]

@@ -23,20 +23,14 @@ struct Fixture {
 }
 
 fn key() -> String {
-    rcgen::KeyPair::generate_for(&rcgen::PKCS_ECDSA_P256_SHA256)
-        .expect("a key")
-        .serialize_pem()
+    rcgen::KeyPair::generate_for(&rcgen::PKCS_ECDSA_P256_SHA256).expect("a key").serialize_pem()
 }
 
 impl Fixture {
     fn new() -> Self {
         let keys = Arc::new(TokenKeys::new(&key(), &[]).expect("keys"));
         let reader = Arc::new(FakeReader::default());
-        reader.put(
-            "",
-            "serviceaccounts",
-            &value!({"metadata": {"namespace": "demo", "name": "web", "uid": "sa-uid"}}),
-        );
+        reader.put("", "serviceaccounts", &value!({"metadata": {"namespace": "demo", "name": "web", "uid": "sa-uid"}}));
         reader.put(
             "",
             "pods",
@@ -45,19 +39,9 @@ impl Fixture {
                 "spec": {"serviceAccountName": "web", "nodeName": "n1"}
             }),
         );
-        reader.put(
-            "",
-            "secrets",
-            &value!({"metadata": {"namespace": "demo", "name": "s", "uid": "secret-uid"}}),
-        );
-        reader.put(
-            "",
-            "nodes",
-            &value!({"metadata": {"name": "n1", "uid": "node-uid"}}),
-        );
-        let now = Arc::new(Mutex::new(
-            "2026-11-21T00:00:00Z".parse::<Timestamp>().expect("a time"),
-        ));
+        reader.put("", "secrets", &value!({"metadata": {"namespace": "demo", "name": "s", "uid": "secret-uid"}}));
+        reader.put("", "nodes", &value!({"metadata": {"name": "n1", "uid": "node-uid"}}));
+        let now = Arc::new(Mutex::new("2026-11-21T00:00:00Z".parse::<Timestamp>().expect("a time")));
         let clock: Clock = {
             let now = now.clone();
             Arc::new(move || *now.lock())
@@ -69,40 +53,24 @@ impl Fixture {
             extend_expiration: true,
         };
         let issuer = TokenIssuer::new(keys.clone(), config, reader.objects(), clock);
-        let tokens =
-            ServiceAccountTokens::new(keys, ISSUER.into(), vec![ISSUER.into()], reader.objects());
-        Self {
-            reader,
-            now,
-            issuer,
-            tokens,
-        }
+        let tokens = ServiceAccountTokens::new(keys, ISSUER.into(), vec![ISSUER.into()], reader.objects());
+        Self { reader, now, issuer, tokens }
     }
 
     async fn request(&self, spec: Value) -> Result<Value, (u16, String)> {
         let request = value!({"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": spec});
         let mut warnings = Vec::new();
-        self.issuer
-            .issue("demo", "web", &request, &mut warnings)
-            .await
-            .map_err(|s| (s.code, s.message))
+        self.issuer.issue("demo", "web", &request, &mut warnings).await.map_err(|s| (s.code, s.message))
     }
 
     async fn token(&self, spec: Value) -> String {
         let answer = self.request(spec).await.expect("a token");
-        answer
-            .str_at(&["status", "token"])
-            .expect("a token")
-            .to_owned()
+        answer.str_at(&["status", "token"]).expect("a token").to_owned()
     }
 
     async fn check(&self, token: &str) -> Result<Option<TokenUser>, String> {
         let now = *self.now.lock();
-        Ok(self
-            .tokens
-            .authenticate(token, now)
-            .await?
-            .map(|found| found.as_ref().clone()))
+        Ok(self.tokens.authenticate(token, now).await?.map(|found| found.as_ref().clone()))
     }
 
     fn pass(&self, seconds: i64) {
@@ -123,26 +91,13 @@ fn claims(token: &str) -> serde_json::Value {
 #[tokio::test]
 async fn tokens_say_what_upstreams_say() {
     let fixture = Fixture::new();
-    let answer = fixture
-        .request(bound("Pod", "web-1"))
-        .await
-        .expect("a token");
+    let answer = fixture.request(bound("Pod", "web-1")).await.expect("a token");
     assert_eq!(answer.i64_at(&["spec", "expirationSeconds"]), Some(3600));
-    assert_eq!(
-        answer.str_at(&["status", "expirationTimestamp"]),
-        Some("2026-11-21T01:00:00Z")
-    );
+    assert_eq!(answer.str_at(&["status", "expirationTimestamp"]), Some("2026-11-21T01:00:00Z"));
     assert_eq!(answer.str_at(&["metadata", "name"]), Some("web"));
-    assert_eq!(
-        answer.str_at(&["metadata", "creationTimestamp"]),
-        Some("2026-11-21T00:00:00Z")
-    );
+    assert_eq!(answer.str_at(&["metadata", "creationTimestamp"]), Some("2026-11-21T00:00:00Z"));
     let mut claims = claims(answer.str_at(&["status", "token"]).expect("a token"));
-    let jti = claims
-        .as_object_mut()
-        .expect("an object")
-        .remove("jti")
-        .expect("an id");
+    let jti = claims.as_object_mut().expect("an object").remove("jti").expect("an id");
     assert_eq!(jti.as_str().map(str::len), Some(36));
     let start = 1_795_219_200;
     assert_eq!(
@@ -164,41 +119,17 @@ async fn tokens_say_what_upstreams_say() {
 async fn users_are_known_by_their_tokens() {
     let fixture = Fixture::new();
     let token = fixture.token(bound("Pod", "web-1")).await;
-    let found = fixture
-        .check(&token)
-        .await
-        .expect("it holds")
-        .expect("ours");
+    let found = fixture.check(&token).await.expect("it holds").expect("ours");
     assert_eq!(found.user.name, "system:serviceaccount:demo:web");
     assert_eq!(found.user.uid, "sa-uid");
-    assert_eq!(
-        found.user.groups,
-        ["system:serviceaccounts", "system:serviceaccounts:demo"]
-    );
-    let extra = |key: &str| {
-        found
-            .user
-            .extra
-            .get(&format!("authentication.kubernetes.io/{key}"))
-            .map(|v| v[0].as_str())
-    };
-    assert_eq!(
-        [extra("pod-name"), extra("pod-uid")],
-        [Some("web-1"), Some("pod-uid")]
-    );
-    assert_eq!(
-        [extra("node-name"), extra("node-uid")],
-        [Some("n1"), Some("node-uid")]
-    );
-    let jti = claims(&token)["jti"]
-        .as_str()
-        .map(|jti| format!("JTI={jti}"));
+    assert_eq!(found.user.groups, ["system:serviceaccounts", "system:serviceaccounts:demo"]);
+    let extra = |key: &str| found.user.extra.get(&format!("authentication.kubernetes.io/{key}")).map(|v| v[0].as_str());
+    assert_eq!([extra("pod-name"), extra("pod-uid")], [Some("web-1"), Some("pod-uid")]);
+    assert_eq!([extra("node-name"), extra("node-uid")], [Some("n1"), Some("node-uid")]);
+    let jti = claims(&token)["jti"].as_str().map(|jti| format!("JTI={jti}"));
     assert_eq!(extra("credential-id"), jti.as_deref());
     assert_eq!(found.audiences, [ISSUER]);
-    assert_eq!(
-        fixture.check(&token).await.expect("remembered"),
-        Some(found)
-    );
+    assert_eq!(fixture.check(&token).await.expect("remembered"), Some(found));
 }
 
 #[tokio::test]
@@ -208,48 +139,30 @@ async fn tokens_end_with_their_time() {
     fixture.pass(600 + 60);
     assert!(fixture.check(&token).await.is_ok());
     fixture.pass(1);
-    assert_eq!(
-        fixture.check(&token).await,
-        Err("service account token has expired".into())
-    );
+    assert_eq!(fixture.check(&token).await, Err("service account token has expired".into()));
     fixture.pass(-661 - 61);
-    assert_eq!(
-        fixture.check(&token).await,
-        Err("service account token is not valid yet".into())
-    );
+    assert_eq!(fixture.check(&token).await, Err("service account token is not valid yet".into()));
 }
 
 #[tokio::test]
 async fn tokens_end_with_what_they_are_bound_to() {
     const INVALIDATED: &str = "service account token has been invalidated";
-    for (kind, resource, namespace, name) in [
-        ("Pod", "pods", "demo", "web-1"),
-        ("Secret", "secrets", "demo", "s"),
-        ("Node", "nodes", "", "n1"),
-    ] {
+    for (kind, resource, namespace, name) in
+        [("Pod", "pods", "demo", "web-1"), ("Secret", "secrets", "demo", "s"), ("Node", "nodes", "", "n1")]
+    {
         let fixture = Fixture::new();
         let token = fixture.token(bound(kind, name)).await;
         assert!(fixture.check(&token).await.is_ok());
         // Deleted, and at once: nothing is remembered about objects that have changed.
         fixture.reader.remove("", resource, namespace, name);
-        assert_eq!(
-            fixture.check(&token).await,
-            Err(INVALIDATED.into()),
-            "{kind}"
-        );
+        assert_eq!(fixture.check(&token).await, Err(INVALIDATED.into()), "{kind}");
         // Another object of the same name is another object.
-        fixture.reader.put(
-            "",
-            resource,
-            &value!({"metadata": {"namespace": namespace, "name": name, "uid": "other"}}),
-        );
+        fixture.reader.put("", resource, &value!({"metadata": {"namespace": namespace, "name": name, "uid": "other"}}));
         let lower = kind.to_ascii_lowercase();
         let uid = format!("{lower}-uid");
         assert_eq!(
             fixture.check(&token).await,
-            Err(format!(
-                "{lower} UID (other) does not match service account {lower} ref claim ({uid})"
-            ))
+            Err(format!("{lower} UID (other) does not match service account {lower} ref claim ({uid})"))
         );
     }
 }
@@ -270,10 +183,7 @@ async fn tokens_survive_their_pods_shutdown() {
     fixture.pass(1);
     // Remembered for at most 10 s more.
     fixture.pass(10);
-    assert_eq!(
-        fixture.check(&token).await,
-        Err("service account token has been invalidated".into())
-    );
+    assert_eq!(fixture.check(&token).await, Err("service account token has been invalidated".into()));
 }
 
 #[tokio::test]
@@ -286,15 +196,9 @@ async fn tokens_end_with_their_account() {
         "serviceaccounts",
         &value!({"metadata": {"namespace": "demo", "name": "web", "uid": "new"}}),
     );
-    assert_eq!(
-        fixture.check(&token).await,
-        Err("service account UID (new) does not match claim (sa-uid)".into())
-    );
+    assert_eq!(fixture.check(&token).await, Err("service account UID (new) does not match claim (sa-uid)".into()));
     fixture.reader.remove("", "serviceaccounts", "demo", "web");
-    assert_eq!(
-        fixture.check(&token).await,
-        Err("serviceaccounts \"web\" not found".into())
-    );
+    assert_eq!(fixture.check(&token).await, Err("serviceaccounts \"web\" not found".into()));
 }
 
 #[tokio::test]
@@ -303,10 +207,7 @@ async fn automounted_tokens_are_extended() {
     let mut spec = bound("Pod", "web-1");
     spec.set_at(&["expirationSeconds"], 3607);
     let answer = fixture.request(spec.clone()).await.expect("a token");
-    assert_eq!(
-        answer.str_at(&["status", "expirationTimestamp"]),
-        Some("2026-11-21T01:00:07Z")
-    );
+    assert_eq!(answer.str_at(&["status", "expirationTimestamp"]), Some("2026-11-21T01:00:07Z"));
     let long = claims(answer.str_at(&["status", "token"]).expect("a token"));
     let iat = long["iat"].as_i64().expect("a time");
     assert_eq!(long["exp"], iat + 365 * 24 * 3600);
@@ -322,16 +223,10 @@ async fn automounted_tokens_are_extended() {
 async fn audiences_are_kept_apart() {
     let fixture = Fixture::new();
     let token = fixture.token(value!({"audiences": ["vault", "db"]})).await;
-    let refused = format!(
-        "token audiences [\"vault\" \"db\"] is invalid for the target audiences [\"{ISSUER}\"]"
-    );
+    let refused = format!("token audiences [\"vault\" \"db\"] is invalid for the target audiences [\"{ISSUER}\"]");
     assert_eq!(fixture.check(&token).await, Err(refused));
     let now = *fixture.now.lock();
-    let reviewed = fixture
-        .tokens
-        .review(&token, &["db".into(), "x".into()], now)
-        .await
-        .expect("it holds");
+    let reviewed = fixture.tokens.review(&token, &["db".into(), "x".into()], now).await.expect("it holds");
     assert_eq!(reviewed.expect("ours").audiences, ["db"]);
 }
 
@@ -352,11 +247,7 @@ async fn bad_requests_are_refused() {
              not specify a duration larger than 2^32 seconds",
         ),
         (bound("Pod", "none"), 404, "pods \"none\" not found"),
-        (
-            bound("Service", "x"),
-            400,
-            "cannot bind token to object of type /v1, Kind=Service",
-        ),
+        (bound("Service", "x"), 400, "cannot bind token to object of type /v1, Kind=Service"),
         (
             value!({"boundObjectRef": {"apiVersion": "v1", "kind": "Pod", "name": "web-1", "uid": "old"}}),
             409,
@@ -368,35 +259,19 @@ async fn bad_requests_are_refused() {
         assert_eq!(fixture.request(spec).await, Err((code, message.into())));
     }
     let request = value!({"spec": (bound("Pod", "web-1"))});
-    fixture.reader.put(
-        "",
-        "serviceaccounts",
-        &value!({"metadata": {"namespace": "demo", "name": "db", "uid": "u"}}),
-    );
-    let refused = fixture
-        .issuer
-        .issue("demo", "db", &request, &mut Vec::new())
-        .await
-        .expect_err("another account's pod");
+    fixture.reader.put("", "serviceaccounts", &value!({"metadata": {"namespace": "demo", "name": "db", "uid": "u"}}));
+    let refused =
+        fixture.issuer.issue("demo", "db", &request, &mut Vec::new()).await.expect_err("another account's pod");
     assert_eq!(refused.code, 400);
-    let refused = fixture
-        .issuer
-        .issue("demo", "none", &request, &mut Vec::new())
-        .await
-        .expect_err("no account");
-    assert_eq!(
-        (refused.code, refused.message.as_str()),
-        (404, "serviceaccounts \"none\" not found")
-    );
+    let refused = fixture.issuer.issue("demo", "none", &request, &mut Vec::new()).await.expect_err("no account");
+    assert_eq!((refused.code, refused.message.as_str()), (404, "serviceaccounts \"none\" not found"));
 }
 
 #[tokio::test]
 async fn forgeries_do_not_hold() {
     let fixture = Fixture::new();
     let token = fixture.token(value!({})).await;
-    let [header, payload, signature] = token.split('.').collect::<Vec<_>>()[..] else {
-        panic!("three parts")
-    };
+    let [header, payload, signature] = token.split('.').collect::<Vec<_>>()[..] else { panic!("three parts") };
     // Not ours to judge.
     for foreign in ["", "x", "a.b", "a.b.c", "{\"a\":1}", &"x".repeat(100_000)] {
         assert_eq!(fixture.check(foreign).await, Ok(None));
@@ -404,36 +279,20 @@ async fn forgeries_do_not_hold() {
     let encode = |json: serde_json::Value| URL_SAFE_NO_PAD.encode(json.to_string());
     let mut other = claims(&token);
     other["iss"] = "https://example.com".into();
-    assert_eq!(
-        fixture
-            .check(&format!("{header}.{}.{signature}", encode(other)))
-            .await,
-        Ok(None)
-    );
+    assert_eq!(fixture.check(&format!("{header}.{}.{signature}", encode(other))).await, Ok(None));
     // Ours, and not signed by us.
     let mut changed = claims(&token);
     changed["sub"] = "system:serviceaccount:kube-system:admin".into();
-    let kid = serde_json::from_slice::<serde_json::Value>(
-        &URL_SAFE_NO_PAD.decode(header).expect("base64"),
-    )
-    .expect("JSON")["kid"]
+    let kid = serde_json::from_slice::<serde_json::Value>(&URL_SAFE_NO_PAD.decode(header).expect("base64"))
+        .expect("JSON")["kid"]
         .clone();
     for forged in [
         format!("{header}.{}.{signature}", encode(changed)),
         format!("{header}.{payload}."),
         format!("{header}.{payload}.{}", URL_SAFE_NO_PAD.encode([0u8; 64])),
-        format!(
-            "{}.{payload}.",
-            encode(serde_json::json!({"alg": "none", "kid": kid}))
-        ),
-        format!(
-            "{}.{payload}.{signature}",
-            encode(serde_json::json!({"alg": "HS256", "kid": kid}))
-        ),
-        format!(
-            "{}.{payload}.{signature}",
-            encode(serde_json::json!({"alg": "ES256", "kid": "other"}))
-        ),
+        format!("{}.{payload}.", encode(serde_json::json!({"alg": "none", "kid": kid}))),
+        format!("{}.{payload}.{signature}", encode(serde_json::json!({"alg": "HS256", "kid": kid}))),
+        format!("{}.{payload}.{signature}", encode(serde_json::json!({"alg": "ES256", "kid": "other"}))),
     ] {
         assert!(fixture.check(&forged).await.is_err(), "{forged}");
     }
@@ -451,8 +310,7 @@ fn keys_of_all_kinds_are_published() {
         mwIDAQAB\n-----END PUBLIC KEY-----\n";
     let keys = TokenKeys::new(&key(), &[rsa]).expect("keys");
     let documents = OidcDocuments::new(ISSUER, "https://192.0.2.7:6443/openid/v1/jwks", &keys);
-    let configuration: serde_json::Value =
-        serde_json::from_slice(&documents.configuration).expect("JSON");
+    let configuration: serde_json::Value = serde_json::from_slice(&documents.configuration).expect("JSON");
     assert_eq!(
         configuration,
         serde_json::json!({
@@ -466,17 +324,7 @@ fn keys_of_all_kinds_are_published() {
     let jwks: serde_json::Value = serde_json::from_slice(&documents.jwks).expect("JSON");
     let published = jwks["keys"].as_array().expect("keys");
     assert_eq!(published.len(), 2);
-    assert_eq!(
-        (published[0]["kty"].as_str(), published[0]["crv"].as_str()),
-        (Some("EC"), Some("P-256"))
-    );
-    assert_eq!(
-        (published[1]["kty"].as_str(), published[1]["e"].as_str()),
-        (Some("RSA"), Some("AQAB"))
-    );
-    assert!(
-        published.iter().all(
-            |key| key["use"] == "sig" && key["kid"].as_str().is_some_and(|kid| kid.len() == 43)
-        )
-    );
+    assert_eq!((published[0]["kty"].as_str(), published[0]["crv"].as_str()), (Some("EC"), Some("P-256")));
+    assert_eq!((published[1]["kty"].as_str(), published[1]["e"].as_str()), (Some("RSA"), Some("AQAB")));
+    assert!(published.iter().all(|key| key["use"] == "sig" && key["kid"].as_str().is_some_and(|kid| kid.len() == 43)));
 }

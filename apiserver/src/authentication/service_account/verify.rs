@@ -62,19 +62,8 @@ struct Unverified {
 
 impl ServiceAccountTokens {
     /// Accepts tokens of this issuer and these keys, for the API server's audiences unless asked otherwise.
-    pub fn new(
-        keys: Arc<TokenKeys>,
-        issuer: String,
-        api_audiences: Vec<String>,
-        objects: Objects,
-    ) -> Self {
-        Self {
-            keys,
-            issuer,
-            api_audiences,
-            objects,
-            remembered: Cache::new(REMEMBERED),
-        }
+    pub fn new(keys: Arc<TokenKeys>, issuer: String, api_audiences: Vec<String>, objects: Objects) -> Self {
+        Self { keys, issuer, api_audiences, objects, remembered: Cache::new(REMEMBERED) }
     }
 
     /// The audiences of this API server.
@@ -84,11 +73,7 @@ impl ServiceAccountTokens {
 
     /// Whose token this is, as a credential for this API server. `Ok(None)`: not a token of this issuer. The error
     /// says why a token of this issuer does not hold.
-    pub async fn authenticate(
-        &self,
-        token: &str,
-        now: Timestamp,
-    ) -> Result<Option<Arc<TokenUser>>, String> {
+    pub async fn authenticate(&self, token: &str, now: Timestamp) -> Result<Option<Arc<TokenUser>>, String> {
         let digest: [u8; 32] = Sha256::digest(token).into();
         if let Some(remembered) = self.remembered.get(&digest) {
             if now < remembered.until && self.unchanged(&remembered) {
@@ -96,53 +81,31 @@ impl ServiceAccountTokens {
             }
             self.remembered.remove(&digest);
         }
-        let Some(claims) = self.verified_claims(token)? else {
-            return Ok(None);
-        };
+        let Some(claims) = self.verified_claims(token)? else { return Ok(None) };
         let audiences = self.common_audiences(&claims, &self.api_audiences)?;
         let (user, stands_on) = self.validate(&claims, now).await?;
         let holds = Arc::new(TokenUser { user, audiences });
         if let Some(stands_on) = stands_on {
-            let expires = claims
-                .exp
-                .and_then(|exp| Timestamp::from_second(exp).ok())
-                .unwrap_or(Timestamp::MAX);
+            let expires = claims.exp.and_then(|exp| Timestamp::from_second(exp).ok()).unwrap_or(Timestamp::MAX);
             let until = (now + REMEMBERED_FOR).min(expires);
-            self.remembered.insert(
-                digest,
-                Arc::new(Remembered {
-                    holds: holds.clone(),
-                    until,
-                    stands_on,
-                }),
-            );
+            self.remembered.insert(digest, Arc::new(Remembered { holds: holds.clone(), until, stands_on }));
         }
         Ok(Some(holds))
     }
 
     /// The same for other audiences (TokenReview).
-    pub async fn review(
-        &self,
-        token: &str,
-        audiences: &[String],
-        now: Timestamp,
-    ) -> Result<Option<TokenUser>, String> {
-        let Some(claims) = self.verified_claims(token)? else {
-            return Ok(None);
-        };
+    pub async fn review(&self, token: &str, audiences: &[String], now: Timestamp) -> Result<Option<TokenUser>, String> {
+        let Some(claims) = self.verified_claims(token)? else { return Ok(None) };
         let audiences = self.common_audiences(&claims, audiences)?;
         let (user, _) = self.validate(&claims, now).await?;
         Ok(Some(TokenUser { user, audiences }))
     }
 
     fn unchanged(&self, remembered: &Remembered) -> bool {
-        remembered
-            .stands_on
-            .iter()
-            .all(|(resource, namespace, name, before)| {
-                let now = self.objects.reader().get("", resource, namespace, name);
-                now.is_some_and(|now| now.as_ptr() == before.as_ptr() && now.len() == before.len())
-            })
+        remembered.stands_on.iter().all(|(resource, namespace, name, before)| {
+            let now = self.objects.reader().get("", resource, namespace, name);
+            now.is_some_and(|now| now.as_ptr() == before.as_ptr() && now.len() == before.len())
+        })
     }
 
     /// The claims of a token that one of our keys signed; `None` when another issuer made it.
@@ -150,42 +113,22 @@ impl ServiceAccountTokens {
         if token.len() > MAX_TOKEN_BYTES {
             return Ok(None);
         }
-        let Some((message, signature)) = token.rsplit_once('.') else {
-            return Ok(None);
-        };
-        let Some((header, payload)) = message.split_once('.') else {
-            return Ok(None);
-        };
-        let Ok(payload) = URL_SAFE_NO_PAD.decode(payload) else {
-            return Ok(None);
-        };
+        let Some((message, signature)) = token.rsplit_once('.') else { return Ok(None) };
+        let Some((header, payload)) = message.split_once('.') else { return Ok(None) };
+        let Ok(payload) = URL_SAFE_NO_PAD.decode(payload) else { return Ok(None) };
         match serde_json::from_slice::<Unverified>(&payload) {
             Ok(unverified) if unverified.iss == self.issuer => {}
             _ => return Ok(None),
         }
-        let Ok(header) = URL_SAFE_NO_PAD.decode(header) else {
-            return Ok(None);
-        };
-        let Ok(header) = serde_json::from_slice::<TokenHeader>(&header) else {
-            return Ok(None);
-        };
+        let Ok(header) = URL_SAFE_NO_PAD.decode(header) else { return Ok(None) };
+        let Ok(header) = serde_json::from_slice::<TokenHeader>(&header) else { return Ok(None) };
         self.keys.verify(&header, message, signature)?;
-        serde_json::from_slice(&payload)
-            .map(Some)
-            .map_err(|error| error.to_string())
+        serde_json::from_slice(&payload).map(Some).map_err(|error| error.to_string())
     }
 
     fn common_audiences(&self, claims: &Claims, wanted: &[String]) -> Result<Vec<String>, String> {
-        let of_token = if claims.aud.is_empty() {
-            &self.api_audiences
-        } else {
-            &claims.aud
-        };
-        let common = of_token
-            .iter()
-            .filter(|audience| wanted.contains(audience))
-            .cloned()
-            .collect::<Vec<_>>();
+        let of_token = if claims.aud.is_empty() { &self.api_audiences } else { &claims.aud };
+        let common = of_token.iter().filter(|audience| wanted.contains(audience)).cloned().collect::<Vec<_>>();
         if common.is_empty() && !self.api_audiences.is_empty() {
             return Err(format!(
                 "token audiences {} is invalid for the target audiences {}",
@@ -197,19 +140,11 @@ impl ServiceAccountTokens {
     }
 
     /// Checks time and objects. The second part is what was looked at, unless the cache did not have all of it.
-    async fn validate(
-        &self,
-        claims: &Claims,
-        now: Timestamp,
-    ) -> Result<(UserInfo, Option<StandsOn>), String> {
+    async fn validate(&self, claims: &Claims, now: Timestamp) -> Result<(UserInfo, Option<StandsOn>), String> {
         check_times(claims, now)?;
         let k = &claims.kubernetes;
         let (namespace, account) = (k.namespace.as_str(), &k.serviceaccount);
-        let mut look = Look {
-            objects: &self.objects,
-            now,
-            stands_on: Some(Vec::new()),
-        };
+        let mut look = Look { objects: &self.objects, now, stands_on: Some(Vec::new()) };
         look.service_account(namespace, account).await?;
         if let Some(secret) = &k.secret {
             look.bound("secrets", "secret", namespace, secret).await?;
@@ -217,10 +152,7 @@ impl ServiceAccountTokens {
         let mut extra = BTreeMap::new();
         let mut note = |key: &str, text: &str| {
             if !text.is_empty() {
-                extra.insert(
-                    format!("authentication.kubernetes.io/{key}"),
-                    vec![text.to_owned()],
-                );
+                extra.insert(format!("authentication.kubernetes.io/{key}"), vec![text.to_owned()]);
             }
         };
         if let Some(pod) = &k.pod {
@@ -237,10 +169,7 @@ impl ServiceAccountTokens {
             note("node-uid", &node.uid);
         }
         if !claims.jti.is_empty() {
-            extra.insert(
-                CREDENTIAL_ID.to_owned(),
-                vec![format!("JTI={}", claims.jti)],
-            );
+            extra.insert(CREDENTIAL_ID.to_owned(), vec![format!("JTI={}", claims.jti)]);
         }
         let user = UserInfo {
             name: user_name(namespace, &account.name),
@@ -255,32 +184,20 @@ impl ServiceAccountTokens {
 type StandsOn = Vec<(&'static str, String, String, Bytes)>;
 
 fn quoted(texts: &[String]) -> String {
-    let texts = texts
-        .iter()
-        .map(|text| format!("{text:?}"))
-        .collect::<Vec<_>>();
+    let texts = texts.iter().map(|text| format!("{text:?}")).collect::<Vec<_>>();
     format!("[{}]", texts.join(" "))
 }
 
 fn check_times(claims: &Claims, now: Timestamp) -> Result<(), String> {
     let now = now.as_second();
     let leeway = LEEWAY.as_secs();
-    if claims
-        .nbf
-        .is_some_and(|nbf| now.saturating_add(leeway) < nbf)
-    {
+    if claims.nbf.is_some_and(|nbf| now.saturating_add(leeway) < nbf) {
         return Err("service account token is not valid yet".into());
     }
-    if claims
-        .exp
-        .is_some_and(|exp| now.saturating_sub(leeway) > exp)
-    {
+    if claims.exp.is_some_and(|exp| now.saturating_sub(leeway) > exp) {
         return Err("service account token has expired".into());
     }
-    if claims
-        .iat
-        .is_some_and(|iat| now.saturating_add(leeway) < iat)
-    {
+    if claims.iat.is_some_and(|iat| now.saturating_add(leeway) < iat) {
         return Err("service account token is issued in the future".into());
     }
     Ok(())
@@ -294,12 +211,7 @@ struct Look<'a> {
 }
 
 impl Look<'_> {
-    async fn find(
-        &mut self,
-        resource: &'static str,
-        namespace: &str,
-        name: &str,
-    ) -> Result<Option<Value>, String> {
+    async fn find(&mut self, resource: &'static str, namespace: &str, name: &str) -> Result<Option<Value>, String> {
         if let Some(json) = self.objects.reader().get("", resource, namespace, name) {
             let object = crate::objects::parse(&json);
             if let Some(list) = &mut self.stands_on {
@@ -309,42 +221,24 @@ impl Look<'_> {
         }
         // Perhaps it was created a moment ago.
         self.stands_on = None;
-        self.objects
-            .live("", resource, namespace, name)
-            .await
-            .map_err(|status| status.message)
+        self.objects.live("", resource, namespace, name).await.map_err(|status| status.message)
     }
 
     fn is_deleted(&self, object: &Value) -> bool {
-        let deletion = object
-            .str_at(&["metadata", "deletionTimestamp"])
-            .and_then(|at| at.parse::<Timestamp>().ok());
+        let deletion = object.str_at(&["metadata", "deletionTimestamp"]).and_then(|at| at.parse::<Timestamp>().ok());
         deletion.is_some_and(|at| at < self.now - LEEWAY)
     }
 
-    async fn service_account(
-        &mut self,
-        namespace: &str,
-        account: &Reference,
-    ) -> Result<(), String> {
-        let Some(object) = self
-            .find("serviceaccounts", namespace, &account.name)
-            .await?
-        else {
+    async fn service_account(&mut self, namespace: &str, account: &Reference) -> Result<(), String> {
+        let Some(object) = self.find("serviceaccounts", namespace, &account.name).await? else {
             return Err(format!("serviceaccounts {:?} not found", account.name));
         };
         let uid = object.str_at(&["metadata", "uid"]).unwrap_or("");
         if uid != account.uid {
-            return Err(format!(
-                "service account UID ({uid}) does not match claim ({})",
-                account.uid
-            ));
+            return Err(format!("service account UID ({uid}) does not match claim ({})", account.uid));
         }
         if self.is_deleted(&object) {
-            return Err(format!(
-                "service account {namespace}/{} has been deleted",
-                account.name
-            ));
+            return Err(format!("service account {namespace}/{} has been deleted", account.name));
         }
         Ok(())
     }

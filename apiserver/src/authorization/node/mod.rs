@@ -34,10 +34,7 @@ pub struct NodeAuthorizer {
 impl NodeAuthorizer {
     /// Reads pods and volumes from here.
     pub fn new(reader: SharedReader) -> Self {
-        Self {
-            relations: Relations::new(reader),
-            rules: bootstrap::node_rules(),
-        }
+        Self { relations: Relations::new(reader), rules: bootstrap::node_rules() }
     }
 
     fn decide(&self, node: &str, attributes: &Attributes) -> Result<(), String> {
@@ -48,17 +45,14 @@ impl NodeAuthorizer {
                 ("", "configmaps") => return self.read(node, Related::ConfigMap, a),
                 ("", "persistentvolumeclaims") => return self.claim(node, a),
                 ("", "persistentvolumes") => {
-                    return get_only(a)
-                        .and_then(|()| self.related(node, a, |r, n| r.has_volume(n, &a.name)));
+                    return get_only(a).and_then(|()| self.related(node, a, |r, n| r.has_volume(n, &a.name)));
                 }
                 ("", "serviceaccounts") => return self.service_account(node, a),
                 ("", "nodes") => return own_node(node, a),
                 ("", "pods") => return self.pod(node, a),
                 ("resource.k8s.io", "resourceclaims") => {
                     get_only(a)?;
-                    return self.related(node, a, |r, n| {
-                        r.has(n, Related::ResourceClaim, &a.namespace, &a.name)
-                    });
+                    return self.related(node, a, |r, n| r.has(n, Related::ResourceClaim, &a.namespace, &a.name));
                 }
                 ("resource.k8s.io", "resourceslices") => return self.resource_slice(node, a),
                 ("storage.k8s.io", "volumeattachments") => {
@@ -71,28 +65,17 @@ impl NodeAuthorizer {
                 _ => {}
             }
         }
-        if self.rules.iter().any(|rule| rule.allows(a)) {
-            Ok(())
-        } else {
-            Err(String::new())
-        }
+        if self.rules.iter().any(|rule| rule.allows(a)) { Ok(()) } else { Err(String::new()) }
     }
 
-    fn related(
-        &self,
-        node: &str,
-        a: &Attributes,
-        has: impl FnOnce(&Relations, &str) -> bool,
-    ) -> Result<(), String> {
+    fn related(&self, node: &str, a: &Attributes, has: impl FnOnce(&Relations, &str) -> bool) -> Result<(), String> {
         if a.name.is_empty() {
             return Err("No Object name found".into());
         }
         if has(&self.relations, node) {
             return Ok(());
         }
-        Err(format!(
-            "no relationship found between node '{node}' and this object"
-        ))
+        Err(format!("no relationship found between node '{node}' and this object"))
     }
 
     fn read(&self, node: &str, kind: Related, a: &Attributes) -> Result<(), String> {
@@ -107,8 +90,7 @@ impl NodeAuthorizer {
         }
         self.related(node, a, |relations, node| {
             relations.has(node, kind, &a.namespace, &a.name)
-                || (kind == Related::Secret
-                    && relations.has_volume_secret(node, &a.namespace, &a.name))
+                || (kind == Related::Secret && relations.has_volume_secret(node, &a.namespace, &a.name))
         })
     }
 
@@ -120,9 +102,7 @@ impl NodeAuthorizer {
         } else {
             get_only(a)?;
         }
-        self.related(node, a, |r, n| {
-            r.has(n, Related::PersistentVolumeClaim, &a.namespace, &a.name)
-        })
+        self.related(node, a, |r, n| r.has(n, Related::PersistentVolumeClaim, &a.namespace, &a.name))
     }
 
     fn service_account(&self, node: &str, a: &Attributes) -> Result<(), String> {
@@ -135,9 +115,7 @@ impl NodeAuthorizer {
         if a.subresource != "token" {
             return Err("can only create token subresource of serviceaccount".into());
         }
-        self.related(node, a, |r, n| {
-            r.has(n, Related::ServiceAccount, &a.namespace, &a.name)
-        })
+        self.related(node, a, |r, n| r.has(n, Related::ServiceAccount, &a.namespace, &a.name))
     }
 
     fn pod(&self, node: &str, a: &Attributes) -> Result<(), String> {
@@ -152,9 +130,7 @@ impl NodeAuthorizer {
                     Err("can only list/watch pods with spec.nodeName field selector".into())
                 }
             }
-            ("", "create" | "delete") | ("status", "update" | "patch") | ("eviction", "create") => {
-                Ok(())
-            }
+            ("", "create" | "delete") | ("status", "update" | "patch") | ("eviction", "create") => Ok(()),
             _ => Err(String::new()),
         }
     }
@@ -179,9 +155,7 @@ impl NodeAuthorizer {
 
 /// Whether the field selector asks for exactly this value.
 fn selects(a: &Attributes, field: &str, value: &str) -> bool {
-    a.field_selector
-        .iter()
-        .any(|(f, operator, v)| f == field && matches!(operator.as_str(), "=" | "==") && v == value)
+    a.field_selector.iter().any(|(f, operator, v)| f == field && matches!(operator.as_str(), "=" | "==") && v == value)
 }
 
 fn get_only(a: &Attributes) -> Result<(), String> {
@@ -198,28 +172,22 @@ fn own_node(node: &str, a: &Attributes) -> Result<(), String> {
     match (a.subresource.as_str(), a.verb.as_str()) {
         ("", "create" | "update" | "patch") | ("status", "update" | "patch") => Ok(()),
         ("", "get" | "list" | "watch") if a.name == node => Ok(()),
-        ("", "get" | "list" | "watch") if a.name.is_empty() => Err(format!(
-            "node '{node}' cannot read all nodes, only its own Node object"
-        )),
-        ("", "get" | "list" | "watch") => Err(format!(
-            "node '{node}' cannot read '{}', only its own Node object",
-            a.name
-        )),
+        ("", "get" | "list" | "watch") if a.name.is_empty() => {
+            Err(format!("node '{node}' cannot read all nodes, only its own Node object"))
+        }
+        ("", "get" | "list" | "watch") => {
+            Err(format!("node '{node}' cannot read '{}', only its own Node object", a.name))
+        }
         _ => Err(String::new()),
     }
 }
 
 fn lease(node: &str, a: &Attributes) -> Result<(), String> {
-    if !matches!(
-        a.verb.as_str(),
-        "get" | "create" | "update" | "patch" | "delete"
-    ) {
+    if !matches!(a.verb.as_str(), "get" | "create" | "update" | "patch" | "delete") {
         return Err("can only get, create, update, patch, or delete a node lease".into());
     }
     if a.namespace != LEASE_NAMESPACE {
-        return Err(format!(
-            "can only access leases in the {LEASE_NAMESPACE:?} system namespace"
-        ));
+        return Err(format!("can only access leases in the {LEASE_NAMESPACE:?} system namespace"));
     }
     // The name of a new lease is not in the request.
     if a.verb != "create" && a.name != node {
@@ -229,10 +197,7 @@ fn lease(node: &str, a: &Attributes) -> Result<(), String> {
 }
 
 fn csi_node(node: &str, a: &Attributes) -> Result<(), String> {
-    if !matches!(
-        a.verb.as_str(),
-        "get" | "create" | "update" | "patch" | "delete"
-    ) {
+    if !matches!(a.verb.as_str(), "get" | "create" | "update" | "patch" | "delete") {
         return Err("can only get, create, update, patch, or delete a CSINode".into());
     }
     if !a.subresource.is_empty() {
@@ -248,9 +213,7 @@ impl Authorizer for NodeAuthorizer {
     fn authorize(&self, attributes: &Attributes) -> Decision {
         match node_identity(&attributes.user) {
             None => Decision::NoOpinion(String::new()),
-            Some("") => {
-                Decision::NoOpinion(format!("unknown node for user {:?}", attributes.user.name))
-            }
+            Some("") => Decision::NoOpinion(format!("unknown node for user {:?}", attributes.user.name)),
             Some(node) => match self.decide(node, attributes) {
                 Ok(()) => Decision::Allow(String::new()),
                 Err(reason) => Decision::NoOpinion(reason),

@@ -69,9 +69,7 @@ impl Relations {
             attachments: Extracts::new("storage.k8s.io", "volumeattachments", |attachment| {
                 of_node(attachment, &["spec", "nodeName"])
             }),
-            slices: Extracts::new("resource.k8s.io", "resourceslices", |slice| {
-                of_node(slice, &["spec", "nodeName"])
-            }),
+            slices: Extracts::new("resource.k8s.io", "resourceslices", |slice| of_node(slice, &["spec", "nodeName"])),
             by_node: ArcSwapOption::empty(),
             rebuild: Mutex::new(()),
         }
@@ -80,9 +78,7 @@ impl Relations {
     fn pods_of<R>(&self, node: &str, look: impl FnOnce(&[Arc<BoundPod>]) -> R) -> R {
         let fresh = || {
             let generation = self.pods.generation(self.reader.as_ref());
-            self.by_node
-                .load_full()
-                .filter(|current| current.0 == generation)
+            self.by_node.load_full().filter(|current| current.0 == generation)
         };
         let current = fresh().unwrap_or_else(|| {
             let _alone = self.rebuild.lock();
@@ -90,10 +86,7 @@ impl Relations {
                 let generation = self.pods.generation(self.reader.as_ref());
                 let mut by_node = PodsByNode::new();
                 for pod in self.pods.get(self.reader.as_ref()).iter() {
-                    by_node
-                        .entry(pod.node.clone())
-                        .or_default()
-                        .push(pod.clone());
+                    by_node.entry(pod.node.clone()).or_default().push(pod.clone());
                 }
                 let current = Arc::new((generation, by_node));
                 self.by_node.store(Some(current.clone()));
@@ -105,63 +98,42 @@ impl Relations {
 
     /// Whether this pod is bound to the node.
     pub(super) fn has_pod(&self, node: &str, namespace: &str, name: &str) -> bool {
-        self.pods_of(node, |pods| {
-            pods.iter()
-                .any(|pod| pod.namespace == namespace && pod.name == name)
-        })
+        self.pods_of(node, |pods| pods.iter().any(|pod| pod.namespace == namespace && pod.name == name))
     }
 
     /// Whether a pod of the node refers to this object.
     pub(super) fn has(&self, node: &str, kind: Related, namespace: &str, name: &str) -> bool {
         let wanted = (kind, CompactString::from(name));
         self.pods_of(node, |pods| {
-            pods.iter().any(|pod| {
-                pod.namespace == namespace && pod.refers_to.binary_search(&wanted).is_ok()
-            })
+            pods.iter().any(|pod| pod.namespace == namespace && pod.refers_to.binary_search(&wanted).is_ok())
         })
     }
 
     /// Whether a pod of the node uses a claim that is bound to this volume.
     pub(super) fn has_volume(&self, node: &str, name: &str) -> bool {
         let volumes = self.volumes.get(self.reader.as_ref());
-        volumes
-            .iter()
-            .filter(|volume| volume.name == name)
-            .any(|volume| self.uses(node, volume))
+        volumes.iter().filter(|volume| volume.name == name).any(|volume| self.uses(node, volume))
     }
 
     /// Whether a volume that a pod of the node uses needs this Secret.
     pub(super) fn has_volume_secret(&self, node: &str, namespace: &str, name: &str) -> bool {
         let volumes = self.volumes.get(self.reader.as_ref());
-        let needing = volumes
-            .iter()
-            .filter(|v| v.secrets.iter().any(|(ns, n)| ns == namespace && n == name));
+        let needing = volumes.iter().filter(|v| v.secrets.iter().any(|(ns, n)| ns == namespace && n == name));
         needing.into_iter().any(|volume| self.uses(node, volume))
     }
 
     fn uses(&self, node: &str, volume: &BoundVolume) -> bool {
-        self.has(
-            node,
-            Related::PersistentVolumeClaim,
-            &volume.claim_namespace,
-            &volume.claim_name,
-        )
+        self.has(node, Related::PersistentVolumeClaim, &volume.claim_namespace, &volume.claim_name)
     }
 
     /// Whether this VolumeAttachment is for the node.
     pub(super) fn has_attachment(&self, node: &str, name: &str) -> bool {
-        self.attachments
-            .get(self.reader.as_ref())
-            .iter()
-            .any(|a| a.name == name && a.node == node)
+        self.attachments.get(self.reader.as_ref()).iter().any(|a| a.name == name && a.node == node)
     }
 
     /// Whether this ResourceSlice is the node's.
     pub(super) fn has_slice(&self, node: &str, name: &str) -> bool {
-        self.slices
-            .get(self.reader.as_ref())
-            .iter()
-            .any(|s| s.name == name && s.node == node)
+        self.slices.get(self.reader.as_ref()).iter().any(|s| s.name == name && s.node == node)
     }
 }
 
@@ -171,10 +143,7 @@ fn text(value: &Value, path: &[&str]) -> CompactString {
 
 fn of_node(object: &Value, path: &[&str]) -> Option<OfNode> {
     let node = text(object, path);
-    (!node.is_empty()).then(|| OfNode {
-        name: text(object, &["metadata", "name"]),
-        node,
-    })
+    (!node.is_empty()).then(|| OfNode { name: text(object, &["metadata", "name"]), node })
 }
 
 fn bound_pod(pod: &Value) -> Option<BoundPod> {
@@ -184,10 +153,7 @@ fn bound_pod(pod: &Value) -> Option<BoundPod> {
     }
     let mut refers_to = Vec::new();
     // A node makes mirror pods itself, so they must give it nothing.
-    if pod
-        .at(&["metadata", "annotations", "kubernetes.io/config.mirror"])
-        .is_none()
-    {
+    if pod.at(&["metadata", "annotations", "kubernetes.io/config.mirror"]).is_none() {
         collect_references(pod, &mut refers_to);
     }
     refers_to.retain(|(_, name)| !name.is_empty());
@@ -203,10 +169,7 @@ fn bound_pod(pod: &Value) -> Option<BoundPod> {
 
 fn collect_references(pod: &Value, found: &mut Vec<(Related, CompactString)>) {
     let pod_name = pod.str_at(&["metadata", "name"]).unwrap_or("");
-    found.push((
-        Related::ServiceAccount,
-        text(pod, &["spec", "serviceAccountName"]),
-    ));
+    found.push((Related::ServiceAccount, text(pod, &["spec", "serviceAccountName"])));
     for secret in pod.array_at(&["spec", "imagePullSecrets"]) {
         found.push((Related::Secret, text(secret, &["name"])));
     }
@@ -224,13 +187,7 @@ fn collect_references(pod: &Value, found: &mut Vec<(Related, CompactString)>) {
     for claim in pod.array_at(&["status", "resourceClaimStatuses"]) {
         found.push((Related::ResourceClaim, text(claim, &["resourceClaimName"])));
     }
-    found.push((
-        Related::ResourceClaim,
-        text(
-            pod,
-            &["status", "extendedResourceClaimStatus", "resourceClaimName"],
-        ),
-    ));
+    found.push((Related::ResourceClaim, text(pod, &["status", "extendedResourceClaimStatus", "resourceClaimName"])));
 }
 
 fn collect_environment(container: &Value, found: &mut Vec<(Related, CompactString)>) {
@@ -239,14 +196,8 @@ fn collect_environment(container: &Value, found: &mut Vec<(Related, CompactStrin
         found.push((Related::ConfigMap, text(source, &["configMapRef", "name"])));
     }
     for variable in container.array_at(&["env"]) {
-        found.push((
-            Related::Secret,
-            text(variable, &["valueFrom", "secretKeyRef", "name"]),
-        ));
-        found.push((
-            Related::ConfigMap,
-            text(variable, &["valueFrom", "configMapKeyRef", "name"]),
-        ));
+        found.push((Related::Secret, text(variable, &["valueFrom", "secretKeyRef", "name"])));
+        found.push((Related::ConfigMap, text(variable, &["valueFrom", "configMapKeyRef", "name"])));
     }
 }
 
@@ -267,40 +218,22 @@ fn collect_volume(pod_name: &str, volume: &Value, found: &mut Vec<(Related, Comp
     for path in VOLUME_SECRETS {
         found.push((Related::Secret, text(volume, path)));
     }
-    found.push((
-        Related::Secret,
-        text(volume, &["storageos", "secretRef", "name"]),
-    ));
+    found.push((Related::Secret, text(volume, &["storageos", "secretRef", "name"])));
     found.push((Related::ConfigMap, text(volume, &["configMap", "name"])));
     for source in volume.array_at(&["projected", "sources"]) {
         found.push((Related::Secret, text(source, &["secret", "name"])));
         found.push((Related::ConfigMap, text(source, &["configMap", "name"])));
     }
-    found.push((
-        Related::PersistentVolumeClaim,
-        text(volume, &["persistentVolumeClaim", "claimName"]),
-    ));
+    found.push((Related::PersistentVolumeClaim, text(volume, &["persistentVolumeClaim", "claimName"])));
     if volume.get("ephemeral").is_some() {
         let name = volume.str_at(&["name"]).unwrap_or("");
-        found.push((
-            Related::PersistentVolumeClaim,
-            format!("{pod_name}-{name}").into(),
-        ));
+        found.push((Related::PersistentVolumeClaim, format!("{pod_name}-{name}").into()));
     }
 }
 
 /// Volume sources that refer to Secrets which a kubelet may read (`pkg/api/v1/persistentvolume`, VisitPVSecretNames).
 /// A reference without a namespace means the claim's.
-const PV_SECRETS: [&str; 8] = [
-    "cephfs",
-    "cinder",
-    "csi",
-    "flexVolume",
-    "iscsi",
-    "rbd",
-    "scaleIO",
-    "storageos",
-];
+const PV_SECRETS: [&str; 8] = ["cephfs", "cinder", "csi", "flexVolume", "iscsi", "rbd", "scaleIO", "storageos"];
 
 fn bound_volume(volume: &Value) -> Option<BoundVolume> {
     let claim_name = text(volume, &["spec", "claimRef", "name"]);
@@ -313,46 +246,20 @@ fn bound_volume(volume: &Value) -> Option<BoundVolume> {
         let name = text(reference, &["name"]);
         let namespace = text(reference, &["namespace"]);
         if !name.is_empty() {
-            secrets.push((
-                if namespace.is_empty() {
-                    claim_namespace.clone()
-                } else {
-                    namespace
-                },
-                name,
-            ));
+            secrets.push((if namespace.is_empty() { claim_namespace.clone() } else { namespace }, name));
         }
     };
     for source in PV_SECRETS {
         let fields: &[&str] = match source {
-            "csi" => &[
-                "nodePublishSecretRef",
-                "nodeStageSecretRef",
-                "nodeExpandSecretRef",
-            ],
+            "csi" => &["nodePublishSecretRef", "nodeStageSecretRef", "nodeExpandSecretRef"],
             _ => &["secretRef"],
         };
-        fields
-            .iter()
-            .filter_map(|field| volume.at(&["spec", source, field]))
-            .for_each(&mut add);
+        fields.iter().filter_map(|field| volume.at(&["spec", source, field])).for_each(&mut add);
     }
     let azure = text(volume, &["spec", "azureFile", "secretName"]);
     if !azure.is_empty() {
         let namespace = text(volume, &["spec", "azureFile", "secretNamespace"]);
-        secrets.push((
-            if namespace.is_empty() {
-                claim_namespace.clone()
-            } else {
-                namespace
-            },
-            azure,
-        ));
+        secrets.push((if namespace.is_empty() { claim_namespace.clone() } else { namespace }, azure));
     }
-    Some(BoundVolume {
-        name: text(volume, &["metadata", "name"]),
-        claim_namespace,
-        claim_name,
-        secrets,
-    })
+    Some(BoundVolume { name: text(volume, &["metadata", "name"]), claim_namespace, claim_name, secrets })
 }

@@ -29,10 +29,7 @@ impl Rbac {
         if user.groups.iter().any(|group| group == SUPERUSERS) {
             return Ok(());
         }
-        if write
-            .old
-            .is_some_and(|old| only_garbage_collection_differs(write.object, old))
-        {
+        if write.old.is_some_and(|old| only_garbage_collection_differs(write.object, old)) {
             return Ok(());
         }
         match write.resource {
@@ -48,14 +45,7 @@ impl Rbac {
         user: &Arc<UserInfo>,
         write: &RbacWrite<'_>,
     ) -> Result<(), Status> {
-        let escalate = asked(
-            user,
-            "escalate",
-            GROUP,
-            write.resource,
-            write.namespace,
-            write.request_name,
-        );
+        let escalate = asked(user, "escalate", GROUP, write.resource, write.namespace, write.request_name);
         if matches!(authorizer.authorize(&escalate), Decision::Allow(_)) {
             return Ok(());
         }
@@ -63,16 +53,10 @@ impl Rbac {
         if let Err(text) = self.covers(user, write.namespace, &Rule::of_role(write.object)) {
             return refuse(&text);
         }
-        let aggregates = |role: &Value| {
-            !role
-                .array_at(&["aggregationRule", "clusterRoleSelectors"])
-                .is_empty()
-        };
+        let aggregates = |role: &Value| !role.array_at(&["aggregationRule", "clusterRoleSelectors"]).is_empty();
         // An aggregated role may come to hold anything.
         if (aggregates(write.object) || write.old.is_some_and(aggregates))
-            && self
-                .covers(user, write.namespace, &full_authority())
-                .is_err()
+            && self.covers(user, write.namespace, &full_authority()).is_err()
         {
             return refuse("must have cluster-admin privileges to use the aggregationRule");
         }
@@ -93,14 +77,7 @@ impl Rbac {
             _ => None,
         };
         if let Some(resource) = resource {
-            let bind = asked(
-                user,
-                "bind",
-                role("apiGroup"),
-                resource,
-                write.namespace,
-                name,
-            );
+            let bind = asked(user, "bind", role("apiGroup"), resource, write.namespace, name);
             if matches!(authorizer.authorize(&bind), Decision::Allow(_)) {
                 return Ok(());
             }
@@ -130,22 +107,14 @@ impl Rbac {
         let mut lines = compacted(missing).iter().map(describe).collect::<Vec<_>>();
         lines.sort_unstable();
         lines.dedup();
-        let groups = user
-            .groups
-            .iter()
-            .map(|group| format!("{group:?}"))
-            .collect::<Vec<_>>()
-            .join(" ");
+        let groups = user.groups.iter().map(|group| format!("{group:?}")).collect::<Vec<_>>().join(" ");
         let mut text = format!(
             "user {:?} (groups=[{groups}]) is attempting to grant RBAC permissions not currently held:\n{}",
             user.name,
             lines.join("\n")
         );
         if !errors.is_empty() {
-            text.push_str(&format!(
-                "; resolution errors: [{}]",
-                super::aggregate(&errors)
-            ));
+            text.push_str(&format!("; resolution errors: [{}]", super::aggregate(&errors)));
         }
         Err(text)
     }
@@ -168,14 +137,7 @@ pub struct RbacWrite<'a> {
     pub old: Option<&'a Value>,
 }
 
-fn asked(
-    user: &Arc<UserInfo>,
-    verb: &str,
-    group: &str,
-    resource: &str,
-    namespace: &str,
-    name: &str,
-) -> Attributes {
+fn asked(user: &Arc<UserInfo>, verb: &str, group: &str, resource: &str, namespace: &str, name: &str) -> Attributes {
     Attributes {
         user: user.clone(),
         verb: verb.into(),
@@ -192,17 +154,8 @@ fn asked(
 fn full_authority() -> [Rule; 2] {
     let all = || vec!["*".into()];
     [
-        Rule {
-            verbs: all(),
-            api_groups: all(),
-            resources: all(),
-            ..Rule::default()
-        },
-        Rule {
-            verbs: all(),
-            non_resource_urls: all(),
-            ..Rule::default()
-        },
+        Rule { verbs: all(), api_groups: all(), resources: all(), ..Rule::default() },
+        Rule { verbs: all(), non_resource_urls: all(), ..Rule::default() },
     ]
 }
 

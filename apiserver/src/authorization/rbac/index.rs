@@ -52,11 +52,7 @@ impl BindingExtract {
             name: binding.str_at(&["metadata", "name"])?.into(),
             role_kind: binding.str_at(&["roleRef", "kind"])?.into(),
             role_name: binding.str_at(&["roleRef", "name"])?.into(),
-            subjects: binding
-                .array_at(&["subjects"])
-                .iter()
-                .filter_map(|s| Subject::of(s, namespace))
-                .collect(),
+            subjects: binding.array_at(&["subjects"]).iter().filter_map(|s| Subject::of(s, namespace)).collect(),
         })
     }
 }
@@ -72,19 +68,12 @@ impl Subject {
                 if namespace.is_empty() {
                     return None;
                 }
-                (
-                    service_account::user_name(namespace, name).into(),
-                    format!("{name}/{namespace}"),
-                )
+                (service_account::user_name(namespace, name).into(), format!("{name}/{namespace}"))
             }
             _ => return None,
         };
         let description = format!("{kind} {shown:?}").into();
-        Some(Self {
-            is_group: kind == "Group",
-            name: subject_name,
-            description,
-        })
+        Some(Self { is_group: kind == "Group", name: subject_name, description })
     }
 }
 
@@ -122,81 +111,44 @@ impl Index {
         bindings: &[Arc<BindingExtract>],
     ) -> Self {
         let mut index = Self {
-            cluster_roles: cluster_roles
-                .iter()
-                .map(|role| (role.name.clone(), role.rules.clone()))
-                .collect(),
-            roles: roles
-                .iter()
-                .map(|role| {
-                    (
-                        (role.namespace.clone(), role.name.clone()),
-                        role.rules.clone(),
-                    )
-                })
-                .collect(),
+            cluster_roles: cluster_roles.iter().map(|role| (role.name.clone(), role.rules.clone())).collect(),
+            roles: roles.iter().map(|role| ((role.namespace.clone(), role.name.clone()), role.rules.clone())).collect(),
             ..Self::default()
         };
         let all = cluster_bindings.iter().map(|b| ("ClusterRoleBinding", b));
-        for (number, (kind, binding)) in all
-            .chain(bindings.iter().map(|b| ("RoleBinding", b)))
-            .enumerate()
-        {
+        for (number, (kind, binding)) in all.chain(bindings.iter().map(|b| ("RoleBinding", b))).enumerate() {
             index.add(number, kind, binding);
         }
         index
     }
 
     fn add(&mut self, number: usize, kind: &str, binding: &BindingExtract) {
-        let rules = self
-            .rules_of(&binding.role_kind, &binding.namespace, &binding.role_name)
-            .map_err(Arc::from);
+        let rules = self.rules_of(&binding.role_kind, &binding.namespace, &binding.role_name).map_err(Arc::from);
         let shown = match kind {
             "RoleBinding" => format!("{}/{}", binding.name, binding.namespace),
             _ => binding.name.to_string(),
         };
         let grants = match binding.namespace.as_str() {
             "" => &mut self.cluster,
-            _ => self
-                .namespaces
-                .entry(binding.namespace.clone())
-                .or_default(),
+            _ => self.namespaces.entry(binding.namespace.clone()).or_default(),
         };
         for subject in &binding.subjects {
-            let source = format!(
-                "{kind} {shown:?} of {} {:?} to {}",
-                binding.role_kind, binding.role_name, subject.description
-            );
-            let grant = Grant {
-                source: source.into(),
-                rules: rules.clone(),
-                binding: number,
-            };
-            let subjects = if subject.is_group {
-                &mut grants.groups
-            } else {
-                &mut grants.users
-            };
-            subjects
-                .entry(subject.name.clone())
-                .or_default()
-                .push(grant);
+            let source =
+                format!("{kind} {shown:?} of {} {:?} to {}", binding.role_kind, binding.role_name, subject.description);
+            let grant = Grant { source: source.into(), rules: rules.clone(), binding: number };
+            let subjects = if subject.is_group { &mut grants.groups } else { &mut grants.users };
+            subjects.entry(subject.name.clone()).or_default().push(grant);
         }
     }
 
     /// The rules of a role that a binding refers to; the error is upstream's text.
-    pub(super) fn rules_of(
-        &self,
-        kind: &str,
-        namespace: &str,
-        name: &str,
-    ) -> Result<Arc<[Rule]>, String> {
+    pub(super) fn rules_of(&self, kind: &str, namespace: &str, name: &str) -> Result<Arc<[Rule]>, String> {
         match kind {
-            "ClusterRole" => {
-                self.cluster_roles.get(name).cloned().ok_or_else(|| {
-                    format!("clusterrole.rbac.authorization.k8s.io {name:?} not found")
-                })
-            }
+            "ClusterRole" => self
+                .cluster_roles
+                .get(name)
+                .cloned()
+                .ok_or_else(|| format!("clusterrole.rbac.authorization.k8s.io {name:?} not found")),
             "Role" => self
                 .roles
                 .get(&(namespace.into(), name.into()))
@@ -207,23 +159,11 @@ impl Index {
     }
 
     /// Calls `visit` with every grant of a user, those of the whole cluster first, until it returns true.
-    pub(super) fn visit<'a>(
-        &'a self,
-        user: &UserInfo,
-        namespace: &str,
-        mut visit: impl FnMut(&'a Grant) -> bool,
-    ) {
-        let namespaced = if namespace.is_empty() {
-            None
-        } else {
-            self.namespaces.get(namespace)
-        };
+    pub(super) fn visit<'a>(&'a self, user: &UserInfo, namespace: &str, mut visit: impl FnMut(&'a Grant) -> bool) {
+        let namespaced = if namespace.is_empty() { None } else { self.namespaces.get(namespace) };
         for grants in [Some(&self.cluster), namespaced].into_iter().flatten() {
             let own = grants.users.get(user.name.as_str());
-            let of_groups = user
-                .groups
-                .iter()
-                .filter_map(|group| grants.groups.get(group.as_str()));
+            let of_groups = user.groups.iter().filter_map(|group| grants.groups.get(group.as_str()));
             for grant in own.into_iter().chain(of_groups).flatten() {
                 if visit(grant) {
                     return;

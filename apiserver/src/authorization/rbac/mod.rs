@@ -67,11 +67,7 @@ impl Rbac {
     }
 
     fn current(&self) -> Arc<Current> {
-        let fresh = |generations: [u64; 4]| {
-            self.current
-                .load_full()
-                .filter(|c| c.generations == generations)
-        };
+        let fresh = |generations: [u64; 4]| self.current.load_full().filter(|c| c.generations == generations);
         if let Some(current) = fresh(self.generations()) {
             return current;
         }
@@ -126,21 +122,17 @@ impl Authorizer for Rbac {
         let current = self.current();
         let asked = Asked::new(attributes);
         let (mut allowed, mut errors) = (None, Vec::new());
-        current.index.visit(
-            &attributes.user,
-            &attributes.namespace,
-            |grant| match &grant.rules {
-                Ok(rules) if rules.iter().any(|rule| rule.allows_asked(&asked)) => {
-                    allowed = Some(&grant.source);
-                    true
-                }
-                Ok(_) => false,
-                Err(error) => {
-                    errors.push(error.clone());
-                    false
-                }
-            },
-        );
+        current.index.visit(&attributes.user, &attributes.namespace, |grant| match &grant.rules {
+            Ok(rules) if rules.iter().any(|rule| rule.allows_asked(&asked)) => {
+                allowed = Some(&grant.source);
+                true
+            }
+            Ok(_) => false,
+            Err(error) => {
+                errors.push(error.clone());
+                false
+            }
+        });
         match allowed {
             Some(source) => Decision::Allow(format!("RBAC: allowed by {source}")),
             None if errors.is_empty() => Decision::NoOpinion(String::new()),
@@ -153,23 +145,12 @@ impl Authorizer for Rbac {
         let mut review = RulesReview::default();
         for rule in rules {
             if !rule.resources.is_empty() {
-                let resource = Rule {
-                    non_resource_urls: Vec::new(),
-                    ..rule.clone()
-                };
+                let resource = Rule { non_resource_urls: Vec::new(), ..rule.clone() };
                 review.resource_rules.push(resource.to_value());
             }
             if !rule.non_resource_urls.is_empty() {
-                let Rule {
-                    verbs,
-                    non_resource_urls,
-                    ..
-                } = rule;
-                let path = Rule {
-                    verbs,
-                    non_resource_urls,
-                    ..Rule::default()
-                };
+                let Rule { verbs, non_resource_urls, .. } = rule;
+                let path = Rule { verbs, non_resource_urls, ..Rule::default() };
                 review.non_resource_rules.push(path.to_value());
             }
         }

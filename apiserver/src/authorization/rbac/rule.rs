@@ -38,19 +38,12 @@ impl<'a> Asked<'a> {
         } else {
             format!("{}/{}", attributes.resource, attributes.subresource)
         };
-        Self {
-            attributes,
-            combined,
-        }
+        Self { attributes, combined }
     }
 }
 
 fn texts(rule: &Value, field: &str) -> Vec<CompactString> {
-    rule.array_at(&[field])
-        .iter()
-        .filter_map(Value::as_str)
-        .map(CompactString::from)
-        .collect()
+    rule.array_at(&[field]).iter().filter_map(Value::as_str).map(CompactString::from).collect()
 }
 
 fn has(set: &[CompactString], element: &str) -> bool {
@@ -79,10 +72,7 @@ impl Rule {
 
     /// The rules of a role.
     pub fn of_role(role: &Value) -> Vec<Rule> {
-        role.array_at(&["rules"])
-            .iter()
-            .map(Rule::from_value)
-            .collect()
+        role.array_at(&["rules"]).iter().map(Rule::from_value).collect()
     }
 
     /// The rule as a role has it.
@@ -113,16 +103,10 @@ impl Rule {
             return false;
         }
         if !attributes.is_resource_request {
-            return self
-                .non_resource_urls
-                .iter()
-                .any(|pattern| url_matches(pattern, &attributes.path));
+            return self.non_resource_urls.iter().any(|pattern| url_matches(pattern, &attributes.path));
         }
         (has(&self.api_groups, "*") || has(&self.api_groups, &attributes.api_group))
-            && self
-                .resources
-                .iter()
-                .any(|resource| resource_matches(resource, asked))
+            && self.resources.iter().any(|resource| resource_matches(resource, asked))
             && (self.resource_names.is_empty() || has(&self.resource_names, &attributes.name))
     }
 
@@ -159,22 +143,15 @@ impl Rule {
         let resource_covered = |resource: &CompactString| {
             has(&self.resources, "*")
                 || has(&self.resources, resource)
-                || resource
-                    .split_once('/')
-                    .is_some_and(|(_, sub)| has(&self.resources, &format!("*/{sub}")))
+                || resource.split_once('/').is_some_and(|(_, sub)| has(&self.resources, &format!("*/{sub}")))
         };
-        let url_covered = |url: &CompactString| {
-            self.non_resource_urls
-                .iter()
-                .any(|pattern| url_matches(pattern, url))
-        };
+        let url_covered = |url: &CompactString| self.non_resource_urls.iter().any(|pattern| url_matches(pattern, url));
         (has(&self.verbs, "*") || has_all(&self.verbs, &atom.verbs))
             && (has(&self.api_groups, "*") || has_all(&self.api_groups, &atom.api_groups))
             && atom.resources.iter().all(resource_covered)
             && atom.non_resource_urls.iter().all(url_covered)
             && (self.resource_names.is_empty()
-                || (!atom.resource_names.is_empty()
-                    && has_all(&self.resource_names, &atom.resource_names)))
+                || (!atom.resource_names.is_empty() && has_all(&self.resource_names, &atom.resource_names)))
     }
 }
 
@@ -185,18 +162,13 @@ fn resource_matches(pattern: &str, asked: &Asked<'_>) -> bool {
     if asked.combined.is_empty() {
         return pattern == asked.attributes.resource;
     }
-    pattern == asked.combined
-        || pattern
-            .strip_prefix("*/")
-            .is_some_and(|sub| sub == asked.attributes.subresource)
+    pattern == asked.combined || pattern.strip_prefix("*/").is_some_and(|sub| sub == asked.attributes.subresource)
 }
 
 /// The smallest parts of `wanted` that `held` does not allow; empty when it covers all.
 pub fn uncovered(held: &[Rule], wanted: &[Rule]) -> Vec<Rule> {
     let atoms = wanted.iter().flat_map(Rule::atoms);
-    atoms
-        .filter(|atom| !held.iter().any(|rule| rule.covers_atom(atom)))
-        .collect()
+    atoms.filter(|atom| !held.iter().any(|rule| rule.covers_atom(atom))).collect()
 }
 
 /// Joins rules that differ only in their verbs and concern one resource.
@@ -204,9 +176,7 @@ pub(super) fn compacted(rules: Vec<Rule>) -> Vec<Rule> {
     let mut simple: BTreeMap<Rule, Vec<CompactString>> = BTreeMap::new();
     let mut out = Vec::new();
     for mut rule in rules {
-        let one = rule.api_groups.len() == 1
-            && rule.resources.len() == 1
-            && rule.resource_names.len() <= 1;
+        let one = rule.api_groups.len() == 1 && rule.resources.len() == 1 && rule.resource_names.len() <= 1;
         if one && rule.non_resource_urls.is_empty() {
             let verbs = std::mem::take(&mut rule.verbs);
             simple.entry(rule).or_default().extend(verbs);
@@ -214,11 +184,7 @@ pub(super) fn compacted(rules: Vec<Rule>) -> Vec<Rule> {
             out.push(rule);
         }
     }
-    out.extend(
-        simple
-            .into_iter()
-            .map(|(rule, verbs)| Rule { verbs, ..rule }),
-    );
+    out.extend(simple.into_iter().map(|(rule, verbs)| Rule { verbs, ..rule }));
     out
 }
 
@@ -231,15 +197,9 @@ pub(super) fn describe(rule: &Rule) -> String {
         ("ResourceNames", &rule.resource_names),
         ("Verbs", &rule.verbs),
     ];
-    let parts = parts
-        .iter()
-        .filter(|(_, list)| !list.is_empty())
-        .map(|(name, list)| {
-            let quoted = list
-                .iter()
-                .map(|text| format!("{text:?}"))
-                .collect::<Vec<_>>();
-            format!("{name}:[{}]", quoted.join(" "))
-        });
+    let parts = parts.iter().filter(|(_, list)| !list.is_empty()).map(|(name, list)| {
+        let quoted = list.iter().map(|text| format!("{text:?}")).collect::<Vec<_>>();
+        format!("{name}:[{}]", quoted.join(" "))
+    });
     format!("{{{}}}", parts.collect::<Vec<_>>().join(", "))
 }

@@ -8,24 +8,12 @@ use super::*;
 use crate::objects::testing::FakeReader;
 
 fn role(reader: &FakeReader, namespace: &str, name: &str, rules: Value) {
-    let resource = if namespace.is_empty() {
-        "clusterroles"
-    } else {
-        "roles"
-    };
-    reader.put(
-        GROUP,
-        resource,
-        &value!({"metadata": {"name": name, "namespace": namespace}, "rules": (rules)}),
-    );
+    let resource = if namespace.is_empty() { "clusterroles" } else { "roles" };
+    reader.put(GROUP, resource, &value!({"metadata": {"name": name, "namespace": namespace}, "rules": (rules)}));
 }
 
 fn bind(reader: &FakeReader, namespace: &str, name: &str, role: (&str, &str), subjects: Value) {
-    let resource = if namespace.is_empty() {
-        "clusterrolebindings"
-    } else {
-        "rolebindings"
-    };
+    let resource = if namespace.is_empty() { "clusterrolebindings" } else { "rolebindings" };
     let object = value!({
         "metadata": {"name": name, "namespace": namespace},
         "roleRef": {"apiGroup": GROUP, "kind": (role.0), "name": (role.1)},
@@ -36,21 +24,11 @@ fn bind(reader: &FakeReader, namespace: &str, name: &str, role: (&str, &str), su
 
 fn user(name: &str, groups: &[&str]) -> Arc<UserInfo> {
     let groups = groups.iter().map(|g| g.to_string()).collect();
-    Arc::new(UserInfo {
-        name: name.into(),
-        groups,
-        ..UserInfo::default()
-    })
+    Arc::new(UserInfo { name: name.into(), groups, ..UserInfo::default() })
 }
 
 /// `verb [group/]resource[/subresource] [namespace/]name` or `verb /path`, as a compact way to ask.
-fn ask(
-    user: &Arc<UserInfo>,
-    verb: &str,
-    what: (&str, &str, &str),
-    namespace: &str,
-    name: &str,
-) -> Attributes {
+fn ask(user: &Arc<UserInfo>, verb: &str, what: (&str, &str, &str), namespace: &str, name: &str) -> Attributes {
     Attributes {
         user: user.clone(),
         verb: verb.into(),
@@ -65,28 +43,13 @@ fn ask(
 }
 
 fn path(user: &Arc<UserInfo>, verb: &str, path: &str) -> Attributes {
-    Attributes {
-        user: user.clone(),
-        verb: verb.into(),
-        path: path.into(),
-        ..Attributes::default()
-    }
+    Attributes { user: user.clone(), verb: verb.into(), path: path.into(), ..Attributes::default() }
 }
 
 fn fixture() -> (Arc<FakeReader>, Rbac) {
     let reader = Arc::new(FakeReader::default());
-    role(
-        &reader,
-        "",
-        "admin",
-        value!([{"verbs": ["*"], "apiGroups": ["*"], "resources": ["*"]}]),
-    );
-    role(
-        &reader,
-        "",
-        "paths",
-        value!([{"verbs": ["get"], "nonResourceURLs": ["/healthz", "/version", "/apis/*"]}]),
-    );
+    role(&reader, "", "admin", value!([{"verbs": ["*"], "apiGroups": ["*"], "resources": ["*"]}]));
+    role(&reader, "", "paths", value!([{"verbs": ["get"], "nonResourceURLs": ["/healthz", "/version", "/apis/*"]}]));
     role(
         &reader,
         "",
@@ -102,13 +65,7 @@ fn fixture() -> (Arc<FakeReader>, Rbac) {
             {"verbs": ["get"], "apiGroups": [""], "resources": ["secrets"], "resourceNames": ["one"]}
         ]),
     );
-    bind(
-        &reader,
-        "",
-        "admins",
-        ("ClusterRole", "admin"),
-        value!([{"kind": "Group", "name": "admins"}]),
-    );
+    bind(&reader, "", "admins", ("ClusterRole", "admin"), value!([{"kind": "Group", "name": "admins"}]));
     bind(
         &reader,
         "",
@@ -125,20 +82,8 @@ fn fixture() -> (Arc<FakeReader>, Rbac) {
             {"kind": "User", "name": "jane"}, {"kind": "ServiceAccount", "name": "web"}
         ]),
     );
-    bind(
-        &reader,
-        "demo",
-        "scalers",
-        ("ClusterRole", "scaler"),
-        value!([{"kind": "User", "name": "jane"}]),
-    );
-    bind(
-        &reader,
-        "demo",
-        "broken",
-        ("Role", "gone"),
-        value!([{"kind": "User", "name": "jane"}]),
-    );
+    bind(&reader, "demo", "scalers", ("ClusterRole", "scaler"), value!([{"kind": "User", "name": "jane"}]));
+    bind(&reader, "demo", "broken", ("Role", "gone"), value!([{"kind": "User", "name": "jane"}]));
     let rbac = Rbac::new(reader.clone());
     (reader, rbac)
 }
@@ -160,37 +105,13 @@ fn decides() {
         (ask(&jane, "delete", pods, "demo", "p"), false),
         (ask(&jane, "get", ("", "pods", "log"), "demo", "p"), true),
         (ask(&jane, "get", ("", "pods", "exec"), "demo", "p"), false),
-        (
-            ask(&jane, "get", ("metrics.k8s.io", "pods", ""), "demo", "p"),
-            false,
-        ),
+        (ask(&jane, "get", ("metrics.k8s.io", "pods", ""), "demo", "p"), false),
         (ask(&jane, "get", ("", "secrets", ""), "demo", "one"), true),
         (ask(&jane, "get", ("", "secrets", ""), "demo", "two"), false),
         (ask(&jane, "list", ("", "secrets", ""), "demo", ""), false),
-        (
-            ask(
-                &jane,
-                "update",
-                ("apps", "deployments", "scale"),
-                "demo",
-                "d",
-            ),
-            true,
-        ),
-        (
-            ask(&jane, "update", ("apps", "deployments", ""), "demo", "d"),
-            false,
-        ),
-        (
-            ask(
-                &jane,
-                "update",
-                ("apps", "deployments", "rescale"),
-                "demo",
-                "d",
-            ),
-            false,
-        ),
+        (ask(&jane, "update", ("apps", "deployments", "scale"), "demo", "d"), true),
+        (ask(&jane, "update", ("apps", "deployments", ""), "demo", "d"), false),
+        (ask(&jane, "update", ("apps", "deployments", "rescale"), "demo", "d"), false),
         (ask(&root, "frobnicate", ("x", "y", "z"), "", ""), true),
         (path(&root, "get", "/metrics"), false),
         (path(&jane, "get", "/healthz"), true),
@@ -202,11 +123,7 @@ fn decides() {
     ];
     for (attributes, allowed) in cases {
         let decision = rbac.authorize(&attributes);
-        assert_eq!(
-            matches!(decision, Decision::Allow(_)),
-            allowed,
-            "{attributes:?}: {decision:?}"
-        );
+        assert_eq!(matches!(decision, Decision::Allow(_)), allowed, "{attributes:?}: {decision:?}");
     }
 }
 
@@ -232,17 +149,8 @@ fn says_why() {
         r#"RBAC: allowed by ClusterRoleBinding "admins" of ClusterRole "admin" to Group "admins""#
     );
     let denied = ask(&jane, "delete", ("", "pods", ""), "demo", "p");
-    assert_eq!(
-        reason(&denied),
-        r#"RBAC: role.rbac.authorization.k8s.io "gone" not found"#
-    );
-    bind(
-        &reader,
-        "",
-        "broken",
-        ("ClusterRole", "lost"),
-        value!([{"kind": "User", "name": "jane"}]),
-    );
+    assert_eq!(reason(&denied), r#"RBAC: role.rbac.authorization.k8s.io "gone" not found"#);
+    bind(&reader, "", "broken", ("ClusterRole", "lost"), value!([{"kind": "User", "name": "jane"}]));
     assert_eq!(
         reason(&denied),
         r#"RBAC: [clusterrole.rbac.authorization.k8s.io "lost" not found, role.rbac.authorization.k8s.io "gone" not found]"#
@@ -256,12 +164,7 @@ fn follows_changes() {
     let delete = ask(&jane, "delete", ("", "pods", ""), "demo", "p");
     let allowed = || matches!(rbac.authorize(&delete), Decision::Allow(_));
     assert!(!allowed());
-    role(
-        &reader,
-        "demo",
-        "gone",
-        value!([{"verbs": ["delete"], "apiGroups": [""], "resources": ["pods"]}]),
-    );
+    role(&reader, "demo", "gone", value!([{"verbs": ["delete"], "apiGroups": [""], "resources": ["pods"]}]));
     assert!(allowed());
     reader.remove(GROUP, "rolebindings", "demo", "broken");
     assert!(!allowed());
@@ -281,27 +184,12 @@ fn lists_rules() {
         value!({"verbs": ["get"], "apiGroups": [""], "resources": ["secrets"], "resourceNames": ["one"]})
     );
     assert!(!review.incomplete);
-    assert_eq!(
-        review.evaluation_error,
-        r#"role.rbac.authorization.k8s.io "gone" not found"#
-    );
+    assert_eq!(review.evaluation_error, r#"role.rbac.authorization.k8s.io "gone" not found"#);
 }
 
-fn write<'a>(
-    resource: &'a str,
-    namespace: &'a str,
-    object: &'a Value,
-    old: Option<&'a Value>,
-) -> RbacWrite<'a> {
+fn write<'a>(resource: &'a str, namespace: &'a str, object: &'a Value, old: Option<&'a Value>) -> RbacWrite<'a> {
     let name = object.str_at(&["metadata", "name"]).unwrap_or("");
-    RbacWrite {
-        resource,
-        namespace,
-        request_name: if old.is_some() { name } else { "" },
-        name,
-        object,
-        old,
-    }
+    RbacWrite { resource, namespace, request_name: if old.is_some() { name } else { "" }, name, object, old }
 }
 
 #[test]
@@ -314,8 +202,7 @@ fn nobody_gives_what_they_have_not() {
         {"verbs": ["get", "delete", "watch"], "apiGroups": [""], "resources": ["pods"]},
         {"verbs": ["get"], "nonResourceURLs": ["/apis/x", "/metrics"]}
     ]));
-    let check =
-        |user: &Arc<UserInfo>, write: RbacWrite<'_>| rbac.check_escalation(&rbac, user, &write);
+    let check = |user: &Arc<UserInfo>, write: RbacWrite<'_>| rbac.check_escalation(&rbac, user, &write);
 
     assert_eq!(check(&jane, write("roles", "demo", &held, None)), Ok(()));
     let error = check(&jane, write("roles", "demo", &more, None)).expect_err("escalation");
@@ -327,27 +214,13 @@ fn nobody_gives_what_they_have_not() {
          {APIGroups:[\"\"], Resources:[\"pods\"], Verbs:[\"delete\" \"watch\"]}\n\
          {NonResourceURLs:[\"/metrics\"], Verbs:[\"get\"]}; resolution errors: [role.rbac.authorization.k8s.io \"gone\" not found]"
     );
-    assert_eq!(
-        check(
-            &user("x", &["system:masters"]),
-            write("roles", "demo", &more, None)
-        ),
-        Ok(())
-    );
+    assert_eq!(check(&user("x", &["system:masters"]), write("roles", "demo", &more, None)), Ok(()));
     // The garbage collector may touch what it could not grant.
     let mut collected = more.clone();
     collected.set_at(&["metadata", "finalizers"], value!(["x"]));
-    assert_eq!(
-        check(&jane, write("roles", "demo", &collected, Some(&more))),
-        Ok(())
-    );
+    assert_eq!(check(&jane, write("roles", "demo", &collected, Some(&more))), Ok(()));
     // `escalate` lifts the rule.
-    role(
-        &reader,
-        "demo",
-        "gone",
-        value!([{"verbs": ["escalate"], "apiGroups": [GROUP], "resources": ["roles"]}]),
-    );
+    role(&reader, "demo", "gone", value!([{"verbs": ["escalate"], "apiGroups": [GROUP], "resources": ["roles"]}]));
     assert_eq!(check(&jane, write("roles", "demo", &more, None)), Ok(()));
 }
 
@@ -356,33 +229,20 @@ fn binding_needs_the_rights_or_the_verb_bind() {
     let (reader, rbac) = fixture();
     let jane = user("jane", &[]);
     let check = |object: &Value, resource: &str, namespace: &str| {
-        rbac.check_escalation(&rbac, &jane, &write(resource, namespace, object, None))
-            .map_err(|e| (e.code, e.message))
+        rbac.check_escalation(&rbac, &jane, &write(resource, namespace, object, None)).map_err(|e| (e.code, e.message))
     };
     let binding = |kind: &str, name: &str| value!({"metadata": {"name": "b"}, "roleRef": {"apiGroup": GROUP, "kind": kind, "name": name}});
-    assert_eq!(
-        check(&binding("Role", "reader"), "rolebindings", "demo"),
-        Ok(())
-    );
-    assert_eq!(
-        check(&binding("ClusterRole", "scaler"), "rolebindings", "demo"),
-        Ok(())
-    );
-    let (code, text) = check(&binding("ClusterRole", "scaler"), "clusterrolebindings", "")
-        .expect_err("cluster-wide");
+    assert_eq!(check(&binding("Role", "reader"), "rolebindings", "demo"), Ok(()));
+    assert_eq!(check(&binding("ClusterRole", "scaler"), "rolebindings", "demo"), Ok(()));
+    let (code, text) = check(&binding("ClusterRole", "scaler"), "clusterrolebindings", "").expect_err("cluster-wide");
     assert_eq!(code, 403);
     assert!(
-        text.starts_with(
-            "clusterrolebindings.rbac.authorization.k8s.io \"b\" is forbidden: user \"jane\""
-        ),
+        text.starts_with("clusterrolebindings.rbac.authorization.k8s.io \"b\" is forbidden: user \"jane\""),
         "{text}"
     );
     assert_eq!(
         check(&binding("ClusterRole", "none"), "rolebindings", "demo"),
-        Err((
-            404,
-            "clusterroles.rbac.authorization.k8s.io \"none\" not found".into()
-        ))
+        Err((404, "clusterroles.rbac.authorization.k8s.io \"none\" not found".into()))
     );
     role(
         &reader,
@@ -392,10 +252,7 @@ fn binding_needs_the_rights_or_the_verb_bind() {
             {"verbs": ["bind"], "apiGroups": [GROUP], "resources": ["clusterroles"], "resourceNames": ["admin"]}
         ]),
     );
-    assert_eq!(
-        check(&binding("ClusterRole", "admin"), "rolebindings", "demo"),
-        Ok(())
-    );
+    assert_eq!(check(&binding("ClusterRole", "admin"), "rolebindings", "demo"), Ok(()));
     assert!(check(&binding("ClusterRole", "admin"), "rolebindings", "other").is_err());
 }
 
@@ -408,8 +265,7 @@ fn aggregation_is_for_those_who_may_do_everything() {
     });
     let plain = value!({"metadata": {"name": "all"}});
     let check = |user: &Arc<UserInfo>, object: &Value, old: Option<&Value>| {
-        rbac.check_escalation(&rbac, user, &write("clusterroles", "", object, old))
-            .map_err(|e| e.message)
+        rbac.check_escalation(&rbac, user, &write("clusterroles", "", object, old)).map_err(|e| e.message)
     };
     let jane = user("jane", &[]);
     let refused = "clusterroles.rbac.authorization.k8s.io \"all\" is forbidden: \

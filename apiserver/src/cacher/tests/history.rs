@@ -7,19 +7,11 @@ use skiff_storage::{Head, ListOptions, ListPage, Revision, StorageError, WatchSt
 use super::*;
 
 fn short(age: Duration) -> HistoryLimits {
-    HistoryLimits {
-        age,
-        ..HistoryLimits::default()
-    }
+    HistoryLimits { age, ..HistoryLimits::default() }
 }
 
 fn exact(revision: Revision) -> ListRequest {
-    ListRequest {
-        revision: ListRevision::Exact(revision),
-        predicate: Predicate::default(),
-        limit: 2,
-        start: None,
-    }
+    ListRequest { revision: ListRevision::Exact(revision), predicate: Predicate::default(), limit: 2, start: None }
 }
 
 #[tokio::test]
@@ -34,12 +26,8 @@ async fn a_new_cache_resumes_watches_from_the_engines_history() {
     // As after a restart: the cache begins with a list of what is left.
     let fixture = fixture_on(storage, HistoryLimits::default());
     fixture.pods.ready().await;
-    let mut watch = fixture
-        .watch(WatchStart::After(a1.revision), Predicate::default())
-        .await;
-    let mut web = fixture
-        .watch(WatchStart::After(a1.revision), app("web"))
-        .await;
+    let mut watch = fixture.watch(WatchStart::After(a1.revision), Predicate::default()).await;
+    let mut web = fixture.watch(WatchStart::After(a1.revision), app("web")).await;
     let c = fixture.create("x/c", "web", "").await;
     let expected = [
         format!("MODIFIED x/a@{}", a2.revision),
@@ -65,29 +53,16 @@ async fn what_is_truly_gone_is_expired() {
     let b = fixture.create("x/b", "web", "").await;
     fixture.storage.compact(b.revision).await.unwrap();
     // The engine has forgotten, but this cache still knows.
-    fixture
-        .watch(WatchStart::After(a.revision), Predicate::default())
-        .await;
+    fixture.watch(WatchStart::After(a.revision), Predicate::default()).await;
 
     let fresh = fixture_on(fixture.storage.clone(), HistoryLimits::default());
     fresh.pods.ready().await;
-    let request = |after| WatchRequest {
-        start: WatchStart::After(after),
-        predicate: Predicate::default(),
-        bookmarks: false,
-    };
-    let error = fresh
-        .pods
-        .watch(&request(a.revision))
-        .await
-        .err()
-        .expect("an error");
+    let request =
+        |after| WatchRequest { start: WatchStart::After(after), predicate: Predicate::default(), bookmarks: false };
+    let error = fresh.pods.watch(&request(a.revision)).await.err().expect("an error");
     let status = skiff_apimachinery::status::Status::from(error);
     assert_eq!((status.code, status.reason), (410, "Expired"));
-    assert_eq!(
-        status.message,
-        format!("too old resource version: {} ({})", a.revision, b.revision)
-    );
+    assert_eq!(status.message, format!("too old resource version: {} ({})", a.revision, b.revision));
     assert!(fresh.pods.watch(&request(b.revision)).await.is_ok());
     let error = fresh.pods.list(&exact(a.revision)).await.unwrap_err();
     assert_eq!(skiff_apimachinery::status::Status::from(error).code, 410);
@@ -102,25 +77,14 @@ async fn a_continued_list_expires_with_the_engine_though_the_resource_is_quiet()
         fixture.create(&format!("x/{name}"), "web", "").await;
     }
     fixture.pods.wait_until(Freshness::Latest).await.unwrap();
-    let first = fixture
-        .pods
-        .list(&exact(fixture.pods.revision()))
-        .await
-        .unwrap();
-    let second = ListRequest {
-        start: first.next.clone(),
-        ..exact(first.revision)
-    };
+    let first = fixture.pods.list(&exact(fixture.pods.revision())).await.unwrap();
+    let second = ListRequest { start: first.next.clone(), ..exact(first.revision) };
     assert_eq!(fixture.pods.list(&second).await.unwrap().objects.len(), 1);
 
     // Only other resources change from now on, as leases do.
     let wait = async {
         for i in 0.. {
-            fixture
-                .storage
-                .create(&format!("/registry/nodes/{i}"), pod("n", "", ""), None)
-                .await
-                .unwrap();
+            fixture.storage.create(&format!("/registry/nodes/{i}"), pod("n", "", ""), None).await.unwrap();
             match fixture.pods.list(&second).await {
                 Ok(page) => assert_eq!(page.objects.len(), 1),
                 Err(error) => return error,
@@ -129,9 +93,7 @@ async fn a_continued_list_expires_with_the_engine_though_the_resource_is_quiet()
         }
         unreachable!("an endless loop")
     };
-    let error = tokio::time::timeout(DEADLINE, wait)
-        .await
-        .expect("the continue token never expired");
+    let error = tokio::time::timeout(DEADLINE, wait).await.expect("the continue token never expired");
     assert_eq!(skiff_apimachinery::status::Status::from(error).code, 410);
 }
 
@@ -150,12 +112,7 @@ impl Storage for Flaky {
     async fn list(&self, prefix: &str, options: ListOptions) -> Result<ListPage, StorageError> {
         self.storage.list(prefix, options).await
     }
-    async fn create(
-        &self,
-        key: &str,
-        draft: Draft,
-        ttl: Option<Duration>,
-    ) -> Result<Entry, StorageError> {
+    async fn create(&self, key: &str, draft: Draft, ttl: Option<Duration>) -> Result<Entry, StorageError> {
         self.storage.create(key, draft, ttl).await
     }
     async fn update(
@@ -167,11 +124,7 @@ impl Storage for Flaky {
     ) -> Result<Entry, StorageError> {
         self.storage.update(key, expected, draft, ttl).await
     }
-    async fn delete(
-        &self,
-        key: &str,
-        expected: Revision,
-    ) -> Result<(Entry, Revision), StorageError> {
+    async fn delete(&self, key: &str, expected: Revision) -> Result<(Entry, Revision), StorageError> {
         self.storage.delete(key, expected).await
     }
     async fn watch(&self, prefix: &str, from: Revision) -> Result<WatchStream, StorageError> {
@@ -182,8 +135,7 @@ impl Storage for Flaky {
         let end = async move {
             let _ = cut.recv().await;
         };
-        let stream =
-            futures::StreamExt::take_until(self.storage.watch(prefix, from).await?, Box::pin(end));
+        let stream = futures::StreamExt::take_until(self.storage.watch(prefix, from).await?, Box::pin(end));
         Ok(Box::pin(stream))
     }
     async fn compact(&self, revision: Revision) -> Result<(), StorageError> {
@@ -192,10 +144,7 @@ impl Storage for Flaky {
     async fn head(&self, prefix: &str) -> Result<Head, StorageError> {
         // A store that is far away cannot say what changed under a prefix.
         let head = self.storage.head(prefix).await?;
-        Ok(Head {
-            changed: head.revision,
-            ..head
-        })
+        Ok(Head { changed: head.revision, ..head })
     }
     async fn healthy(&self) -> Result<(), StorageError> {
         self.storage.healthy().await
@@ -206,11 +155,7 @@ async fn flaky() -> (Fixture, Arc<AtomicBool>, tokio::sync::broadcast::Sender<()
     let broken = Arc::new(AtomicBool::new(false));
     let cut = tokio::sync::broadcast::Sender::new(1);
     let storage = Arc::new(memory::open(HistoryLimits::default()).unwrap());
-    let flaky = Flaky {
-        storage,
-        broken: broken.clone(),
-        cut: cut.clone(),
-    };
+    let flaky = Flaky { storage, broken: broken.clone(), cut: cut.clone() };
     let fixture = fixture_on(Arc::new(flaky), HistoryLimits::default());
     fixture.pods.ready().await;
     // The watch must stand before it can be cut.
@@ -224,21 +169,15 @@ async fn a_lost_watch_is_resumed_without_gap_or_repeat() {
     let (fixture, broken, cut) = flaky().await;
     let mut watch = fixture.watch(WatchStart::Now, Predicate::default()).await;
     let a = fixture.create("x/a", "web", "").await;
-    assert_eq!(
-        next_texts(&mut watch, 1).await,
-        [format!("ADDED x/a@{}", a.revision)]
-    );
+    assert_eq!(next_texts(&mut watch, 1).await, [format!("ADDED x/a@{}", a.revision)]);
     broken.store(true, Ordering::SeqCst);
     cut.send(()).unwrap();
     let a2 = fixture.update(&a, "db", "").await;
     let gone = fixture.delete(&a2).await;
     broken.store(false, Ordering::SeqCst);
     let b = fixture.create("x/b", "web", "").await;
-    let expected = [
-        format!("MODIFIED x/a@{}", a2.revision),
-        format!("DELETED x/a@{gone}"),
-        format!("ADDED x/b@{}", b.revision),
-    ];
+    let expected =
+        [format!("MODIFIED x/a@{}", a2.revision), format!("DELETED x/a@{gone}"), format!("ADDED x/b@{}", b.revision)];
     assert_eq!(next_texts(&mut watch, 3).await, expected);
 }
 
@@ -253,23 +192,12 @@ async fn a_cache_that_lost_its_place_starts_anew_and_says_so() {
     let gone = fixture.delete(&a).await;
     fixture.storage.compact(gone).await.unwrap();
     broken.store(false, Ordering::SeqCst);
-    let end = tokio::time::timeout(DEADLINE, watch.next())
-        .await
-        .expect("the end");
+    let end = tokio::time::timeout(DEADLINE, watch.next()).await.expect("the end");
     assert!(end.is_none(), "{end:?}");
     assert_eq!(watch.end(), Some(WatchEnd::Reset));
     fixture.pods.wait_for(gone).await.unwrap();
-    assert!(
-        fixture.pods.generation() > generation,
-        "what was derived from the old state is void"
-    );
-    let request = WatchRequest {
-        start: WatchStart::After(a.revision),
-        predicate: Predicate::default(),
-        bookmarks: false,
-    };
-    assert!(matches!(
-        fixture.pods.watch(&request).await.err(),
-        Some(CacheError::Expired { .. })
-    ));
+    assert!(fixture.pods.generation() > generation, "what was derived from the old state is void");
+    let request =
+        WatchRequest { start: WatchStart::After(a.revision), predicate: Predicate::default(), bookmarks: false };
+    assert!(matches!(fixture.pods.watch(&request).await.err(), Some(CacheError::Expired { .. })));
 }

@@ -59,13 +59,7 @@ fn key_messages(at: &At<'_>, key: &str, errors: &mut ErrorList) {
 
 /// Bytes behind base64 text.
 fn base64_len(text: &str) -> usize {
-    text.len() / 4 * 3
-        - text
-            .bytes()
-            .rev()
-            .take_while(|b| *b == b'=')
-            .count()
-            .min(text.len() / 4 * 3)
+    text.len() / 4 * 3 - text.bytes().rev().take_while(|b| *b == b'=').count().min(text.len() / 4 * 3)
 }
 
 /// Once immutable, always immutable, and so are the contents.
@@ -117,9 +111,7 @@ impl Strategy for SecretStrategy {
     fn validate_update(&self, _scope: WriteScope<'_>, new: &Value, old: &Value) -> ErrorList {
         let mut errors = ErrorList::default();
         let (new_root, old_root) = (At::root(new), At::root(old));
-        new_root
-            .child("type")
-            .immutable(&mut errors, &old_root.child("type"));
+        new_root.child("type").immutable(&mut errors, &old_root.child("type"));
         immutable(new, old, &["data"], &mut errors);
         errors.extend(self.validate(new));
         errors
@@ -168,9 +160,7 @@ fn by_type(root: &At<'_>, data: &At<'_>, errors: &mut ErrorList) {
         }
         DOCKER_CFG => docker_config(&data.key(".dockercfg"), errors),
         DOCKER_CONFIG_JSON => docker_config(&data.key(".dockerconfigjson"), errors),
-        "kubernetes.io/basic-auth"
-            if !data.key("username").is_set() && !data.key("password").is_set() =>
-        {
+        "kubernetes.io/basic-auth" if !data.key("username").is_set() && !data.key("password").is_set() => {
             need("username");
             need("password");
         }
@@ -190,14 +180,8 @@ fn docker_config(at: &At<'_>, errors: &mut ErrorList) {
         return at.required(errors, "");
     }
     let decoded = BASE64_STANDARD.decode(at.text()).unwrap_or_default();
-    if let Err(error) =
-        serde_json::from_slice::<serde_json::Map<String, serde_json::Value>>(&decoded)
-    {
-        errors.push(Error::invalid(
-            &at.path(),
-            "<secret contents redacted>",
-            error.to_string(),
-        ));
+    if let Err(error) = serde_json::from_slice::<serde_json::Map<String, serde_json::Value>>(&decoded) {
+        errors.push(Error::invalid(&at.path(), "<secret contents redacted>", error.to_string()));
     }
 }
 
@@ -215,36 +199,26 @@ mod tests {
     fn string_data_becomes_data() {
         let mut secret = value!({"stringData": {"a": "b"}, "data": {"c": "ZA=="}});
         SecretStrategy.set_defaults(&mut secret);
-        assert_eq!(
-            secret,
-            value!({"data": {"a": "Yg==", "c": "ZA=="}, "type": "Opaque"})
-        );
+        assert_eq!(secret, value!({"data": {"a": "Yg==", "c": "ZA=="}, "type": "Opaque"}));
     }
 
     #[test]
     fn types_need_their_keys() {
         let secret = value!({"type": "kubernetes.io/tls", "data": {"tls.crt": "YQ=="}});
-        assert_eq!(
-            texts(&SecretStrategy.validate(&secret)),
-            ["data[tls.key]: Required value"]
-        );
+        assert_eq!(texts(&SecretStrategy.validate(&secret)), ["data[tls.key]: Required value"]);
     }
 
     #[test]
     fn keys_and_immutability() {
         let map = value!({"data": {"": "x"}});
         assert!(
-            texts(&ConfigMapStrategy.validate(&map))[0]
-                .starts_with("data[]: Invalid value: \"\": a valid config key")
+            texts(&ConfigMapStrategy.validate(&map))[0].starts_with("data[]: Invalid value: \"\": a valid config key")
         );
         let old = value!({"immutable": true, "data": {"a": "1"}});
         let new = value!({"immutable": true, "data": {"a": "2"}});
         let mut errors = ErrorList::default();
         immutable(&new, &old, &["data"], &mut errors);
-        assert_eq!(
-            texts(&errors),
-            ["data: Forbidden: field is immutable when `immutable` is set"]
-        );
+        assert_eq!(texts(&errors), ["data: Forbidden: field is immutable when `immutable` is set"]);
     }
 
     #[test]

@@ -27,10 +27,7 @@ impl Strategy for EndpointsStrategy {
         for subset in subsets.items() {
             let (ready, waiting) = (subset.child("addresses"), subset.child("notReadyAddresses"));
             if ready.is_empty() && waiting.is_empty() {
-                subset.required(
-                    &mut errors,
-                    "must specify `addresses` or `notReadyAddresses`",
-                );
+                subset.required(&mut errors, "must specify `addresses` or `notReadyAddresses`");
             }
             for list in [&ready, &waiting] {
                 for address in list.items() {
@@ -73,26 +70,17 @@ pub fn non_special_ip(at: &At<'_>, errors: &mut ErrorList) {
         at.invalid(errors, format!("may not be unspecified ({ip})"));
     }
     if ip.is_loopback() {
-        at.invalid(
-            errors,
-            "may not be in the loopback range (127.0.0.0/8, ::1/128)",
-        );
+        at.invalid(errors, "may not be in the loopback range (127.0.0.0/8, ::1/128)");
     }
     let (local, local_multicast) = match ip {
         std::net::IpAddr::V4(ip) => (ip.is_link_local(), ip.octets()[..3] == [224, 0, 0]),
         std::net::IpAddr::V6(ip) => (ip.is_unicast_link_local(), ip.segments()[0] == 0xff02),
     };
     if local {
-        at.invalid(
-            errors,
-            "may not be in the link-local range (169.254.0.0/16, fe80::/10)",
-        );
+        at.invalid(errors, "may not be in the link-local range (169.254.0.0/16, fe80::/10)");
     }
     if local_multicast {
-        at.invalid(
-            errors,
-            "may not be in the link-local multicast range (224.0.0.0/24, ff02::/10)",
-        );
+        at.invalid(errors, "may not be in the link-local multicast range (224.0.0.0/24, ff02::/10)");
     }
 }
 
@@ -104,6 +92,5 @@ fn endpoint_port(port: &At<'_>, need_name: bool, errors: &mut ErrorList) {
         name.required(errors, "");
     }
     formats::port_number(&port.child("port"), errors);
-    port.child("protocol")
-        .one_of(errors, &["SCTP", "TCP", "UDP"]);
+    port.child("protocol").one_of(errors, &["SCTP", "TCP", "UDP"]);
 }

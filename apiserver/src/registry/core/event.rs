@@ -21,25 +21,14 @@ pub struct EventStrategy;
 impl Strategy for EventStrategy {
     fn validate(&self, object: &Value) -> ErrorList {
         let mut errors = ErrorList::default();
-        let involved = object
-            .str_at(&["involvedObject", "namespace"])
-            .unwrap_or("");
+        let involved = object.str_at(&["involvedObject", "namespace"]).unwrap_or("");
         let namespace = object.str_at(&["metadata", "namespace"]).unwrap_or("");
         // Events about objects without a namespace live in "default".
-        let wanted = if involved.is_empty() {
-            "default"
-        } else {
-            involved
-        };
-        let fits = namespace == wanted
-            || (involved.is_empty() && matches!(namespace, "default" | "kube-system"));
+        let wanted = if involved.is_empty() { "default" } else { involved };
+        let fits = namespace == wanted || (involved.is_empty() && matches!(namespace, "default" | "kube-system"));
         if !fits && (involved.is_empty() || namespace != involved) {
             let path = Path::new("involvedObject").child("namespace");
-            errors.push(Error::invalid(
-                &path,
-                involved,
-                "does not match event.namespace",
-            ));
+            errors.push(Error::invalid(&path, involved, "does not match event.namespace"));
         }
         errors
     }
@@ -54,28 +43,12 @@ impl Strategy for EventStrategy {
     }
 
     fn selectable_fields(&self) -> Vec<FieldSpec> {
-        let mut fields = [
-            "kind",
-            "namespace",
-            "name",
-            "uid",
-            "apiVersion",
-            "resourceVersion",
-            "fieldPath",
-        ]
-        .map(|field| FieldSpec::new(&format!("involvedObject.{field}")))
-        .to_vec();
+        let mut fields = ["kind", "namespace", "name", "uid", "apiVersion", "resourceVersion", "fieldPath"]
+            .map(|field| FieldSpec::new(&format!("involvedObject.{field}")))
+            .to_vec();
         fields.push(FieldSpec::new("reason"));
-        fields.push(FieldSpec::at(
-            "reportingComponent",
-            &["reportingComponent"],
-            "",
-        ));
-        fields.push(FieldSpec::at(
-            "source",
-            &["source.component", "reportingComponent"],
-            "",
-        ));
+        fields.push(FieldSpec::at("reportingComponent", &["reportingComponent"], ""));
+        fields.push(FieldSpec::at("source", &["source.component", "reportingComponent"], ""));
         fields.push(FieldSpec::new("type"));
         fields
     }
@@ -109,21 +82,11 @@ pub struct EventsV1;
 
 impl Conversion for EventsV1 {
     fn to_stored(&self, object: Value) -> Value {
-        renamed(object, "v1", |name| {
-            RENAMED
-                .iter()
-                .find(|(theirs, _)| *theirs == name)
-                .map(|(_, ours)| *ours)
-        })
+        renamed(object, "v1", |name| RENAMED.iter().find(|(theirs, _)| *theirs == name).map(|(_, ours)| *ours))
     }
 
     fn from_stored(&self, object: Value) -> Value {
-        let theirs = |name: &str| {
-            RENAMED
-                .iter()
-                .find(|(_, ours)| *ours == name)
-                .map(|(theirs, _)| *theirs)
-        };
+        let theirs = |name: &str| RENAMED.iter().find(|(_, ours)| *ours == name).map(|(theirs, _)| *theirs);
         renamed(object, "events.k8s.io/v1", theirs)
     }
 
@@ -136,11 +99,7 @@ impl Conversion for EventsV1 {
     }
 }
 
-fn renamed(
-    object: Value,
-    api_version: &str,
-    rename: impl Fn(&str) -> Option<&'static str>,
-) -> Value {
+fn renamed(object: Value, api_version: &str, rename: impl Fn(&str) -> Option<&'static str>) -> Value {
     let Value::Object(object) = object else {
         return object;
     };
@@ -176,9 +135,6 @@ mod tests {
             })
         );
         assert_eq!(EventsV1.from_stored(stored), newer);
-        assert_eq!(
-            EventsV1.field_label("regarding.name"),
-            "involvedObject.name"
-        );
+        assert_eq!(EventsV1.field_label("regarding.name"), "involvedObject.name");
     }
 }

@@ -60,44 +60,21 @@ fn fill(item: &mut Object, from: &str, to: &str) {
 
 /// min ≤ defaultRequest ≤ default ≤ max, for each resource.
 fn ordered(item: &At<'_>, errors: &mut ErrorList) {
-    let [min, request, default, max] =
-        ["min", "defaultRequest", "default", "max"].map(|field| item.child(field));
+    let [min, request, default, max] = ["min", "defaultRequest", "default", "max"].map(|field| item.child(field));
     for (low, high, text) in [
         (&min, &max, "min value {} is greater than max value {}"),
-        (
-            &min,
-            &request,
-            "min value {} is greater than default request value {}",
-        ),
-        (
-            &request,
-            &max,
-            "default request value {} is greater than max value {}",
-        ),
-        (
-            &request,
-            &default,
-            "default request value {} is greater than default limit value {}",
-        ),
-        (
-            &default,
-            &max,
-            "default value {} is greater than max value {}",
-        ),
-        (
-            &min,
-            &default,
-            "min value {} is greater than default value {}",
-        ),
+        (&min, &request, "min value {} is greater than default request value {}"),
+        (&request, &max, "default request value {} is greater than max value {}"),
+        (&request, &default, "default request value {} is greater than default limit value {}"),
+        (&default, &max, "default value {} is greater than max value {}"),
+        (&min, &default, "min value {} is greater than default value {}"),
     ] {
         for (name, at) in low.entries() {
             let other = high.key(name);
             if let (Some(a), Some(b)) = (resources::quantity(&at), resources::quantity(&other))
                 && a > b
             {
-                let message =
-                    text.replacen("{}", &a.to_string(), 1)
-                        .replacen("{}", &b.to_string(), 1);
+                let message = text.replacen("{}", &a.to_string(), 1).replacen("{}", &b.to_string(), 1);
                 errors.push(Error::invalid(&at.path(), a.to_string(), message));
             }
         }
@@ -155,7 +132,5 @@ impl Strategy for ServiceAccountStrategy {
 
 /// References to secrets are by name alone.
 fn names_only(object: &mut Value) {
-    each(object.object_at_mut(&[]), "secrets", |secret| {
-        secret.retain(|key, _| key == "name")
-    });
+    each(object.object_at_mut(&[]), "secrets", |secret| secret.retain(|key, _| key == "name"));
 }

@@ -51,10 +51,7 @@ impl Strategy for NamespaceStrategy {
         for finalizer in finalizers.items() {
             finalizer.messages(&mut errors, names::qualified_name(finalizer.text()));
             if !finalizer.text().contains('/') && finalizer.text() != FINALIZER {
-                finalizer.invalid(
-                    &mut errors,
-                    "name is neither a standard finalizer name nor is it fully qualified",
-                );
+                finalizer.invalid(&mut errors, "name is neither a standard finalizer name nor is it fully qualified");
             }
         }
         errors
@@ -62,22 +59,13 @@ impl Strategy for NamespaceStrategy {
 
     fn validate_status_update(&self, new: &Value, old: &Value) -> ErrorList {
         let mut errors = ErrorList::default();
-        let (root, deleting) = (
-            At::root(new),
-            old.at(&["metadata", "deletionTimestamp"]).is_some(),
-        );
+        let (root, deleting) = (At::root(new), old.at(&["metadata", "deletionTimestamp"]).is_some());
         let status = root.child("status");
         let phase = status.child("phase");
         match (deleting, phase.text()) {
             (false, "Active" | "") | (true, "Terminating") => {}
-            (false, _) => phase.invalid(
-                &mut errors,
-                "may only be 'Active' if `deletionTimestamp` is empty",
-            ),
-            (true, _) => phase.invalid(
-                &mut errors,
-                "may only be 'Terminating' if `deletionTimestamp` is not empty",
-            ),
+            (false, _) => phase.invalid(&mut errors, "may only be 'Active' if `deletionTimestamp` is empty"),
+            (true, _) => phase.invalid(&mut errors, "may only be 'Terminating' if `deletionTimestamp` is not empty"),
         }
         errors
     }
@@ -87,10 +75,7 @@ impl Strategy for NamespaceStrategy {
     }
 
     fn selectable_fields(&self) -> Vec<FieldSpec> {
-        vec![
-            FieldSpec::at("name", &["metadata.name"], ""),
-            FieldSpec::new("status.phase"),
-        ]
+        vec![FieldSpec::at("name", &["metadata.name"], ""), FieldSpec::new("status.phase")]
     }
 
     fn returns_deleted_object(&self) -> bool {
@@ -109,18 +94,12 @@ impl Strategy for NamespaceStrategy {
 }
 
 fn has_finalizer(object: &Value) -> bool {
-    object
-        .array_at(&["spec", "finalizers"])
-        .iter()
-        .any(|f| f.as_str() == Some(FINALIZER))
+    object.array_at(&["spec", "finalizers"]).iter().any(|f| f.as_str() == Some(FINALIZER))
 }
 
 /// Every namespace carries its name as a label, so that selectors can name it.
 fn name_label(object: &mut Value) {
-    let name = object
-        .str_at(&["metadata", "name"])
-        .unwrap_or("")
-        .to_owned();
+    let name = object.str_at(&["metadata", "name"]).unwrap_or("").to_owned();
     if name.is_empty() {
         return;
     }

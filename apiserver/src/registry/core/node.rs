@@ -40,14 +40,8 @@ impl Strategy for NodeStrategy {
         let (new_root, old_root) = (At::root(new), At::root(old));
         let (spec, before) = (new_root.child("spec"), old_root.child("spec"));
         for (field, message) in [
-            (
-                "providerID",
-                "node updates may not change providerID except from \"\" to valid",
-            ),
-            (
-                "podCIDRs",
-                "node updates may not change podCIDR except from \"\" to valid",
-            ),
+            ("providerID", "node updates may not change providerID except from \"\" to valid"),
+            ("podCIDRs", "node updates may not change podCIDR except from \"\" to valid"),
         ] {
             let (now, was) = (spec.child(field), before.child(field));
             if !was.is_empty() && now.value() != was.value() {
@@ -64,10 +58,7 @@ impl Strategy for NodeStrategy {
         let addresses = status.child("addresses");
         let mut seen = HashSet::new();
         for address in addresses.items() {
-            let key = (
-                address.child("type").text().to_owned(),
-                address.child("address").text().to_owned(),
-            );
+            let key = (address.child("type").text().to_owned(), address.child("address").text().to_owned());
             if !seen.insert(key) {
                 address.duplicate(&mut errors);
             }
@@ -81,22 +72,14 @@ impl Strategy for NodeStrategy {
     }
 
     fn selectable_fields(&self) -> Vec<FieldSpec> {
-        vec![FieldSpec::at(
-            "spec.unschedulable",
-            &["spec.unschedulable"],
-            "false",
-        )]
+        vec![FieldSpec::at("spec.unschedulable", &["spec.unschedulable"], "false")]
     }
 }
 
 fn taints(list: &At<'_>, errors: &mut ErrorList) {
     let mut seen = HashSet::new();
     for taint in list.items() {
-        let (key, value, effect) = (
-            taint.child("key"),
-            taint.child("value"),
-            taint.child("effect"),
-        );
+        let (key, value, effect) = (taint.child("key"), taint.child("value"), taint.child("effect"));
         label_selector::label_name(&key, errors);
         value.messages(errors, names::label_value(value.text()));
         effect.one_of(errors, scheduling::TAINT_EFFECTS);
@@ -114,10 +97,7 @@ fn cidrs(spec: &At<'_>, errors: &mut ErrorList) {
     let list = spec.child("podCIDRs");
     for cidr in list.items() {
         if cidr.text().parse::<ipnet::IpNet>().is_err() {
-            cidr.invalid(
-                errors,
-                "must be a valid CIDR value, (e.g. 10.9.8.0/24 or 2001:db8::/64)",
-            );
+            cidr.invalid(errors, "must be a valid CIDR value, (e.g. 10.9.8.0/24 or 2001:db8::/64)");
         }
     }
     let first = spec.child("podCIDR");

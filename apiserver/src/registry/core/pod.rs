@@ -66,10 +66,7 @@ impl Strategy for PodStrategy {
         let spec = root.child("spec");
         let (gates, node) = (spec.child("schedulingGates"), spec.child("nodeName"));
         if !gates.is_empty() && !node.is_empty() {
-            node.forbidden(
-                &mut errors,
-                "cannot be set until all schedulingGates have been cleared",
-            );
+            node.forbidden(&mut errors, "cannot be set until all schedulingGates have been cleared");
         }
         let ephemeral = spec.child("ephemeralContainers");
         if !ephemeral.is_empty() {
@@ -120,11 +117,7 @@ impl Strategy for PodStrategy {
         ]
         .map(FieldSpec::new)
         .to_vec();
-        fields.push(FieldSpec::at(
-            "spec.hostNetwork",
-            &["spec.hostNetwork"],
-            "false",
-        ));
+        fields.push(FieldSpec::at("spec.hostNetwork", &["spec.hostNetwork"], "false"));
         fields.push(FieldSpec::at("status.podIPs", &["status.podIP"], ""));
         fields
     }
@@ -144,10 +137,7 @@ impl Strategy for PodStrategy {
     fn grace_period(&self, pod: &Value, asked: Option<i64>) -> Option<i64> {
         let own = pod.i64_at(&["spec", "terminationGracePeriodSeconds"]);
         let scheduled = !pod.str_at(&["spec", "nodeName"]).unwrap_or("").is_empty();
-        let ended = matches!(
-            pod.str_at(&["status", "phase"]),
-            Some("Failed" | "Succeeded")
-        );
+        let ended = matches!(pod.str_at(&["status", "phase"]), Some("Failed" | "Succeeded"));
         if !scheduled || ended {
             return Some(0);
         }
@@ -176,12 +166,7 @@ fn only_resources(new: &mut Value, old: &Value) {
     for list in ["containers", "initContainers"] {
         for container in new.array_at(&["spec", list]) {
             let name = container.str_at(&["name"]).unwrap_or("").to_owned();
-            wanted.push((
-                list,
-                name,
-                container.get("resources").cloned(),
-                container.get("resizePolicy").cloned(),
-            ));
+            wanted.push((list, name, container.get("resources").cloned(), container.get("resizePolicy").cloned()));
         }
     }
     let metadata = new.get("metadata").cloned();
@@ -207,35 +192,19 @@ fn only_resources(new: &mut Value, old: &Value) {
 
 /// `matchLabelKeys` and `mismatchLabelKeys` become requirements with the pod's own values.
 fn label_keys_into_selectors(object: &mut Value) {
-    let labels = object
-        .at(&["metadata", "labels"])
-        .cloned()
-        .unwrap_or_default();
+    let labels = object.at(&["metadata", "labels"]).cloned().unwrap_or_default();
     let spec = object.object_at_mut(&["spec"]);
     for kind in ["podAffinity", "podAntiAffinity"] {
-        let Some(affinity) = spec
-            .get_mut("affinity")
-            .and_then(|a| a.get_mut(kind))
-            .and_then(Value::as_object_mut)
+        let Some(affinity) = spec.get_mut("affinity").and_then(|a| a.get_mut(kind)).and_then(Value::as_object_mut)
         else {
             continue;
         };
-        crate::registry::defaults::each(
-            affinity,
-            "requiredDuringSchedulingIgnoredDuringExecution",
-            |term| {
-                extend_selector(term, &labels);
-            },
-        );
-        crate::registry::defaults::each(
-            affinity,
-            "preferredDuringSchedulingIgnoredDuringExecution",
-            |term| {
-                crate::registry::defaults::within(term, "podAffinityTerm", |term| {
-                    extend_selector(term, &labels)
-                });
-            },
-        );
+        crate::registry::defaults::each(affinity, "requiredDuringSchedulingIgnoredDuringExecution", |term| {
+            extend_selector(term, &labels);
+        });
+        crate::registry::defaults::each(affinity, "preferredDuringSchedulingIgnoredDuringExecution", |term| {
+            crate::registry::defaults::within(term, "podAffinityTerm", |term| extend_selector(term, &labels));
+        });
     }
     crate::registry::defaults::each(spec, "topologySpreadConstraints", |constraint| {
         extend_selector(constraint, &labels)
@@ -256,11 +225,7 @@ fn extend_selector(term: &mut Object, labels: &Value) {
         return;
     }
     let selector = term.object_mut("labelSelector");
-    let mut expressions = selector
-        .get("matchExpressions")
-        .and_then(Value::as_array)
-        .unwrap_or(&[])
-        .to_vec();
+    let mut expressions = selector.get("matchExpressions").and_then(Value::as_array).unwrap_or(&[]).to_vec();
     expressions.extend(added);
     selector.insert("matchExpressions", expressions);
 }

@@ -32,9 +32,7 @@ pub fn pod(pod: &mut Value) {
 
 /// Defaults of a template's `spec` under `template`.
 pub fn template(owner_spec: &mut Object) {
-    within(owner_spec, "template", |template| {
-        pod_spec(template.object_mut("spec"))
-    });
+    within(owner_spec, "template", |template| pod_spec(template.object_mut("spec")));
 }
 
 /// Defaults of a PodSpec.
@@ -51,12 +49,7 @@ pub fn pod_spec(spec: &mut Object) {
     // The older name of the account stands beside the newer one.
     let account = ["serviceAccountName", "serviceAccount"]
         .iter()
-        .find_map(|key| {
-            spec.get(key)
-                .and_then(Value::as_str)
-                .filter(|name| !name.is_empty())
-                .map(str::to_owned)
-        });
+        .find_map(|key| spec.get(key).and_then(Value::as_str).filter(|name| !name.is_empty()).map(str::to_owned));
     if let Some(account) = account {
         spec.insert("serviceAccountName", account.as_str());
         spec.insert("serviceAccount", account);
@@ -66,41 +59,27 @@ pub fn pod_spec(spec: &mut Object) {
 }
 
 fn container(container: &mut Object) {
-    let image = container
-        .get("image")
-        .and_then(Value::as_str)
-        .unwrap_or("")
-        .to_owned();
+    let image = container.get("image").and_then(Value::as_str).unwrap_or("").to_owned();
     text(container, "imagePullPolicy", pull_policy(&image));
     text(container, "terminationMessagePath", "/dev/termination-log");
     text(container, "terminationMessagePolicy", "File");
     absent(container, "resources", Object::new());
     each(container, "ports", |port| text(port, "protocol", "TCP"));
-    each(container, "env", |env| {
-        within(env, "valueFrom", |from| within(from, "fieldRef", field_ref))
-    });
+    each(container, "env", |env| within(env, "valueFrom", |from| within(from, "fieldRef", field_ref)));
     for name in ["livenessProbe", "readinessProbe", "startupProbe"] {
         within(container, name, probe);
     }
     within(container, "lifecycle", |lifecycle| {
         for name in ["postStart", "preStop"] {
-            within(lifecycle, name, |handler| {
-                within(handler, "httpGet", http_get)
-            });
+            within(lifecycle, name, |handler| within(handler, "httpGet", http_get));
         }
     });
 }
 
 /// `Always` for the tag `latest`, which is also the one of an image without tag and digest.
 fn pull_policy(image: &str) -> &'static str {
-    let (name, digest) = image
-        .split_once('@')
-        .map_or((image, false), |(name, _)| (name, true));
-    let tag = name
-        .rsplit('/')
-        .next()
-        .and_then(|last| last.split_once(':'))
-        .map(|(_, tag)| tag);
+    let (name, digest) = image.split_once('@').map_or((image, false), |(name, _)| (name, true));
+    let tag = name.rsplit('/').next().and_then(|last| last.split_once(':')).map(|(_, tag)| tag);
     match tag {
         Some("latest") => "Always",
         None if !digest => "Always",
@@ -132,16 +111,11 @@ fn downward_items(source: &mut Object) {
 
 fn volume(volume: &mut Object) {
     // Only the name: an empty directory is meant.
-    if volume
-        .iter()
-        .all(|(key, value)| key == "name" || value.is_null())
-    {
+    if volume.iter().all(|(key, value)| key == "name" || value.is_null()) {
         volume.insert("emptyDir", Object::new());
     }
     for source in ["secret", "configMap"] {
-        within(volume, source, |source| {
-            absent(source, "defaultMode", FILE_MODE)
-        });
+        within(volume, source, |source| absent(source, "defaultMode", FILE_MODE));
     }
     within(volume, "downwardAPI", |source| {
         absent(source, "defaultMode", FILE_MODE);
@@ -150,29 +124,19 @@ fn volume(volume: &mut Object) {
     within(volume, "projected", |projected| {
         absent(projected, "defaultMode", FILE_MODE);
         each(projected, "sources", |source| {
-            within(source, "serviceAccountToken", |token| {
-                absent(token, "expirationSeconds", 3600)
-            });
+            within(source, "serviceAccountToken", |token| absent(token, "expirationSeconds", 3600));
             within(source, "downwardAPI", downward_items);
         });
     });
     within(volume, "hostPath", |source| absent(source, "type", ""));
     within(volume, "image", |source| {
-        let reference = source
-            .get("reference")
-            .and_then(Value::as_str)
-            .unwrap_or("")
-            .to_owned();
+        let reference = source.get("reference").and_then(Value::as_str).unwrap_or("").to_owned();
         text(source, "pullPolicy", pull_policy(&reference));
     });
     within(volume, "ephemeral", |source| {
-        within(source, "volumeClaimTemplate", |template| {
-            within(template, "spec", claim_spec)
-        });
+        within(source, "volumeClaimTemplate", |template| within(template, "spec", claim_spec));
     });
-    within(volume, "iscsi", |source| {
-        text(source, "iscsiInterface", "default")
-    });
+    within(volume, "iscsi", |source| text(source, "iscsiInterface", "default"));
     within(volume, "rbd", rbd);
     within(volume, "azureDisk", azure_disk);
     within(volume, "scaleIO", scale_io);
@@ -203,11 +167,7 @@ pub fn claim_spec(spec: &mut Object) {
 
 /// A limit without a request asks for the limit.
 fn requests_from_limits(container: &mut Object) {
-    let limits = container
-        .get("resources")
-        .and_then(|r| r.get("limits"))
-        .and_then(Value::as_object)
-        .cloned();
+    let limits = container.get("resources").and_then(|r| r.get("limits")).and_then(Value::as_object).cloned();
     let Some(limits) = limits.filter(|limits| !limits.is_empty()) else {
         return;
     };
@@ -241,11 +201,7 @@ fn rounded_to_milli(text: &str) -> Option<String> {
 
 /// Requests of the pod as a whole follow from those of its containers, else from its limits, when it has limits.
 fn pod_level_requests(spec: &mut Object) {
-    let limits = spec
-        .get("resources")
-        .and_then(|r| r.get("limits"))
-        .and_then(Value::as_object)
-        .cloned();
+    let limits = spec.get("resources").and_then(|r| r.get("limits")).and_then(Value::as_object).cloned();
     let Some(limits) = limits.filter(|limits| !limits.is_empty()) else {
         return;
     };

@@ -40,20 +40,14 @@ fn list<'a>(spec: &'a Object, field: &str) -> &'a [Value] {
 }
 
 fn amounts(container: &Value, which: &str) -> Resources {
-    let listed = container
-        .at(&["resources", which])
-        .and_then(Value::as_object);
+    let listed = container.at(&["resources", which]).and_then(Value::as_object);
     let pairs = listed.into_iter().flat_map(|object| object.iter());
-    pairs
-        .filter_map(|(name, value)| Some((name.to_owned(), Quantity::parse(value.as_str()?).ok()?)))
-        .collect()
+    pairs.filter_map(|(name, value)| Some((name.to_owned(), Quantity::parse(value.as_str()?).ok()?))).collect()
 }
 
 fn add(total: &mut Resources, more: &Resources) {
     for (name, amount) in more {
-        let sum = total
-            .get(name)
-            .map_or(*amount, |before| before.plus(*amount));
+        let sum = total.get(name).map_or(*amount, |before| before.plus(*amount));
         total.insert(name.clone(), sum);
     }
 }
@@ -67,15 +61,10 @@ fn raise(total: &mut Resources, other: &Resources) {
 
 /// `Guaranteed`, `Burstable` or `BestEffort`.
 pub fn qos_class(spec: &Object) -> &'static str {
-    if let Some(resources) = spec
-        .get("resources")
-        .filter(|r| r.as_object().is_some_and(|r| !r.is_empty()))
-    {
+    if let Some(resources) = spec.get("resources").filter(|r| r.as_object().is_some_and(|r| !r.is_empty())) {
         return class_of(std::iter::once(resources));
     }
-    let containers = list(spec, "containers")
-        .iter()
-        .chain(list(spec, "initContainers"));
+    let containers = list(spec, "containers").iter().chain(list(spec, "initContainers"));
     let resources = containers.map(|container| container.get("resources").unwrap_or(&Value::Null));
     class_of(resources.collect::<Vec<_>>().into_iter())
 }
@@ -86,9 +75,7 @@ fn class_of<'a>(all: impl Iterator<Item = &'a Value>) -> &'static str {
     let mut guaranteed = true;
     for resources in all {
         let amount = |list: &str, name: &str| {
-            let value = resources
-                .str_at(&[list, name])
-                .and_then(|text| Quantity::parse(text).ok());
+            let value = resources.str_at(&[list, name]).and_then(|text| Quantity::parse(text).ok());
             value.filter(|q| !q.is_zero())
         };
         for name in ["cpu", "memory"] {
@@ -118,10 +105,7 @@ mod tests {
     fn classes() {
         for (pod, want) in [
             (value!({"containers": [{"name": "a"}]}), "BestEffort"),
-            (
-                value!({"containers": [{"resources": {"requests": {"cpu": "1"}}}]}),
-                "Burstable",
-            ),
+            (value!({"containers": [{"resources": {"requests": {"cpu": "1"}}}]}), "Burstable"),
             (
                 value!({"containers": [{"resources": {"limits": {"cpu": "1", "memory": "1Gi"}, "requests": {"cpu": "1", "memory": "1Gi"}}}]}),
                 "Guaranteed",

@@ -31,9 +31,7 @@ impl Strategy for ServiceStrategy {
         text(spec, "sessionAffinity", "None");
         match spec.get("sessionAffinity").and_then(Value::as_str) {
             Some("ClientIP") => {
-                let client = spec
-                    .object_mut("sessionAffinityConfig")
-                    .object_mut("clientIP");
+                let client = spec.object_mut("sessionAffinityConfig").object_mut("clientIP");
                 absent(client, "timeoutSeconds", AFFINITY_SECONDS);
             }
             _ => drop(spec.remove("sessionAffinityConfig")),
@@ -41,18 +39,12 @@ impl Strategy for ServiceStrategy {
         text(spec, "type", "ClusterIP");
         each(spec, "ports", |port| {
             text(port, "protocol", "TCP");
-            let unset = port
-                .get("targetPort")
-                .is_none_or(|t| t.as_i64() == Some(0) || t.as_str() == Some(""));
+            let unset = port.get("targetPort").is_none_or(|t| t.as_i64() == Some(0) || t.as_str() == Some(""));
             if unset && let Some(number) = port.get("port").cloned() {
                 port.insert("targetPort", number);
             }
         });
-        let kind = spec
-            .get("type")
-            .and_then(Value::as_str)
-            .unwrap_or("")
-            .to_owned();
+        let kind = spec.get("type").and_then(Value::as_str).unwrap_or("").to_owned();
         if is_external(&kind, spec) {
             text(spec, "externalTrafficPolicy", "Cluster");
         }
@@ -61,19 +53,11 @@ impl Strategy for ServiceStrategy {
         }
         if kind == "LoadBalancer" {
             absent(spec, "allocateLoadBalancerNodePorts", true);
-            each(
-                object.object_at_mut(&["status", "loadBalancer"]),
-                "ingress",
-                |ingress| {
-                    if ingress
-                        .get("ip")
-                        .and_then(Value::as_str)
-                        .is_some_and(|ip| !ip.is_empty())
-                    {
-                        absent(ingress, "ipMode", "VIP");
-                    }
-                },
-            );
+            each(object.object_at_mut(&["status", "loadBalancer"]), "ingress", |ingress| {
+                if ingress.get("ip").and_then(Value::as_str).is_some_and(|ip| !ip.is_empty()) {
+                    absent(ingress, "ipMode", "VIP");
+                }
+            });
         }
     }
 
@@ -97,15 +81,11 @@ impl Strategy for ServiceStrategy {
         let mut errors = ErrorList::default();
         let (new_root, old_root) = (At::root(new), At::root(old));
         let (spec, before) = (new_root.child("spec"), old_root.child("spec"));
-        if spec.child("type").text() != "ExternalName"
-            && before.child("type").text() != "ExternalName"
-        {
+        if spec.child("type").text() != "ExternalName" && before.child("type").text() != "ExternalName" {
             primary_is_immutable(&spec, &before, &mut errors);
         }
         let class = spec.child("loadBalancerClass");
-        if before.child("type").text() == "LoadBalancer"
-            && spec.child("type").text() == "LoadBalancer"
-        {
+        if before.child("type").text() == "LoadBalancer" && spec.child("type").text() == "LoadBalancer" {
             let was = before.child("loadBalancerClass");
             if class.value() != was.value() {
                 class.invalid(&mut errors, "may not change once set");
@@ -120,10 +100,7 @@ impl Strategy for ServiceStrategy {
     }
 
     fn selectable_fields(&self) -> Vec<FieldSpec> {
-        vec![
-            FieldSpec::new("spec.clusterIP"),
-            FieldSpec::new("spec.type"),
-        ]
+        vec![FieldSpec::new("spec.clusterIP"), FieldSpec::new("spec.type")]
     }
 
     fn allow_create_on_update(&self) -> bool {
@@ -138,11 +115,7 @@ impl Strategy for ServiceStrategy {
 /// Whether traffic from outside can come in.
 fn is_external(kind: &str, spec: &Object) -> bool {
     matches!(kind, "NodePort" | "LoadBalancer")
-        || (kind == "ClusterIP"
-            && spec
-                .get("externalIPs")
-                .and_then(Value::as_array)
-                .is_some_and(|ips| !ips.is_empty()))
+        || (kind == "ClusterIP" && spec.get("externalIPs").and_then(Value::as_array).is_some_and(|ips| !ips.is_empty()))
 }
 
 /// Whether a type has cluster IPs.
@@ -153,17 +126,12 @@ pub fn needs_cluster_ip(kind: &str) -> bool {
 /// Whether a type has node ports.
 pub fn needs_node_port(kind: &str, spec: &Object) -> bool {
     kind == "NodePort"
-        || (kind == "LoadBalancer"
-            && spec
-                .get("allocateLoadBalancerNodePorts")
-                .and_then(Value::as_bool)
-                != Some(false))
+        || (kind == "LoadBalancer" && spec.get("allocateLoadBalancerNodePorts").and_then(Value::as_bool) != Some(false))
 }
 
 /// Whether load balancers need a port to ask for health.
 pub fn needs_health_check(kind: &str, spec: &Object) -> bool {
-    kind == "LoadBalancer"
-        && spec.get("externalTrafficPolicy").and_then(Value::as_str) == Some("Local")
+    kind == "LoadBalancer" && spec.get("externalTrafficPolicy").and_then(Value::as_str) == Some("Local")
 }
 
 /// Clears what the new type has no use for, unless the client changed it.
@@ -171,11 +139,7 @@ fn drop_type_dependent(new: &mut Value, old: &Value) {
     let old_spec = old.get("spec").cloned().unwrap_or_default();
     let kind_of = |spec: &Value| spec.str_at(&["type"]).unwrap_or("").to_owned();
     let (old_kind, spec) = (kind_of(&old_spec), new.object_at_mut(&["spec"]));
-    let kind = spec
-        .get("type")
-        .and_then(Value::as_str)
-        .unwrap_or("")
-        .to_owned();
+    let kind = spec.get("type").and_then(Value::as_str).unwrap_or("").to_owned();
     let same = |spec: &Object, field: &str| spec.get(field) == old_spec.get(field);
     let old_object = old_spec.as_object().cloned().unwrap_or_default();
     if needs_cluster_ip(&old_kind) && !needs_cluster_ip(&kind) {
@@ -192,10 +156,7 @@ fn drop_type_dependent(new: &mut Value, old: &Value) {
             spec.remove("internalTrafficPolicy");
         }
     }
-    if needs_node_port(&old_kind, &old_object)
-        && !needs_node_port(&kind, spec)
-        && same_ports(spec, &old_spec)
-    {
+    if needs_node_port(&old_kind, &old_object) && !needs_node_port(&kind, spec) && same_ports(spec, &old_spec) {
         each(spec, "ports", |port| drop(port.remove("nodePort")));
     }
     if needs_health_check(&old_kind, &old_object)
@@ -211,22 +172,14 @@ fn drop_type_dependent(new: &mut Value, old: &Value) {
             }
         }
     }
-    if is_external(&old_kind, &old_object)
-        && !is_external(&kind, spec)
-        && same(spec, "externalTrafficPolicy")
-    {
+    if is_external(&old_kind, &old_object) && !is_external(&kind, spec) && same(spec, "externalTrafficPolicy") {
         spec.remove("externalTrafficPolicy");
     }
 }
 
 fn same_ports(spec: &Object, old: &Value) -> bool {
-    let ports = |list: &[Value]| {
-        list.iter()
-            .map(|p| p.i64_at(&["nodePort"]))
-            .collect::<Vec<_>>()
-    };
-    ports(spec.get("ports").and_then(Value::as_array).unwrap_or(&[]))
-        == ports(old.array_at(&["ports"]))
+    let ports = |list: &[Value]| list.iter().map(|p| p.i64_at(&["nodePort"])).collect::<Vec<_>>();
+    ports(spec.get("ports").and_then(Value::as_array).unwrap_or(&[])) == ports(old.array_at(&["ports"]))
 }
 
 fn primary_is_immutable(spec: &At<'_>, before: &At<'_>, errors: &mut ErrorList) {
@@ -252,22 +205,15 @@ fn validate_spec(spec: &At<'_>, errors: &mut ErrorList) {
                 // The port of the kubelet's API: a load balancer must not lead there.
                 let number = port.child("port");
                 if number.int() == Some(10250) {
-                    number.invalid(
-                        errors,
-                        "may not expose port 10250 externally since it is used by kubelet",
-                    );
+                    number.invalid(errors, "may not expose port 10250 externally since it is used by kubelet");
                 }
             }
             if headless {
-                spec.child("clusterIPs")
-                    .index(0)
-                    .invalid(errors, "may not be set to 'None' for LoadBalancer services");
+                spec.child("clusterIPs").index(0).invalid(errors, "may not be set to 'None' for LoadBalancer services");
             }
         }
         "NodePort" if headless => {
-            spec.child("clusterIPs")
-                .index(0)
-                .invalid(errors, "may not be set to 'None' for NodePort services");
+            spec.child("clusterIPs").index(0).invalid(errors, "may not be set to 'None' for NodePort services");
         }
         "ExternalName" => external_name(spec, errors),
         _ => {}
@@ -340,20 +286,14 @@ fn validate_ports(spec: &At<'_>, _headless: bool, errors: &mut ErrorList) {
 }
 
 fn affinity(spec: &At<'_>, errors: &mut ErrorList) {
-    let (kind, config) = (
-        spec.child("sessionAffinity"),
-        spec.child("sessionAffinityConfig"),
-    );
+    let (kind, config) = (spec.child("sessionAffinity"), spec.child("sessionAffinityConfig"));
     kind.one_of(errors, &["ClientIP", "None"]);
     match kind.text() {
         "ClientIP" => {
             let client = config.child("clientIP");
             let seconds = client.child("timeoutSeconds");
             if !(1..=MAX_AFFINITY_SECONDS).contains(&seconds.int().unwrap_or(0)) {
-                seconds.invalid(
-                    errors,
-                    format!("must be greater than 0 and less than {MAX_AFFINITY_SECONDS}"),
-                );
+                seconds.invalid(errors, format!("must be greater than 0 and less than {MAX_AFFINITY_SECONDS}"));
             }
         }
         "None" if config.is_set() => {
@@ -387,10 +327,7 @@ fn cluster_ips(spec: &At<'_>, errors: &mut ErrorList) {
             family.duplicate(errors);
         }
     }
-    spec.child("ipFamilyPolicy").if_set_one_of(
-        errors,
-        &["PreferDualStack", "RequireDualStack", "SingleStack"],
-    );
+    spec.child("ipFamilyPolicy").if_set_one_of(errors, &["PreferDualStack", "RequireDualStack", "SingleStack"]);
     if ips.len() > 2 {
         ips.invalid(errors, "may only hold up to 2 values");
     }
@@ -407,16 +344,10 @@ fn cluster_ips(spec: &At<'_>, errors: &mut ErrorList) {
         };
         match (families.index(position).text(), parsed) {
             ("IPv4", IpAddr::V6(_)) => {
-                address.invalid(
-                    errors,
-                    format!("expected an IPv4 value as indicated by `ipFamilies[{position}]`"),
-                );
+                address.invalid(errors, format!("expected an IPv4 value as indicated by `ipFamilies[{position}]`"));
             }
             ("IPv6", IpAddr::V4(_)) => {
-                address.invalid(
-                    errors,
-                    format!("expected an IPv6 value as indicated by `ipFamilies[{position}]`"),
-                );
+                address.invalid(errors, format!("expected an IPv6 value as indicated by `ipFamilies[{position}]`"));
             }
             _ => {}
         }
@@ -459,10 +390,7 @@ fn traffic_policies(spec: &At<'_>, errors: &mut ErrorList) {
             formats::port_number(&health, errors);
         }
     } else if health.int().unwrap_or(0) != 0 {
-        health.invalid(
-            errors,
-            "may only be set when `type` is 'LoadBalancer' and `externalTrafficPolicy` is 'Local'",
-        );
+        health.invalid(errors, "may only be set when `type` is 'LoadBalancer' and `externalTrafficPolicy` is 'Local'");
     }
     let internal = spec.child("internalTrafficPolicy");
     if matches!(kind, "ClusterIP" | "NodePort" | "LoadBalancer") && !internal.is_set() {
@@ -485,10 +413,7 @@ fn traffic_policies(spec: &At<'_>, errors: &mut ErrorList) {
     let ranges = spec.child("loadBalancerSourceRanges");
     for range in ranges.items() {
         if range.text().trim().parse::<ipnet::IpNet>().is_err() {
-            range.invalid(
-                errors,
-                "must be a valid CIDR value, (e.g. 10.9.8.0/24 or 2001:db8::/64)",
-            );
+            range.invalid(errors, "must be a valid CIDR value, (e.g. 10.9.8.0/24 or 2001:db8::/64)");
         }
     }
     let distribution = spec.child("trafficDistribution");

@@ -54,54 +54,28 @@ impl ServiceAllocation {
         net: Ipv4Net,
         ports: RangeInclusive<u16>,
     ) -> Result<Arc<Self>, StorageError> {
-        let mut free = Free {
-            ips: IpAllocator::new(net),
-            ports: PortAllocator::new(ports),
-        };
+        let mut free = Free { ips: IpAllocator::new(net), ports: PortAllocator::new(ports) };
         let mut owners = Vec::new();
-        for entry in storage
-            .list(SERVICES, ListOptions::default())
-            .await?
-            .entries
-        {
+        for entry in storage.list(SERVICES, ListOptions::default()).await?.entries {
             let Ok(service) = json::parse(&entry.object.json) else {
                 continue;
             };
             for ip in ips_of(&service) {
                 let _ = free.ips.take(ip);
-                owners.push((
-                    ip,
-                    meta::namespace(&service).to_owned(),
-                    meta::name(&service).to_owned(),
-                ));
+                owners.push((ip, meta::namespace(&service).to_owned(), meta::name(&service).to_owned()));
             }
             for port in ports_of(&service) {
                 let _ = free.ports.take(port);
             }
         }
-        let this = Arc::new(Self {
-            free: Arc::new(Mutex::new(free)),
-            storage,
-        });
+        let this = Arc::new(Self { free: Arc::new(Mutex::new(free)), storage });
         this.repair_records(&owners).await?;
         Ok(this)
     }
 
-    async fn repair_records(
-        &self,
-        owners: &[(Ipv4Addr, String, String)],
-    ) -> Result<(), StorageError> {
-        for entry in self
-            .storage
-            .list(IP_ADDRESSES, ListOptions::default())
-            .await?
-            .entries
-        {
-            let ip = entry
-                .key
-                .rsplit('/')
-                .next()
-                .and_then(|name| name.parse::<Ipv4Addr>().ok());
+    async fn repair_records(&self, owners: &[(Ipv4Addr, String, String)]) -> Result<(), StorageError> {
+        for entry in self.storage.list(IP_ADDRESSES, ListOptions::default()).await?.entries {
+            let ip = entry.key.rsplit('/').next().and_then(|name| name.parse::<Ipv4Addr>().ok());
             let managed = json::parse(&entry.object.json).is_ok_and(|o| is_ours(&o));
             if managed && !owners.iter().any(|(owned, _, _)| Some(*owned) == ip) {
                 match self.storage.delete(&entry.key, entry.revision).await {
@@ -135,26 +109,17 @@ impl ServiceAllocation {
             },
             "spec": {"parentRef": {"group": "", "resource": "services", "namespace": namespace, "name": name}}
         });
-        self.storage
-            .create(&format!("{IP_ADDRESSES}{ip}"), draft(&object), None)
-            .await
-            .map(drop)
+        self.storage.create(&format!("{IP_ADDRESSES}{ip}"), draft(&object), None).await.map(drop)
     }
 
     /// Fills in what the new Service leaves out and has a right to keep from the old one.
     fn carry_over(new: &mut Value, old: &Value) {
         let (old_kind, kind) = (kind_of(old), kind_of(new));
-        let old_spec = old
-            .get("spec")
-            .and_then(Value::as_object)
-            .cloned()
-            .unwrap_or_default();
+        let old_spec = old.get("spec").and_then(Value::as_object).cloned().unwrap_or_default();
         let spec = new.object_at_mut(&["spec"]);
         if needs_cluster_ip(&old_kind) && needs_cluster_ip(&kind) {
             let empty = |spec: &Object, field: &str| {
-                spec.get(field).is_none_or(|v| {
-                    v.as_str() == Some("") || v.as_array().is_some_and(<[_]>::is_empty)
-                })
+                spec.get(field).is_none_or(|v| v.as_str() == Some("") || v.as_array().is_some_and(<[_]>::is_empty))
             };
             if empty(spec, "clusterIP") && empty(spec, "clusterIPs") {
                 for field in ["clusterIP", "clusterIPs"] {
@@ -169,11 +134,7 @@ impl ServiceAllocation {
         }
         if needs_health_check(&old_kind, &old_spec)
             && needs_health_check(&kind, spec)
-            && spec
-                .get("healthCheckNodePort")
-                .and_then(Value::as_i64)
-                .unwrap_or(0)
-                == 0
+            && spec.get("healthCheckNodePort").and_then(Value::as_i64).unwrap_or(0) == 0
             && let Some(port) = old_spec.get("healthCheckNodePort")
         {
             spec.insert("healthCheckNodePort", port.clone());
@@ -203,15 +164,9 @@ impl ServiceAllocation {
         if let Some(old) = old {
             let (ips, ports) = (ips_of(new), ports_of(new));
             let keeps_ips = needs_cluster_ip(&kind);
-            changes.given_up_ips = ips_of(old)
-                .into_iter()
-                .filter(|ip| !keeps_ips || !ips.contains(ip))
-                .collect();
+            changes.given_up_ips = ips_of(old).into_iter().filter(|ip| !keeps_ips || !ips.contains(ip)).collect();
             let keeps = |port: &u16| (wants_ports || wants_health) && ports.contains(port);
-            changes.given_up_ports = ports_of(old)
-                .into_iter()
-                .filter(|port| !keeps(port))
-                .collect();
+            changes.given_up_ports = ports_of(old).into_iter().filter(|port| !keeps(port)).collect();
         }
         Ok(())
     }
@@ -227,25 +182,15 @@ impl ServiceAllocation {
         let spec = new.object_at_mut(&["spec"]);
         sync_cluster_ips(spec);
         crate::registry::defaults::text(spec, "ipFamilyPolicy", "SingleStack");
-        if spec
-            .get("ipFamilies")
-            .and_then(Value::as_array)
-            .is_none_or(<[_]>::is_empty)
-        {
+        if spec.get("ipFamilies").and_then(Value::as_array).is_none_or(<[_]>::is_empty) {
             spec.insert("ipFamilies", vec!["IPv4"]);
         }
-        let asked = spec
-            .get("clusterIP")
-            .and_then(Value::as_str)
-            .unwrap_or("")
-            .to_owned();
+        let asked = spec.get("clusterIP").and_then(Value::as_str).unwrap_or("").to_owned();
         if asked == "None" {
             return Ok(());
         }
         let ip = if asked.is_empty() {
-            self.any_ip(&namespace, &name, dry_run)
-                .await
-                .map_err(|error| ip_error(&name, "", &error.to_string()))?
+            self.any_ip(&namespace, &name, dry_run).await.map_err(|error| ip_error(&name, "", &error.to_string()))?
         } else {
             // What is no address is left to validation.
             let Ok(ip) = asked.parse::<Ipv4Addr>() else {
@@ -264,12 +209,7 @@ impl ServiceAllocation {
         Ok(())
     }
 
-    async fn any_ip(
-        &self,
-        namespace: &str,
-        name: &str,
-        dry_run: bool,
-    ) -> Result<Ipv4Addr, StorageError> {
+    async fn any_ip(&self, namespace: &str, name: &str, dry_run: bool) -> Result<Ipv4Addr, StorageError> {
         for _ in 0..MAX_ATTEMPTS {
             let taken = self.free.lock().ips.take_any();
             let ip = taken.map_err(|error| StorageError::Unavailable(error.to_string()))?;
@@ -286,18 +226,10 @@ impl ServiceAllocation {
                 }
             }
         }
-        Err(StorageError::Unavailable(
-            "no free cluster IP was found".into(),
-        ))
+        Err(StorageError::Unavailable("no free cluster IP was found".into()))
     }
 
-    async fn certain_ip(
-        &self,
-        ip: Ipv4Addr,
-        namespace: &str,
-        name: &str,
-        dry_run: bool,
-    ) -> Result<(), Status> {
+    async fn certain_ip(&self, ip: Ipv4Addr, namespace: &str, name: &str, dry_run: bool) -> Result<(), Status> {
         let (taken, net) = {
             let mut free = self.free.lock();
             (free.ips.take(ip), free.ips.net())
@@ -305,17 +237,12 @@ impl ServiceAllocation {
         match taken {
             Ok(()) => {}
             Err(AllocationError::OutOfRange) => {
-                let message = format!(
-                    "the provided IP ({ip}) is not in the valid range. The range of valid IPs is {net}"
-                );
+                let message =
+                    format!("the provided IP ({ip}) is not in the valid range. The range of valid IPs is {net}");
                 return Err(ip_error(name, &ip.to_string(), &message));
             }
             Err(_) => {
-                return Err(ip_error(
-                    name,
-                    &ip.to_string(),
-                    "provided IP is already allocated",
-                ));
+                return Err(ip_error(name, &ip.to_string(), "provided IP is already allocated"));
             }
         }
         if dry_run {
@@ -323,11 +250,9 @@ impl ServiceAllocation {
         }
         match self.record(ip, namespace, name).await {
             Ok(()) => Ok(()),
-            Err(StorageError::Exists { .. }) => Err(ip_error(
-                name,
-                &ip.to_string(),
-                "provided IP is already allocated",
-            )),
+            Err(StorageError::Exists { .. }) => {
+                Err(ip_error(name, &ip.to_string(), "provided IP is already allocated"))
+            }
             Err(error) => {
                 self.free.lock().ips.release(ip);
                 Err(status::service_unavailable(error.to_string()))
@@ -335,37 +260,18 @@ impl ServiceAllocation {
         }
     }
 
-    fn node_ports(
-        &self,
-        new: &mut Value,
-        kept: &mut Vec<u16>,
-        changes: &mut Changes,
-    ) -> Result<(), Status> {
+    fn node_ports(&self, new: &mut Value, kept: &mut Vec<u16>, changes: &mut Changes) -> Result<(), Status> {
         let name = meta::name(new).to_owned();
         let mut errors = ErrorList::default();
         let mut by_port: Vec<(i64, u16)> = Vec::new();
-        let ports = new
-            .get_mut("spec")
-            .and_then(|s| s.get_mut("ports"))
-            .and_then(Value::as_array_mut);
+        let ports = new.get_mut("spec").and_then(|s| s.get_mut("ports")).and_then(Value::as_array_mut);
         for (index, port) in ports.into_iter().flatten().enumerate() {
             let number = port.i64_at(&["port"]).unwrap_or(0);
             let asked = u16::try_from(port.i64_at(&["nodePort"]).unwrap_or(0)).unwrap_or(0);
-            let path = Path::new("spec")
-                .child("ports")
-                .index(index)
-                .child("nodePort");
+            let path = Path::new("spec").child("ports").index(index).child("nodePort");
             // The same port for another protocol shares the node port.
-            let shared = by_port
-                .iter()
-                .find(|(n, p)| {
-                    if asked == 0 {
-                        *n == number
-                    } else {
-                        *p == asked
-                    }
-                })
-                .map(|(_, p)| *p);
+            let shared =
+                by_port.iter().find(|(n, p)| if asked == 0 { *n == number } else { *p == asked }).map(|(_, p)| *p);
             let taken = match shared {
                 Some(port) => Ok(port),
                 None => self.node_port(asked, kept, changes),
@@ -378,19 +284,10 @@ impl ServiceAllocation {
                 Err(message) => errors.push(Error::invalid(&path, i64::from(asked), message)),
             }
         }
-        if errors.is_empty() {
-            Ok(())
-        } else {
-            Err(status::invalid("", "Service", &name, errors))
-        }
+        if errors.is_empty() { Ok(()) } else { Err(status::invalid("", "Service", &name, errors)) }
     }
 
-    fn node_port(
-        &self,
-        asked: u16,
-        kept: &mut Vec<u16>,
-        changes: &mut Changes,
-    ) -> Result<u16, String> {
+    fn node_port(&self, asked: u16, kept: &mut Vec<u16>, changes: &mut Changes) -> Result<u16, String> {
         if asked != 0
             && let Some(position) = kept.iter().position(|port| *port == asked)
         {
@@ -398,11 +295,7 @@ impl ServiceAllocation {
             return Ok(asked);
         }
         let mut free = self.free.lock();
-        let taken = if asked == 0 {
-            free.ports.take_any()
-        } else {
-            free.ports.take(asked).map(|()| asked)
-        };
+        let taken = if asked == 0 { free.ports.take_any() } else { free.ports.take(asked).map(|()| asked) };
         match taken {
             Ok(port) => {
                 changes.taken_ports.push(port);
@@ -421,15 +314,9 @@ impl ServiceAllocation {
         }
     }
 
-    fn health_port(
-        &self,
-        new: &mut Value,
-        kept: &mut Vec<u16>,
-        changes: &mut Changes,
-    ) -> Result<(), Status> {
+    fn health_port(&self, new: &mut Value, kept: &mut Vec<u16>, changes: &mut Changes) -> Result<(), Status> {
         let name = meta::name(new).to_owned();
-        let asked =
-            u16::try_from(new.i64_at(&["spec", "healthCheckNodePort"]).unwrap_or(0)).unwrap_or(0);
+        let asked = u16::try_from(new.i64_at(&["spec", "healthCheckNodePort"]).unwrap_or(0)).unwrap_or(0);
         match self.node_port(asked, kept, changes) {
             Ok(port) => {
                 new.set_at(&["spec", "healthCheckNodePort"], i64::from(port));
@@ -444,13 +331,7 @@ impl ServiceAllocation {
     }
 
     /// Gives back, in memory at once and in the store as soon as it can.
-    fn give_back(
-        free: &Mutex<Free>,
-        storage: &Arc<dyn Storage>,
-        ips: Vec<Ipv4Addr>,
-        ports: &[u16],
-        recorded: bool,
-    ) {
+    fn give_back(free: &Mutex<Free>, storage: &Arc<dyn Storage>, ips: Vec<Ipv4Addr>, ports: &[u16], recorded: bool) {
         for port in ports {
             free.lock().ports.release(*port);
         }
@@ -480,37 +361,19 @@ impl ServiceAllocation {
     }
 
     fn reservation(&self, changes: Changes, dry_run: bool) -> Reservation {
-        let Changes {
-            taken_ips,
-            taken_ports,
-            given_up_ips,
-            given_up_ports,
-        } = changes;
+        let Changes { taken_ips, taken_ports, given_up_ips, given_up_ports } = changes;
         let (free, storage) = (self.free.clone(), self.storage.clone());
         let (free_again, storage_again) = (self.free.clone(), self.storage.clone());
         Reservation::new(
             move || Self::give_back(&free, &storage, given_up_ips, &given_up_ports, true),
-            move || {
-                Self::give_back(
-                    &free_again,
-                    &storage_again,
-                    taken_ips,
-                    &taken_ports,
-                    !dry_run,
-                )
-            },
+            move || Self::give_back(&free_again, &storage_again, taken_ips, &taken_ports, !dry_run),
         )
     }
 }
 
 #[async_trait::async_trait]
 impl Hook for ServiceAllocation {
-    async fn begin(
-        &self,
-        new: &mut Value,
-        old: Option<&Value>,
-        dry_run: bool,
-    ) -> Result<Reservation, Status> {
+    async fn begin(&self, new: &mut Value, old: Option<&Value>, dry_run: bool) -> Result<Reservation, Status> {
         if let Some(old) = old {
             Self::carry_over(new, old);
         }
@@ -528,9 +391,7 @@ impl Hook for ServiceAllocation {
 
 fn is_ours(record: &Value) -> bool {
     let labels = record.at(&["metadata", "labels"]);
-    labels
-        .and_then(|l| l.get("ipaddress.kubernetes.io/managed-by"))
-        .and_then(Value::as_str)
+    labels.and_then(|l| l.get("ipaddress.kubernetes.io/managed-by")).and_then(Value::as_str)
         == Some("ipallocator.k8s.io")
 }
 
@@ -539,24 +400,15 @@ fn kind_of(service: &Value) -> String {
 }
 
 fn ips_of(service: &Value) -> Vec<Ipv4Addr> {
-    let listed = service
-        .array_at(&["spec", "clusterIPs"])
-        .iter()
-        .filter_map(Value::as_str);
+    let listed = service.array_at(&["spec", "clusterIPs"]).iter().filter_map(Value::as_str);
     listed.filter_map(|ip| ip.parse().ok()).collect()
 }
 
 fn ports_of(service: &Value) -> Vec<u16> {
-    let node_ports = service
-        .array_at(&["spec", "ports"])
-        .iter()
-        .filter_map(|port| port.i64_at(&["nodePort"]));
+    let node_ports = service.array_at(&["spec", "ports"]).iter().filter_map(|port| port.i64_at(&["nodePort"]));
     let health = service.i64_at(&["spec", "healthCheckNodePort"]);
-    let mut ports = node_ports
-        .chain(health)
-        .filter_map(|p| u16::try_from(p).ok())
-        .filter(|p| *p != 0)
-        .collect::<Vec<_>>();
+    let mut ports =
+        node_ports.chain(health).filter_map(|p| u16::try_from(p).ok()).filter(|p| *p != 0).collect::<Vec<_>>();
     ports.sort_unstable();
     ports.dedup();
     ports
@@ -564,17 +416,8 @@ fn ports_of(service: &Value) -> Vec<u16> {
 
 /// `clusterIP` and the first of `clusterIPs` are one thing; clients may state only the former.
 fn sync_cluster_ips(spec: &mut Object) {
-    let ip = spec
-        .get("clusterIP")
-        .and_then(Value::as_str)
-        .unwrap_or("")
-        .to_owned();
-    if !ip.is_empty()
-        && spec
-            .get("clusterIPs")
-            .and_then(Value::as_array)
-            .is_none_or(<[_]>::is_empty)
-    {
+    let ip = spec.get("clusterIP").and_then(Value::as_str).unwrap_or("").to_owned();
+    if !ip.is_empty() && spec.get("clusterIPs").and_then(Value::as_array).is_none_or(<[_]>::is_empty) {
         spec.insert("clusterIPs", vec![ip]);
     }
 }
@@ -582,25 +425,11 @@ fn sync_cluster_ips(spec: &mut Object) {
 /// Ports without a node port keep the one they had: the port of the same number and protocol.
 fn keep_node_ports(spec: &mut Object, old: &Object) {
     let identity = |port: &Object| {
-        (
-            port.get("port").and_then(Value::as_i64),
-            port.get("protocol")
-                .and_then(Value::as_str)
-                .map(str::to_owned),
-        )
+        (port.get("port").and_then(Value::as_i64), port.get("protocol").and_then(Value::as_str).map(str::to_owned))
     };
     let mut before = Vec::new();
-    for port in old
-        .get("ports")
-        .and_then(Value::as_array)
-        .unwrap_or(&[])
-        .iter()
-        .filter_map(Value::as_object)
-    {
-        before.push((
-            identity(port),
-            port.get("nodePort").and_then(Value::as_i64).unwrap_or(0),
-        ));
+    for port in old.get("ports").and_then(Value::as_array).unwrap_or(&[]).iter().filter_map(Value::as_object) {
+        before.push((identity(port), port.get("nodePort").and_then(Value::as_i64).unwrap_or(0)));
     }
     let mut used = Vec::new();
     for port in spec.get("ports").and_then(Value::as_array).unwrap_or(&[]) {
@@ -611,9 +440,8 @@ fn keep_node_ports(spec: &mut Object, old: &Object) {
             return;
         }
         let own = identity(port);
-        let had = before.iter().find(|(other, node_port)| {
-            *other == own && *node_port != 0 && !used.contains(node_port)
-        });
+        let had =
+            before.iter().find(|(other, node_port)| *other == own && *node_port != 0 && !used.contains(node_port));
         if let Some((_, node_port)) = had {
             port.insert("nodePort", *node_port);
         }
@@ -628,10 +456,5 @@ fn ip_error(service: &str, ip: &str, message: &str) -> Status {
         format!("failed to allocate IP {ip}: {message}")
     };
     let shown = if ip.is_empty() { Vec::new() } else { vec![ip] };
-    status::invalid(
-        "",
-        "Service",
-        service,
-        vec![Error::invalid(&path, shown, detail)],
-    )
+    status::invalid("", "Service", service, vec![Error::invalid(&path, shown, detail)])
 }

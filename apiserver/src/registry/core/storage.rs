@@ -12,12 +12,7 @@ use crate::registry::at::At;
 use crate::registry::defaults::{absent, spec, text};
 use crate::registry::strategy::{Strategy, WriteScope};
 
-const ACCESS_MODES: &[&str] = &[
-    "ReadOnlyMany",
-    "ReadWriteMany",
-    "ReadWriteOnce",
-    "ReadWriteOncePod",
-];
+const ACCESS_MODES: &[&str] = &["ReadOnlyMany", "ReadWriteMany", "ReadWriteOnce", "ReadWriteOncePod"];
 const VOLUME_MODES: &[&str] = &["Block", "Filesystem"];
 
 /// PersistentVolumeClaim.
@@ -78,8 +73,7 @@ fn shrinking(new: &Value, old: &Value, errors: &mut ErrorList) {
     let (res, res_before) = (spec.child("resources"), before.child("resources"));
     let (requests, requests_before) = (res.child("requests"), res_before.child("requests"));
     let (now, was) = (requests.key("storage"), requests_before.key("storage"));
-    if let (Some(now_amount), Some(was_amount)) =
-        (resources::quantity(&now), resources::quantity(&was))
+    if let (Some(now_amount), Some(was_amount)) = (resources::quantity(&now), resources::quantity(&was))
         && now_amount < was_amount
     {
         requests.forbidden(errors, "field can not be less than status.capacity");
@@ -95,9 +89,7 @@ pub fn claim_spec(spec: &At<'_>, errors: &mut ErrorList) {
     let storage = requests.key("storage");
     match resources::quantity(&storage) {
         None => storage.required(errors, ""),
-        Some(amount) if amount.milli_value() <= 0 => {
-            storage.invalid(errors, "must be greater than zero")
-        }
+        Some(amount) if amount.milli_value() <= 0 => storage.invalid(errors, "must be greater than zero"),
         Some(_) => {}
     }
     let class = spec.child("storageClassName");
@@ -116,10 +108,7 @@ fn access_modes(list: &At<'_>, errors: &mut ErrorList) {
     }
     let single = list.items().any(|mode| mode.text() == "ReadWriteOncePod");
     if single && list.len() > 1 {
-        list.forbidden(
-            errors,
-            "may not use ReadWriteOncePod with other access modes",
-        );
+        list.forbidden(errors, "may not use ReadWriteOncePod with other access modes");
     }
 }
 
@@ -131,9 +120,7 @@ impl Strategy for VolumeStrategy {
         spec(object, |spec| {
             text(spec, "persistentVolumeReclaimPolicy", "Retain");
             absent(spec, "volumeMode", "Filesystem");
-            crate::registry::defaults::within(spec, "hostPath", |source| {
-                absent(source, "type", "")
-            });
+            crate::registry::defaults::within(spec, "hostPath", |source| absent(source, "type", ""));
         });
         text(object.object_at_mut(&["status"]), "phase", "Pending");
     }
@@ -156,8 +143,7 @@ impl Strategy for VolumeStrategy {
         }
         let policy = spec.child("persistentVolumeReclaimPolicy");
         policy.if_set_one_of(&mut errors, &["Delete", "Recycle", "Retain"]);
-        spec.child("volumeMode")
-            .if_set_one_of(&mut errors, VOLUME_MODES);
+        spec.child("volumeMode").if_set_one_of(&mut errors, VOLUME_MODES);
         errors
     }
 

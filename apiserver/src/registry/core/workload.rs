@@ -18,16 +18,10 @@ pub struct ReplicationControllerStrategy;
 
 impl Strategy for ReplicationControllerStrategy {
     fn set_defaults(&self, object: &mut Value) {
-        let labels = object
-            .at(&["spec", "template", "metadata", "labels"])
-            .cloned();
+        let labels = object.at(&["spec", "template", "metadata", "labels"]).cloned();
         if let Some(labels) = labels {
             for at in [["spec", "selector"], ["metadata", "labels"]] {
-                if object
-                    .at(&at)
-                    .and_then(Value::as_object)
-                    .is_none_or(|o| o.is_empty())
-                {
+                if object.at(&at).and_then(Value::as_object).is_none_or(|o| o.is_empty()) {
                     object.set_at(&at, labels.clone());
                 }
             }
@@ -55,15 +49,10 @@ impl Strategy for ReplicationControllerStrategy {
         }
         let metadata = template.child("metadata");
         let labels = metadata.child("labels");
-        if selector.entries().any(|(key, wanted)| {
-            labels.key(key).text() != wanted.text() || !labels.key(key).is_set()
-        }) {
+        if selector.entries().any(|(key, wanted)| labels.key(key).text() != wanted.text() || !labels.key(key).is_set())
+        {
             let shown = labels.value().cloned().unwrap_or_default();
-            errors.push(Error::invalid(
-                &labels.path(),
-                shown,
-                "`selector` does not match template `labels`",
-            ));
+            errors.push(Error::invalid(&labels.path(), shown, "`selector` does not match template `labels`"));
         }
         pod_spec::template(&template, &mut errors);
         only_always(&template, "ReplicationController", &mut errors);
@@ -86,17 +75,11 @@ impl Strategy for ReplicationControllerStrategy {
 /// Pods of a set that keeps them running restart always and have no deadline.
 pub fn only_always(template: &At<'_>, kind: &str, errors: &mut ErrorList) {
     let spec = template.child("spec");
-    let (policy, deadline) = (
-        spec.child("restartPolicy"),
-        spec.child("activeDeadlineSeconds"),
-    );
+    let (policy, deadline) = (spec.child("restartPolicy"), spec.child("activeDeadlineSeconds"));
     if policy.text() != "Always" {
         policy.not_supported(errors, &["Always"]);
     }
     if deadline.is_set() {
-        deadline.forbidden(
-            errors,
-            format!("activeDeadlineSeconds in {kind} is not Supported"),
-        );
+        deadline.forbidden(errors, format!("activeDeadlineSeconds in {kind} is not Supported"));
     }
 }

@@ -30,8 +30,7 @@ impl Strategy for RoleStrategy {
         if aggregation.is_set() {
             let selectors = aggregation.child("clusterRoleSelectors");
             if selectors.is_empty() {
-                let detail =
-                    "at least one clusterRoleSelector required if aggregationRule is non-nil";
+                let detail = "at least one clusterRoleSelector required if aggregationRule is non-nil";
                 selectors.required(&mut errors, detail);
             }
             for selector in selectors.items() {
@@ -52,11 +51,7 @@ impl Strategy for RoleStrategy {
 
 fn policy_rule(rule: &At<'_>, namespaced: bool, errors: &mut ErrorList) {
     let (verbs, urls) = (rule.child("verbs"), rule.child("nonResourceURLs"));
-    let (groups, resources, names) = (
-        rule.child("apiGroups"),
-        rule.child("resources"),
-        rule.child("resourceNames"),
-    );
+    let (groups, resources, names) = (rule.child("apiGroups"), rule.child("resources"), rule.child("resourceNames"));
     if verbs.is_empty() {
         verbs.required(errors, "verbs must contain at least one value");
     }
@@ -65,10 +60,7 @@ fn policy_rule(rule: &At<'_>, namespaced: bool, errors: &mut ErrorList) {
             urls.invalid(errors, "namespaced rules cannot apply to non-resource URLs");
         }
         if groups.len() + resources.len() + names.len() > 0 {
-            urls.invalid(
-                errors,
-                "rules cannot apply to both regular resources and non-resource URLs",
-            );
+            urls.invalid(errors, "rules cannot apply to both regular resources and non-resource URLs");
         }
         return;
     }
@@ -90,10 +82,7 @@ impl Strategy for RoleBindingStrategy {
     fn set_defaults(&self, object: &mut Value) {
         text(object.object_at_mut(&["roleRef"]), "apiGroup", RBAC);
         each(object.object_at_mut(&[]), "subjects", |subject| {
-            if matches!(
-                subject.get("kind").and_then(Value::as_str),
-                Some("User" | "Group")
-            ) {
+            if matches!(subject.get("kind").and_then(Value::as_str), Some("User" | "Group")) {
                 text(subject, "apiGroup", RBAC);
             }
         });
@@ -103,19 +92,11 @@ impl Strategy for RoleBindingStrategy {
         let mut errors = ErrorList::default();
         let root = At::root(object);
         let role = root.child("roleRef");
-        let (group, kind, name) = (
-            role.child("apiGroup"),
-            role.child("kind"),
-            role.child("name"),
-        );
+        let (group, kind, name) = (role.child("apiGroup"), role.child("kind"), role.child("name"));
         if group.text() != RBAC {
             group.not_supported(&mut errors, &[RBAC]);
         }
-        let kinds: &[&str] = if self.namespaced {
-            &["Role", "ClusterRole"]
-        } else {
-            &["ClusterRole"]
-        };
+        let kinds: &[&str] = if self.namespaced { &["Role", "ClusterRole"] } else { &["ClusterRole"] };
         if !kinds.contains(&kind.text()) {
             kind.not_supported(&mut errors, kinds);
         }
@@ -133,11 +114,7 @@ impl Strategy for RoleBindingStrategy {
         let mut errors = self.validate(new);
         if new.get("roleRef") != old.get("roleRef") {
             let shown = new.get("roleRef").cloned().unwrap_or_default();
-            errors.push(Error::invalid(
-                &Path::new("roleRef"),
-                shown,
-                "cannot change roleRef",
-            ));
+            errors.push(Error::invalid(&Path::new("roleRef"), shown, "cannot change roleRef"));
         }
         errors
     }
@@ -213,10 +190,7 @@ impl Strategy for SigningRequestStrategy {
         }
         let seconds = spec.child("expirationSeconds");
         if seconds.int().is_some_and(|s| s < MIN_EXPIRATION_SECONDS) {
-            seconds.invalid(
-                &mut errors,
-                "may not specify a duration less than 600 seconds (10 minutes)",
-            );
+            seconds.invalid(&mut errors, "may not specify a duration less than 600 seconds (10 minutes)");
         }
         errors
     }
@@ -245,33 +219,20 @@ fn conditions(new: &Value, old: &Value) -> ErrorList {
     let status = root.child("status");
     let list = status.child("conditions");
     let has = |object: &Value, kind: &str| {
-        object
-            .array_at(&["status", "conditions"])
-            .iter()
-            .any(|c| c.str_at(&["type"]) == Some(kind))
+        object.array_at(&["status", "conditions"]).iter().any(|c| c.str_at(&["type"]) == Some(kind))
     };
     if has(new, "Approved") && has(new, "Denied") {
-        list.invalid(
-            &mut errors,
-            "Approved and Denied conditions are mutually exclusive",
-        );
+        list.invalid(&mut errors, "Approved and Denied conditions are mutually exclusive");
     }
     for kind in ["Approved", "Denied", "Failed"] {
         if has(old, kind) && !has(new, kind) {
-            list.forbidden(
-                &mut errors,
-                format!("updates may not remove a condition of type {kind:?}"),
-            );
+            list.forbidden(&mut errors, format!("updates may not remove a condition of type {kind:?}"));
         }
     }
     for condition in list.items() {
         condition.child("type").require(&mut errors);
         let state = condition.child("status");
-        if matches!(
-            condition.child("type").text(),
-            "Approved" | "Denied" | "Failed"
-        ) && state.text() != "True"
-        {
+        if matches!(condition.child("type").text(), "Approved" | "Denied" | "Failed") && state.text() != "True" {
             state.not_supported(&mut errors, &["True"]);
         }
     }

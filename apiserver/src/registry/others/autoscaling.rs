@@ -17,11 +17,7 @@ impl Strategy for AutoscalerStrategy {
     fn set_defaults(&self, object: &mut Value) {
         let spec = object.object_at_mut(&["spec"]);
         absent(spec, "minReplicas", 1);
-        if spec
-            .get("metrics")
-            .and_then(Value::as_array)
-            .is_none_or(<[_]>::is_empty)
-        {
+        if spec.get("metrics").and_then(Value::as_array).is_none_or(<[_]>::is_empty) {
             let metric = value!({
                 "type": "Resource",
                 "resource": {"name": "cpu", "target": {"type": "Utilization", "averageUtilization": 80}}
@@ -44,10 +40,7 @@ impl Strategy for AutoscalerStrategy {
             max.invalid(&mut errors, "must be greater than 0");
         }
         if min.int().is_some_and(|min| max.int().unwrap_or(0) < min) {
-            max.invalid(
-                &mut errors,
-                "must be greater than or equal to `minReplicas`",
-            );
+            max.invalid(&mut errors, "must be greater than or equal to `minReplicas`");
         }
         let target = spec.child("scaleTargetRef");
         for field in ["kind", "name"] {
@@ -65,11 +58,7 @@ fn scaling_rules(rules: &mut Object, up: bool) {
     if up {
         absent(rules, "stabilizationWindowSeconds", 0);
     }
-    if rules
-        .get("policies")
-        .and_then(Value::as_array)
-        .is_none_or(<[_]>::is_empty)
-    {
+    if rules.get("policies").and_then(Value::as_array).is_none_or(<[_]>::is_empty) {
         let policies = if up {
             value!([
                 {"type": "Pods", "value": 4, "periodSeconds": 15},
@@ -95,9 +84,7 @@ impl Conversion for AutoscalingV1 {
     fn to_stored(&self, mut object: Value) -> Value {
         object.set_at(&["apiVersion"], "autoscaling/v2");
         let cpu = object.remove_at(&["spec", "targetCPUUtilizationPercentage"]);
-        let mut metrics = take_json(&mut object, METRICS)
-            .and_then(array)
-            .unwrap_or_default();
+        let mut metrics = take_json(&mut object, METRICS).and_then(array).unwrap_or_default();
         if let Some(percent) = cpu {
             let metric = value!({
                 "type": "Resource",
@@ -112,9 +99,7 @@ impl Conversion for AutoscalingV1 {
             object.set_at(&["spec", "behavior"], behavior);
         }
         let current = object.remove_at(&["status", "currentCPUUtilizationPercentage"]);
-        let mut currents = take_json(&mut object, CURRENT_METRICS)
-            .and_then(array)
-            .unwrap_or_default();
+        let mut currents = take_json(&mut object, CURRENT_METRICS).and_then(array).unwrap_or_default();
         if let Some(percent) = current {
             let metric = value!({
                 "type": "Resource",
@@ -136,23 +121,11 @@ impl Conversion for AutoscalingV1 {
         let is_cpu = |metric: &Value, part: &str| {
             metric.str_at(&["type"]) == Some("Resource")
                 && metric.str_at(&["resource", "name"]) == Some("cpu")
-                && metric
-                    .at(&["resource", part, "averageUtilization"])
-                    .is_some()
+                && metric.at(&["resource", part, "averageUtilization"]).is_some()
         };
         for (list, part, field, annotation) in [
-            (
-                "spec/metrics",
-                "target",
-                "spec/targetCPUUtilizationPercentage",
-                METRICS,
-            ),
-            (
-                "status/currentMetrics",
-                "current",
-                "status/currentCPUUtilizationPercentage",
-                CURRENT_METRICS,
-            ),
+            ("spec/metrics", "target", "spec/targetCPUUtilizationPercentage", METRICS),
+            ("status/currentMetrics", "current", "status/currentCPUUtilizationPercentage", CURRENT_METRICS),
         ] {
             let path = list.split('/').collect::<Vec<_>>();
             let mut metrics = object.remove_at(&path).and_then(array).unwrap_or_default();
@@ -166,10 +139,7 @@ impl Conversion for AutoscalingV1 {
                 put_json(&mut object, annotation, &Value::Array(metrics));
             }
         }
-        for (path, annotation) in [
-            (["spec", "behavior"], BEHAVIOR),
-            (["status", "conditions"], CONDITIONS),
-        ] {
+        for (path, annotation) in [(["spec", "behavior"], BEHAVIOR), (["status", "conditions"], CONDITIONS)] {
             if let Some(value) = object.remove_at(&path) {
                 put_json(&mut object, annotation, &value);
             }
@@ -187,11 +157,7 @@ fn array(value: Value) -> Option<Vec<Value>> {
 
 fn take_json(object: &mut Value, annotation: &str) -> Option<Value> {
     let text = object.remove_at(&["metadata", "annotations", annotation])?;
-    if object
-        .at(&["metadata", "annotations"])
-        .and_then(Value::as_object)
-        .is_some_and(Object::is_empty)
-    {
+    if object.at(&["metadata", "annotations"]).and_then(Value::as_object).is_some_and(Object::is_empty) {
         object.remove_at(&["metadata", "annotations"]);
     }
     skiff_apimachinery::json::parse(text.as_str()?.as_bytes()).ok()
@@ -200,10 +166,7 @@ fn take_json(object: &mut Value, annotation: &str) -> Option<Value> {
 fn put_json(object: &mut Value, annotation: &str, value: &Value) {
     let mut text = Vec::new();
     skiff_apimachinery::json::write(value, &mut text);
-    object.set_at(
-        &["metadata", "annotations", annotation],
-        String::from_utf8_lossy(&text).into_owned(),
-    );
+    object.set_at(&["metadata", "annotations", annotation], String::from_utf8_lossy(&text).into_owned());
 }
 
 #[cfg(test)]
@@ -225,10 +188,7 @@ mod tests {
             }
         });
         let older = AutoscalingV1.from_stored(stored.clone());
-        assert_eq!(
-            older.i64_at(&["spec", "targetCPUUtilizationPercentage"]),
-            Some(50)
-        );
+        assert_eq!(older.i64_at(&["spec", "targetCPUUtilizationPercentage"]), Some(50));
         assert!(older.at(&["spec", "metrics"]).is_none());
         assert_eq!(AutoscalingV1.to_stored(older), stored);
     }

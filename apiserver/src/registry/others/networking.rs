@@ -49,8 +49,7 @@ impl Strategy for EndpointSliceStrategy {
             if !seen.insert(name.text().to_owned()) {
                 name.duplicate(&mut errors);
             }
-            port.child("protocol")
-                .if_set_one_of(&mut errors, &["SCTP", "TCP", "UDP"]);
+            port.child("protocol").if_set_one_of(&mut errors, &["SCTP", "TCP", "UDP"]);
             let number = port.child("port");
             if number.is_set() {
                 formats::port_number(&number, &mut errors);
@@ -62,8 +61,7 @@ impl Strategy for EndpointSliceStrategy {
     fn validate_update(&self, _scope: WriteScope<'_>, new: &Value, old: &Value) -> ErrorList {
         let mut errors = self.validate(new);
         let (new, old) = (At::root(new), At::root(old));
-        new.child("addressType")
-            .immutable(&mut errors, &old.child("addressType"));
+        new.child("addressType").immutable(&mut errors, &old.child("addressType"));
         errors
     }
 
@@ -72,20 +70,14 @@ impl Strategy for EndpointSliceStrategy {
     }
 
     fn generation_changed(&self, new: &Value, old: &Value) -> bool {
-        ["endpoints", "ports", "addressType"]
-            .iter()
-            .any(|field| new.get(field) != old.get(field))
+        ["endpoints", "ports", "addressType"].iter().any(|field| new.get(field) != old.get(field))
             || new.at(&["metadata", "labels"]) != old.at(&["metadata", "labels"])
     }
 }
 
 fn limit(list: &At<'_>, most: usize, errors: &mut ErrorList) {
     if list.len() > most {
-        errors.push(skiff_apimachinery::field::Error::too_many(
-            &list.path(),
-            list.len(),
-            most,
-        ));
+        errors.push(skiff_apimachinery::field::Error::too_many(&list.path(), list.len(), most));
     }
 }
 
@@ -127,10 +119,7 @@ impl Strategy for IngressStrategy {
         let spec = root.child("spec");
         let (rules, default) = (spec.child("rules"), spec.child("defaultBackend"));
         if rules.is_empty() && !default.is_set() {
-            spec.invalid(
-                &mut errors,
-                "either `defaultBackend` or `rules` must be specified",
-            );
+            spec.invalid(&mut errors, "either `defaultBackend` or `rules` must be specified");
         }
         if default.is_set() {
             backend(&default, &mut errors);
@@ -166,9 +155,7 @@ fn ingress_path(at: &At<'_>, errors: &mut ErrorList) {
     let (kind, path) = (at.child("pathType"), at.child("path"));
     match kind.text() {
         "" => kind.required(errors, "pathType must be specified"),
-        "Exact" | "Prefix" if !path.text().starts_with('/') => {
-            path.invalid(errors, "must be an absolute path")
-        }
+        "Exact" | "Prefix" if !path.text().starts_with('/') => path.invalid(errors, "must be an absolute path"),
         "ImplementationSpecific" if !path.is_empty() && !path.text().starts_with('/') => {
             path.invalid(errors, "must be an absolute path");
         }
@@ -206,11 +193,7 @@ pub struct IngressClassStrategy;
 
 impl Strategy for IngressClassStrategy {
     fn set_defaults(&self, object: &mut Value) {
-        within(
-            object.object_at_mut(&["spec"]),
-            "parameters",
-            |parameters| absent(parameters, "scope", "Cluster"),
-        );
+        within(object.object_at_mut(&["spec"]), "parameters", |parameters| absent(parameters, "scope", "Cluster"));
     }
 
     fn validate(&self, object: &Value) -> ErrorList {
@@ -219,10 +202,7 @@ impl Strategy for IngressClassStrategy {
         let spec = root.child("spec");
         let controller = spec.child("controller");
         if !controller.text().contains('/') {
-            controller.invalid(
-                &mut errors,
-                "must be a domain-prefixed path (such as \"acme.io/foo\")",
-            );
+            controller.invalid(&mut errors, "must be a domain-prefixed path (such as \"acme.io/foo\")");
         }
         errors
     }
@@ -231,8 +211,7 @@ impl Strategy for IngressClassStrategy {
         let mut errors = self.validate(new);
         let (new, old) = (At::root(new), At::root(old));
         let (spec, before) = (new.child("spec"), old.child("spec"));
-        spec.child("controller")
-            .immutable(&mut errors, &before.child("controller"));
+        spec.child("controller").immutable(&mut errors, &before.child("controller"));
         errors
     }
 
@@ -247,31 +226,14 @@ pub struct NetworkPolicyStrategy;
 impl Strategy for NetworkPolicyStrategy {
     fn set_defaults(&self, object: &mut Value) {
         let spec = object.object_at_mut(&["spec"]);
-        absent(
-            spec,
-            "podSelector",
-            skiff_apimachinery::value::Object::new(),
-        );
-        if spec
-            .get("policyTypes")
-            .and_then(Value::as_array)
-            .is_none_or(<[_]>::is_empty)
-        {
-            let egress = spec
-                .get("egress")
-                .and_then(Value::as_array)
-                .is_some_and(|rules| !rules.is_empty());
-            let types = if egress {
-                value!(["Ingress", "Egress"])
-            } else {
-                value!(["Ingress"])
-            };
+        absent(spec, "podSelector", skiff_apimachinery::value::Object::new());
+        if spec.get("policyTypes").and_then(Value::as_array).is_none_or(<[_]>::is_empty) {
+            let egress = spec.get("egress").and_then(Value::as_array).is_some_and(|rules| !rules.is_empty());
+            let types = if egress { value!(["Ingress", "Egress"]) } else { value!(["Ingress"]) };
             spec.insert("policyTypes", types);
         }
         for direction in ["ingress", "egress"] {
-            each(spec, direction, |rule| {
-                each(rule, "ports", |port| absent(port, "protocol", "TCP"))
-            });
+            each(spec, direction, |rule| each(rule, "ports", |port| absent(port, "protocol", "TCP")));
         }
     }
 
@@ -309,8 +271,7 @@ impl Strategy for NetworkPolicyStrategy {
 }
 
 fn policy_port(port: &At<'_>, errors: &mut ErrorList) {
-    port.child("protocol")
-        .if_set_one_of(errors, &["SCTP", "TCP", "UDP"]);
+    port.child("protocol").if_set_one_of(errors, &["SCTP", "TCP", "UDP"]);
     let (number, end) = (port.child("port"), port.child("endPort"));
     if number.is_set() {
         formats::port_number_or_name(&number, errors);
@@ -321,20 +282,13 @@ fn policy_port(port: &At<'_>, errors: &mut ErrorList) {
                 end.invalid(errors, "must be greater than or equal to `port`");
             }
             Some(_) => formats::port_number(&end, errors),
-            None => end.required(
-                errors,
-                "may not be specified when `port` is not specified or non-numeric",
-            ),
+            None => end.required(errors, "may not be specified when `port` is not specified or non-numeric"),
         }
     }
 }
 
 fn policy_peer(peer: &At<'_>, errors: &mut ErrorList) {
-    let (pods, namespaces, block) = (
-        peer.child("podSelector"),
-        peer.child("namespaceSelector"),
-        peer.child("ipBlock"),
-    );
+    let (pods, namespaces, block) = (peer.child("podSelector"), peer.child("namespaceSelector"), peer.child("ipBlock"));
     for selector in [&pods, &namespaces] {
         label_selector::validate(selector, errors);
     }
@@ -347,10 +301,7 @@ fn policy_peer(peer: &At<'_>, errors: &mut ErrorList) {
         }
         let cidr = block.child("cidr");
         if cidr.text().parse::<ipnet::IpNet>().is_err() {
-            cidr.invalid(
-                errors,
-                "must be a valid CIDR value, (e.g. 10.9.8.0/24 or 2001:db8::/64)",
-            );
+            cidr.invalid(errors, "must be a valid CIDR value, (e.g. 10.9.8.0/24 or 2001:db8::/64)");
         }
     }
 }

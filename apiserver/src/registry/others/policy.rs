@@ -19,18 +19,14 @@ impl Strategy for DisruptionBudgetStrategy {
         let spec = root.child("spec");
         let (min, max) = (spec.child("minAvailable"), spec.child("maxUnavailable"));
         if min.is_set() && max.is_set() {
-            spec.invalid(
-                &mut errors,
-                "minAvailable and maxUnavailable cannot be both set",
-            );
+            spec.invalid(&mut errors, "minAvailable and maxUnavailable cannot be both set");
         }
         for at in [&min, &max] {
             int_or_percent(at, &mut errors);
             at_most_100_percent(at, &mut errors);
         }
         label_selector::validate(&spec.child("selector"), &mut errors);
-        spec.child("unhealthyPodEvictionPolicy")
-            .if_set_one_of(&mut errors, &["AlwaysAllow", "IfHealthyBudget"]);
+        spec.child("unhealthyPodEvictionPolicy").if_set_one_of(&mut errors, &["AlwaysAllow", "IfHealthyBudget"]);
         errors
     }
 
@@ -55,10 +51,7 @@ impl Strategy for LeaseStrategy {
         spec.child("leaseTransitions").not_negative(&mut errors);
         let (strategy, preferred) = (spec.child("strategy"), spec.child("preferredHolder"));
         if !preferred.is_empty() && strategy.is_empty() {
-            preferred.forbidden(
-                &mut errors,
-                "may only be specified if `strategy` is defined",
-            );
+            preferred.forbidden(&mut errors, "may only be specified if `strategy` is defined");
         }
         errors
     }
@@ -77,10 +70,8 @@ const SYSTEM_PREFIX: &str = "system-";
 /// Highest value of a class that users make.
 const HIGHEST_USER_PRIORITY: i64 = 1_000_000_000;
 /// The system's own classes with their values.
-pub const SYSTEM_CLASSES: &[(&str, i64)] = &[
-    ("system-node-critical", 2_000_001_000),
-    ("system-cluster-critical", 2_000_000_000),
-];
+pub const SYSTEM_CLASSES: &[(&str, i64)] =
+    &[("system-node-critical", 2_000_001_000), ("system-cluster-critical", 2_000_000_000)];
 
 /// PriorityClass.
 pub struct PriorityClassStrategy;
@@ -106,13 +97,10 @@ impl Strategy for PriorityClassStrategy {
                 errors.push(Error::forbidden(&name.path(), message));
             }
         } else if value.int().unwrap_or(0) > HIGHEST_USER_PRIORITY {
-            let message = format!(
-                "maximum allowed value of a user defined priority is {HIGHEST_USER_PRIORITY}"
-            );
+            let message = format!("maximum allowed value of a user defined priority is {HIGHEST_USER_PRIORITY}");
             errors.push(Error::forbidden(&Path::new("value"), message));
         }
-        root.child("preemptionPolicy")
-            .if_set_one_of(&mut errors, &["PreemptLowerPriority", "Never"]);
+        root.child("preemptionPolicy").if_set_one_of(&mut errors, &["PreemptLowerPriority", "Never"]);
         errors
     }
 
@@ -120,10 +108,7 @@ impl Strategy for PriorityClassStrategy {
         let mut errors = ErrorList::default();
         for field in ["value", "preemptionPolicy"] {
             if new.get(field) != old.get(field) {
-                errors.push(Error::forbidden(
-                    &Path::new(field),
-                    "may not be changed in an update.",
-                ));
+                errors.push(Error::forbidden(&Path::new(field), "may not be changed in an update."));
             }
         }
         errors

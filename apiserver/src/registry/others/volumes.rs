@@ -22,26 +22,16 @@ impl Strategy for StorageClassStrategy {
         let mut errors = ErrorList::default();
         let root = At::root(object);
         root.child("provisioner").require(&mut errors);
-        root.child("reclaimPolicy")
-            .if_set_one_of(&mut errors, &["Delete", "Retain"]);
-        root.child("volumeBindingMode")
-            .if_set_one_of(&mut errors, &["Immediate", "WaitForFirstConsumer"]);
+        root.child("reclaimPolicy").if_set_one_of(&mut errors, &["Delete", "Retain"]);
+        root.child("volumeBindingMode").if_set_one_of(&mut errors, &["Immediate", "WaitForFirstConsumer"]);
         errors
     }
 
     fn validate_update(&self, _scope: WriteScope<'_>, new: &Value, old: &Value) -> ErrorList {
         let mut errors = self.validate(new);
-        for field in [
-            "parameters",
-            "provisioner",
-            "reclaimPolicy",
-            "volumeBindingMode",
-        ] {
+        for field in ["parameters", "provisioner", "reclaimPolicy", "volumeBindingMode"] {
             if new.get(field) != old.get(field) {
-                errors.push(Error::forbidden(
-                    &Path::new(field),
-                    "updates to {} are forbidden.".replace("{}", field),
-                ));
+                errors.push(Error::forbidden(&Path::new(field), "updates to {} are forbidden.".replace("{}", field)));
             }
         }
         errors
@@ -139,8 +129,7 @@ impl Strategy for RuntimeClassStrategy {
     fn validate_update(&self, _scope: WriteScope<'_>, new: &Value, old: &Value) -> ErrorList {
         let mut errors = ErrorList::default();
         let (new, old) = (At::root(new), At::root(old));
-        new.child("handler")
-            .immutable(&mut errors, &old.child("handler"));
+        new.child("handler").immutable(&mut errors, &old.child("handler"));
         errors
     }
 

@@ -37,9 +37,7 @@ impl Strategy for DaemonSetStrategy {
         match strategy.child("type").text() {
             "OnDelete" => {}
             "RollingUpdate" => rolling_update(&strategy.child("rollingUpdate"), &mut errors),
-            _ => strategy
-                .child("type")
-                .not_supported(&mut errors, &["RollingUpdate", "OnDelete"]),
+            _ => strategy.child("type").not_supported(&mut errors, &["RollingUpdate", "OnDelete"]),
         }
         spec.child("revisionHistoryLimit").not_negative(&mut errors);
         errors
@@ -49,8 +47,7 @@ impl Strategy for DaemonSetStrategy {
         let mut errors = self.validate(new);
         let (new_root, old_root) = (At::root(new), At::root(old));
         let (spec, before) = (new_root.child("spec"), old_root.child("spec"));
-        spec.child("selector")
-            .immutable(&mut errors, &before.child("selector"));
+        spec.child("selector").immutable(&mut errors, &before.child("selector"));
         errors
     }
 

@@ -41,10 +41,7 @@ impl Strategy for DeploymentStrategy {
         spec.child("revisionHistoryLimit").not_negative(&mut errors);
         let deadline = spec.child("progressDeadlineSeconds");
         deadline.not_negative(&mut errors);
-        if deadline
-            .int()
-            .is_some_and(|d| d <= spec.child("minReadySeconds").int().unwrap_or(0))
-        {
+        if deadline.int().is_some_and(|d| d <= spec.child("minReadySeconds").int().unwrap_or(0)) {
             deadline.invalid(&mut errors, "must be greater than minReadySeconds");
         }
         errors
@@ -76,10 +73,7 @@ fn update_strategy(at: &At<'_>, errors: &mut ErrorList) {
     match kind.text() {
         "Recreate" => {
             if rolling.is_set() {
-                rolling.forbidden(
-                    errors,
-                    "may not be specified when strategy `type` is 'Recreate'",
-                );
+                rolling.forbidden(errors, "may not be specified when strategy `type` is 'Recreate'");
             }
         }
         "RollingUpdate" => {
@@ -101,8 +95,7 @@ fn update_strategy(at: &At<'_>, errors: &mut ErrorList) {
 fn immutable_selector(new: &Value, old: &Value, errors: &mut ErrorList) {
     let (new, old) = (At::root(new), At::root(old));
     let (spec, before) = (new.child("spec"), old.child("spec"));
-    spec.child("selector")
-        .immutable(errors, &before.child("selector"));
+    spec.child("selector").immutable(errors, &before.child("selector"));
 }
 
 /// A write to status does not touch labels.
@@ -144,13 +137,7 @@ impl Strategy for ReplicaSetStrategy {
         let mut errors = ErrorList::default();
         let root = At::root(new);
         let status = root.child("status");
-        for field in [
-            "replicas",
-            "fullyLabeledReplicas",
-            "readyReplicas",
-            "availableReplicas",
-            "observedGeneration",
-        ] {
+        for field in ["replicas", "fullyLabeledReplicas", "readyReplicas", "availableReplicas", "observedGeneration"] {
             status.child(field).not_negative(&mut errors);
         }
         let count = |field: &str| status.child(field).int().unwrap_or(0);
@@ -161,14 +148,8 @@ impl Strategy for ReplicaSetStrategy {
             ("availableReplicas", "readyReplicas"),
         ] {
             if count(part) > count(whole) {
-                let whole = if whole == "replicas" {
-                    "status.replicas"
-                } else {
-                    whole
-                };
-                status
-                    .child(part)
-                    .invalid(&mut errors, format!("cannot be greater than {whole}"));
+                let whole = if whole == "replicas" { "status.replicas" } else { whole };
+                status.child(part).invalid(&mut errors, format!("cannot be greater than {whole}"));
             }
         }
         errors

@@ -29,14 +29,9 @@ pub struct JobStrategy;
 
 impl Strategy for JobStrategy {
     fn set_defaults(&self, object: &mut Value) {
-        let labels = object
-            .at(&["spec", "template", "metadata", "labels"])
-            .cloned();
+        let labels = object.at(&["spec", "template", "metadata", "labels"]).cloned();
         if let Some(labels) = labels
-            && object
-                .at(&["metadata", "labels"])
-                .and_then(Value::as_object)
-                .is_none_or(Object::is_empty)
+            && object.at(&["metadata", "labels"]).and_then(Value::as_object).is_none_or(Object::is_empty)
         {
             object.set_at(&["metadata", "labels"], labels);
         }
@@ -79,26 +74,15 @@ impl Strategy for JobStrategy {
             if completions.value() != before.child("completions").value()
                 && completions.int() != spec.child("parallelism").int()
             {
-                completions.invalid(
-                    &mut errors,
-                    "can only be modified in tandem with spec.parallelism",
-                );
+                completions.invalid(&mut errors, "can only be modified in tandem with spec.parallelism");
             }
         } else {
             completions.immutable(&mut errors, &before.child("completions"));
         }
-        spec.child("selector")
-            .immutable(&mut errors, &before.child("selector"));
+        spec.child("selector").immutable(&mut errors, &before.child("selector"));
         template_update(new, old, &mut errors);
-        for field in [
-            "completionMode",
-            "podFailurePolicy",
-            "backoffLimitPerIndex",
-            "managedBy",
-            "successPolicy",
-        ] {
-            spec.child(field)
-                .immutable(&mut errors, &before.child(field));
+        for field in ["completionMode", "podFailurePolicy", "backoffLimitPerIndex", "managedBy", "successPolicy"] {
+            spec.child(field).immutable(&mut errors, &before.child(field));
         }
         errors
     }
@@ -115,11 +99,7 @@ impl Strategy for JobStrategy {
     }
 
     fn selectable_fields(&self) -> Vec<FieldSpec> {
-        vec![FieldSpec::at(
-            "status.successful",
-            &["status.succeeded"],
-            "0",
-        )]
+        vec![FieldSpec::at("status.successful", &["status.succeeded"], "0")]
     }
 
     fn counts_generation(&self) -> bool {
@@ -136,30 +116,15 @@ fn job_spec_defaults(spec: &mut Object) {
         spec.insert("completions", 1);
     }
     absent(spec, "parallelism", 1);
-    let backoff = if spec.get("backoffLimitPerIndex").is_some() {
-        i64::from(i32::MAX)
-    } else {
-        6
-    };
+    let backoff = if spec.get("backoffLimitPerIndex").is_some() { i64::from(i32::MAX) } else { 6 };
     absent(spec, "backoffLimit", backoff);
     absent(spec, "completionMode", "NonIndexed");
     absent(spec, "suspend", false);
-    let replacement = if spec.get("podFailurePolicy").is_some() {
-        "Failed"
-    } else {
-        "TerminatingOrFailed"
-    };
+    let replacement = if spec.get("podFailurePolicy").is_some() { "Failed" } else { "TerminatingOrFailed" };
     absent(spec, "podReplacementPolicy", replacement);
     absent(spec, "manualSelector", false);
-    if let Some(policy) = spec
-        .get_mut("podFailurePolicy")
-        .and_then(Value::as_object_mut)
-    {
-        each(policy, "rules", |rule| {
-            each(rule, "onPodConditions", |pattern| {
-                text(pattern, "status", "True")
-            })
-        });
+    if let Some(policy) = spec.get_mut("podFailurePolicy").and_then(Value::as_object_mut) {
+        each(policy, "rules", |rule| each(rule, "onPodConditions", |pattern| text(pattern, "status", "True")));
     }
     pod_defaults::template(spec);
 }
@@ -168,19 +133,12 @@ fn job_spec_defaults(spec: &mut Object) {
 fn generate_selector(object: &mut Value) {
     let (name, uid) = (meta::name(object).to_owned(), meta::uid(object).to_owned());
     let labels = object.object_at_mut(&["spec", "template", "metadata", "labels"]);
-    for (label, value) in [
-        (LEGACY_JOB_NAME, &name),
-        (JOB_NAME, &name),
-        (LEGACY_CONTROLLER_UID, &uid),
-        (CONTROLLER_UID, &uid),
-    ] {
+    for (label, value) in
+        [(LEGACY_JOB_NAME, &name), (JOB_NAME, &name), (LEGACY_CONTROLLER_UID, &uid), (CONTROLLER_UID, &uid)]
+    {
         absent(labels, label, value.as_str());
     }
-    absent(
-        object.object_at_mut(&["spec", "selector", "matchLabels"]),
-        CONTROLLER_UID,
-        uid.as_str(),
-    );
+    absent(object.object_at_mut(&["spec", "selector", "matchLabels"]), CONTROLLER_UID, uid.as_str());
 }
 
 /// What a generated selector must look like, so that no client fakes one (`ValidateGeneratedSelector` upstream).
@@ -192,10 +150,7 @@ fn generated_selector(root: &At<'_>, spec: &At<'_>, errors: &mut ErrorList) {
     let (uid, name) = (metadata.child("uid").text(), metadata.child("name").text());
     let (template, selector) = (spec.child("template"), spec.child("selector"));
     let template_metadata = template.child("metadata");
-    let (labels, match_labels) = (
-        template_metadata.child("labels"),
-        selector.child("matchLabels"),
-    );
+    let (labels, match_labels) = (template_metadata.child("labels"), selector.child("matchLabels"));
     for (label, wanted) in [(CONTROLLER_UID, uid), (JOB_NAME, name)] {
         let at = labels.key(label);
         if !at.is_set() {
@@ -223,10 +178,7 @@ fn job_spec(spec: &At<'_>, errors: &mut ErrorList) {
     ] {
         spec.child(field).not_negative(errors);
     }
-    let (per_index, max_failed) = (
-        spec.child("backoffLimitPerIndex"),
-        spec.child("maxFailedIndexes"),
-    );
+    let (per_index, max_failed) = (spec.child("backoffLimitPerIndex"), spec.child("maxFailedIndexes"));
     if max_failed.is_set() && !per_index.is_set() {
         per_index.required(errors, "when maxFailedIndexes is specified");
     }
@@ -237,20 +189,12 @@ fn job_spec(spec: &At<'_>, errors: &mut ErrorList) {
             completions.required(errors, "when completion mode is Indexed");
         }
         let parallelism = spec.child("parallelism");
-        if parallelism
-            .int()
-            .is_some_and(|n| n > MAX_INDEXED_PARALLELISM)
-        {
-            let message = format!(
-                "must be less than or equal to {MAX_INDEXED_PARALLELISM} when completion mode is Indexed"
-            );
+        if parallelism.int().is_some_and(|n| n > MAX_INDEXED_PARALLELISM) {
+            let message =
+                format!("must be less than or equal to {MAX_INDEXED_PARALLELISM} when completion mode is Indexed");
             parallelism.invalid(errors, message);
         }
-        if max_failed
-            .int()
-            .zip(completions.int())
-            .is_some_and(|(failed, all)| failed > all)
-        {
+        if max_failed.int().zip(completions.int()).is_some_and(|(failed, all)| failed > all) {
             max_failed.invalid(errors, "must be less than or equal to completions");
         }
     } else {
@@ -275,10 +219,7 @@ fn job_spec(spec: &At<'_>, errors: &mut ErrorList) {
         "Always" | "" => policy.required(errors, "valid values: \"OnFailure\", \"Never\""),
         "Never" => {}
         "OnFailure" if spec.child("podFailurePolicy").is_set() => {
-            policy.invalid(
-                errors,
-                "only \"Never\" is supported when podFailurePolicy is specified",
-            );
+            policy.invalid(errors, "only \"Never\" is supported when podFailurePolicy is specified");
         }
         "OnFailure" => {}
         _ => policy.not_supported(errors, &["OnFailure", "Never"]),
@@ -300,23 +241,15 @@ fn failure_policy(spec: &At<'_>, errors: &mut ErrorList) {
         }
         let (codes, conditions) = (rule.child("onExitCodes"), rule.child("onPodConditions"));
         match (codes.is_set(), !conditions.is_empty()) {
-            (true, true) => rule.invalid(
-                errors,
-                "specifying both OnExitCodes and OnPodConditions is not supported",
-            ),
-            (false, false) => rule.invalid(
-                errors,
-                "specifying one of OnExitCodes and OnPodConditions is required",
-            ),
+            (true, true) => rule.invalid(errors, "specifying both OnExitCodes and OnPodConditions is not supported"),
+            (false, false) => rule.invalid(errors, "specifying one of OnExitCodes and OnPodConditions is required"),
             _ => {}
         }
         if codes.is_set() {
             exit_codes(&codes, errors);
         }
         for condition in conditions.items() {
-            condition
-                .child("status")
-                .one_of(errors, &["False", "True", "Unknown"]);
+            condition.child("status").one_of(errors, &["False", "True", "Unknown"]);
         }
     }
 }
@@ -351,9 +284,8 @@ fn template_update(new: &Value, old: &Value, errors: &mut ErrorList) {
     let suspended = old.bool_at(&["spec", "suspend"]) == Some(true);
     let not_started = old.at(&["status", "startTime"]).is_none();
     let conditions = old.array_at(&["status", "conditions"]);
-    let is_suspended = conditions
-        .iter()
-        .any(|c| c.str_at(&["type"]) == Some("Suspended") && c.str_at(&["status"]) == Some("True"));
+    let is_suspended =
+        conditions.iter().any(|c| c.str_at(&["type"]) == Some("Suspended") && c.str_at(&["status"]) == Some("True"));
     let idle = old.i64_at(&["status", "active"]).unwrap_or(0) == 0;
     if suspended && (not_started || is_suspended) && idle {
         let mut keep = |path: &[&str]| match before.at(path) {
@@ -392,28 +324,20 @@ impl Strategy for CronJobStrategy {
         let metadata = root.child("metadata");
         let name = metadata.child("name");
         if name.text().len() > MAX_CRON_JOB_NAME {
-            name.invalid(
-                &mut errors,
-                format!("must be no more than {MAX_CRON_JOB_NAME} characters"),
-            );
+            name.invalid(&mut errors, format!("must be no more than {MAX_CRON_JOB_NAME} characters"));
         }
         let spec = root.child("spec");
         schedule(&spec, &mut errors);
-        spec.child("startingDeadlineSeconds")
-            .not_negative(&mut errors);
-        spec.child("concurrencyPolicy")
-            .one_of(&mut errors, &["Allow", "Forbid", "Replace"]);
+        spec.child("startingDeadlineSeconds").not_negative(&mut errors);
+        spec.child("concurrencyPolicy").one_of(&mut errors, &["Allow", "Forbid", "Replace"]);
         let template = spec.child("jobTemplate");
         let job = template.child("spec");
         job_spec(&job, &mut errors);
         if job.child("manualSelector").flag() {
-            job.child("manualSelector")
-                .not_supported(&mut errors, &["nil", "false"]);
+            job.child("manualSelector").not_supported(&mut errors, &["nil", "false"]);
         }
-        spec.child("successfulJobsHistoryLimit")
-            .not_negative(&mut errors);
-        spec.child("failedJobsHistoryLimit")
-            .not_negative(&mut errors);
+        spec.child("successfulJobsHistoryLimit").not_negative(&mut errors);
+        spec.child("failedJobsHistoryLimit").not_negative(&mut errors);
         errors
     }
 
@@ -428,15 +352,9 @@ fn schedule(spec: &At<'_>, errors: &mut ErrorList) {
         return;
     }
     if schedule.text().contains("TZ") {
-        schedule.invalid(
-            errors,
-            "cannot use TZ or CRON_TZ in schedule, use timeZone field instead",
-        );
+        schedule.invalid(errors, "cannot use TZ or CRON_TZ in schedule, use timeZone field instead");
     } else if !is_cron(schedule.text()) {
-        let message = format!(
-            "expected exactly 5 fields, or a descriptor: {}",
-            schedule.text()
-        );
+        let message = format!("expected exactly 5 fields, or a descriptor: {}", schedule.text());
         schedule.invalid(errors, message);
     }
     if zone.is_set() {
@@ -456,30 +374,21 @@ fn schedule(spec: &At<'_>, errors: &mut ErrorList) {
 /// Whether a schedule has the form of cron: five fields of numbers, names, lists, ranges and steps, or a descriptor.
 fn is_cron(text: &str) -> bool {
     if let Some(name) = text.strip_prefix('@') {
-        return matches!(
-            name,
-            "yearly" | "annually" | "monthly" | "weekly" | "daily" | "midnight" | "hourly"
-        ) || name
-            .strip_prefix("every ")
-            .is_some_and(|d| !d.trim().is_empty());
+        return matches!(name, "yearly" | "annually" | "monthly" | "weekly" | "daily" | "midnight" | "hourly")
+            || name.strip_prefix("every ").is_some_and(|d| !d.trim().is_empty());
     }
     const LIMITS: [(u32, u32); 5] = [(0, 59), (0, 23), (1, 31), (1, 12), (0, 6)];
     let fields = text.split_whitespace().collect::<Vec<_>>();
     fields.len() == LIMITS.len()
-        && fields
-            .iter()
-            .zip(LIMITS)
-            .all(|(field, limits)| field.split(',').all(|part| cron_part(part, limits)))
+        && fields.iter().zip(LIMITS).all(|(field, limits)| field.split(',').all(|part| cron_part(part, limits)))
 }
 
 fn cron_part(part: &str, (low, high): (u32, u32)) -> bool {
     const NAMES: &[&str] = &[
-        "jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec", "sun",
-        "mon", "tue", "wed", "thu", "fri", "sat",
+        "jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec", "sun", "mon", "tue", "wed",
+        "thu", "fri", "sat",
     ];
-    let (range, step) = part
-        .split_once('/')
-        .map_or((part, None), |(range, step)| (range, Some(step)));
+    let (range, step) = part.split_once('/').map_or((part, None), |(range, step)| (range, Some(step)));
     let step_ok = step.is_none_or(|step| step.parse::<u32>().is_ok_and(|n| n > 0));
     let bound = |text: &str| {
         NAMES.contains(&text.to_ascii_lowercase().as_str())

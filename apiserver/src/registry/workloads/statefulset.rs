@@ -32,19 +32,12 @@ impl Strategy for StatefulSetStrategy {
         spec(object, |spec| {
             text(spec, "podManagementPolicy", "OrderedReady");
             let strategy = spec.object_mut("updateStrategy");
-            if strategy
-                .get("type")
-                .and_then(Value::as_str)
-                .unwrap_or("")
-                .is_empty()
-            {
+            if strategy.get("type").and_then(Value::as_str).unwrap_or("").is_empty() {
                 strategy.insert("type", "RollingUpdate");
                 absent(strategy, "rollingUpdate", Object::new());
             }
             if strategy.get("type").and_then(Value::as_str) == Some("RollingUpdate") {
-                crate::registry::defaults::within(strategy, "rollingUpdate", |rolling| {
-                    absent(rolling, "partition", 0)
-                });
+                crate::registry::defaults::within(strategy, "rollingUpdate", |rolling| absent(rolling, "partition", 0));
             }
             let retention = spec.object_mut("persistentVolumeClaimRetentionPolicy");
             text(retention, "whenDeleted", "Retain");
@@ -74,9 +67,7 @@ impl Strategy for StatefulSetStrategy {
         update_strategy(&spec.child("updateStrategy"), &mut errors);
         let retention = spec.child("persistentVolumeClaimRetentionPolicy");
         for field in ["whenDeleted", "whenScaled"] {
-            retention
-                .child(field)
-                .if_set_one_of(&mut errors, &["Retain", "Delete"]);
+            retention.child(field).if_set_one_of(&mut errors, &["Retain", "Delete"]);
         }
         let templates = spec.child("volumeClaimTemplates");
         for template in templates.items() {
@@ -139,26 +130,16 @@ fn with_claim_volumes(object: &Value) -> Value {
     for field in ["subdomain", "hostname"] {
         object.remove_at(&["spec", "template", "spec", field]);
     }
-    let names = claims
-        .iter()
-        .filter_map(|c| c.str_at(&["metadata", "name"]))
-        .map(str::to_owned)
-        .collect::<Vec<_>>();
+    let names = claims.iter().filter_map(|c| c.str_at(&["metadata", "name"])).map(str::to_owned).collect::<Vec<_>>();
     if names.is_empty() {
         return object;
     }
-    let given = object
-        .array_at(&["spec", "template", "spec", "volumes"])
-        .to_vec();
+    let given = object.array_at(&["spec", "template", "spec", "volumes"]).to_vec();
     let mut volumes = names
         .iter()
         .map(|name| value!({"name": (name.as_str()), "persistentVolumeClaim": {"claimName": (name.as_str())}}))
         .collect::<Vec<_>>();
-    volumes.extend(
-        given
-            .into_iter()
-            .filter(|v| !names.iter().any(|n| v.str_at(&["name"]) == Some(n))),
-    );
+    volumes.extend(given.into_iter().filter(|v| !names.iter().any(|n| v.str_at(&["name"]) == Some(n))));
     object.set_at(&["spec", "template", "spec", "volumes"], volumes);
     object
 }

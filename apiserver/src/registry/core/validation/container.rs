@@ -45,10 +45,7 @@ pub struct Surroundings<'a> {
 impl<'a> Surroundings<'a> {
     /// The volume of this name.
     pub fn volume(&self, name: &str) -> Option<&At<'a>> {
-        self.volumes
-            .iter()
-            .find(|(n, _)| *n == name)
-            .map(|(_, at)| at)
+        self.volumes.iter().find(|(n, _)| *n == name).map(|(_, at)| at)
     }
 }
 
@@ -73,14 +70,8 @@ pub fn regular(around: &Surroundings<'_>, errors: &mut ErrorList) {
 
 /// Validates the init containers.
 pub fn init(around: &Surroundings<'_>, errors: &mut ErrorList) {
-    let (list, regular) = (
-        around.spec.child("initContainers"),
-        around.spec.child("containers"),
-    );
-    let mut seen = regular
-        .items()
-        .map(|c| c.child("name").text().to_owned())
-        .collect::<HashSet<_>>();
+    let (list, regular) = (around.spec.child("initContainers"), around.spec.child("containers"));
+    let mut seen = regular.items().map(|c| c.child("name").text().to_owned()).collect::<HashSet<_>>();
     for container in list.items() {
         common(&container, around, errors);
         restart_policy(&container, errors);
@@ -93,12 +84,7 @@ pub fn init(around: &Surroundings<'_>, errors: &mut ErrorList) {
         if container.child("restartPolicy").text() == "Always" {
             probe::lifecycle_and_probes(&container, &around.spec, errors);
         } else {
-            for field in [
-                "lifecycle",
-                "livenessProbe",
-                "readinessProbe",
-                "startupProbe",
-            ] {
+            for field in ["lifecycle", "livenessProbe", "readinessProbe", "startupProbe"] {
                 let at = container.child(field);
                 if at.is_set() {
                     at.forbidden(errors, ONLY_SIDECARS);
@@ -116,10 +102,7 @@ pub fn ephemeral(around: &Surroundings<'_>, errors: &mut ErrorList) {
     }
     let others = ["containers", "initContainers"].map(|field| {
         let containers = around.spec.child(field);
-        containers
-            .items()
-            .map(|c| c.child("name").text().to_owned())
-            .collect::<Vec<_>>()
+        containers.items().map(|c| c.child("name").text().to_owned()).collect::<Vec<_>>()
     });
     let others = others.concat();
     let mut seen = others.iter().cloned().collect::<HashSet<_>>();
@@ -173,9 +156,7 @@ fn common(container: &At<'_>, around: &Surroundings<'_>, errors: &mut ErrorList)
     env::env_from(&container.child("envFrom"), errors);
     volume::mounts(container, around, errors);
     volume::devices(container, around, errors);
-    container
-        .child("imagePullPolicy")
-        .one_of(errors, &["Always", "IfNotPresent", "Never"]);
+    container.child("imagePullPolicy").one_of(errors, &["Always", "IfNotPresent", "Never"]);
     resources::of_container(&container.child("resources"), &around.spec, errors);
     resize_policy(&container.child("resizePolicy"), &around.spec, errors);
     security_context::container(&container.child("securityContext"), &around.spec, errors);
@@ -208,11 +189,7 @@ fn ports(list: &At<'_>, errors: &mut ErrorList) {
 }
 
 /// Two ports of the pod may not be the same port of the host.
-fn host_port_conflicts<'a>(
-    list: &At<'_>,
-    containers: impl Iterator<Item = At<'a>>,
-    errors: &mut ErrorList,
-) {
+fn host_port_conflicts<'a>(list: &At<'_>, containers: impl Iterator<Item = At<'a>>, errors: &mut ErrorList) {
     let mut seen = HashSet::new();
     for (index, container) in containers.enumerate() {
         let ports = container.child("ports");
@@ -221,19 +198,10 @@ fn host_port_conflicts<'a>(
             if host == 0 {
                 continue;
             }
-            let key = format!(
-                "{}/{}/{host}",
-                port.child("protocol").text(),
-                port.child("hostIP").text()
-            );
+            let key = format!("{}/{}/{host}", port.child("protocol").text(), port.child("hostIP").text());
             if !seen.insert(key.clone()) {
                 use skiff_apimachinery::field::Error;
-                let path = list
-                    .path()
-                    .index(index)
-                    .child("ports")
-                    .index(number)
-                    .child("hostPort");
+                let path = list.path().index(index).child("ports").index(number).child("hostPort");
                 errors.push(Error::duplicate(&path, key));
             }
         }
@@ -243,24 +211,14 @@ fn host_port_conflicts<'a>(
 fn restart_policy(container: &At<'_>, errors: &mut ErrorList) {
     const MAX_RULES: usize = 20;
     const MAX_EXIT_CODES: usize = 255;
-    let (policy, rules) = (
-        container.child("restartPolicy"),
-        container.child("restartPolicyRules"),
-    );
+    let (policy, rules) = (container.child("restartPolicy"), container.child("restartPolicyRules"));
     if policy.is_set() {
         policy.if_set_one_of(errors, RESTART_POLICIES);
     } else if !rules.is_empty() {
-        policy.required(
-            errors,
-            "must specify restartPolicy when restart rules are used",
-        );
+        policy.required(errors, "must specify restartPolicy when restart rules are used");
     }
     if rules.len() > MAX_RULES {
-        errors.push(skiff_apimachinery::field::Error::too_many(
-            &rules.path(),
-            rules.len(),
-            MAX_RULES,
-        ));
+        errors.push(skiff_apimachinery::field::Error::too_many(&rules.path(), rules.len(), MAX_RULES));
     }
     for rule in rules.items() {
         let action = rule.child("action");
@@ -278,11 +236,7 @@ fn restart_policy(container: &At<'_>, errors: &mut ErrorList) {
         }
         let values = codes.child("values");
         if values.len() > MAX_EXIT_CODES {
-            errors.push(skiff_apimachinery::field::Error::too_many(
-                &values.path(),
-                values.len(),
-                MAX_EXIT_CODES,
-            ));
+            errors.push(skiff_apimachinery::field::Error::too_many(&values.path(), values.len(), MAX_EXIT_CODES));
         }
     }
 }
@@ -297,10 +251,7 @@ fn resize_policy(list: &At<'_>, spec: &At<'_>, errors: &mut ErrorList) {
         resource.one_of(errors, &["cpu", "memory"]);
         restart.one_of(errors, &["NotRequired", "RestartContainer"]);
         if spec.child("restartPolicy").text() == "Never" && restart.text() != "NotRequired" {
-            restart.invalid(
-                errors,
-                "must be 'NotRequired' when pod `restartPolicy` is 'Never'",
-            );
+            restart.invalid(errors, "must be 'NotRequired' when pod `restartPolicy` is 'Never'");
         }
     }
 }

@@ -20,13 +20,8 @@ const ENV_FIELDS: &[&str] = &[
 ];
 
 /// Fields of the pod that a file of a downward API volume may show.
-const VOLUME_FIELDS: &[&str] = &[
-    "metadata.annotations",
-    "metadata.labels",
-    "metadata.name",
-    "metadata.namespace",
-    "metadata.uid",
-];
+const VOLUME_FIELDS: &[&str] =
+    &["metadata.annotations", "metadata.labels", "metadata.name", "metadata.namespace", "metadata.uid"];
 
 /// Resources of a container that may be shown.
 const RESOURCE_FIELDS: &[&str] = &[
@@ -38,9 +33,7 @@ const RESOURCE_FIELDS: &[&str] = &[
     "requests.memory",
 ];
 
-const BYTE_DIVISORS: &[&str] = &[
-    "1", "1k", "1M", "1G", "1T", "1P", "1E", "1Ki", "1Mi", "1Gi", "1Ti", "1Pi", "1Ei",
-];
+const BYTE_DIVISORS: &[&str] = &["1", "1k", "1M", "1G", "1T", "1P", "1E", "1Ki", "1Mi", "1Gi", "1Ti", "1Pi", "1Ei"];
 
 /// Validates `env`.
 pub fn env(list: &At<'_>, errors: &mut ErrorList) {
@@ -79,11 +72,7 @@ fn value_from(variable: &At<'_>, errors: &mut ErrorList) {
         file_key_ref(&from.child("fileKeyRef"), errors);
     }
     let mut invalid = |message: &str| {
-        errors.push(skiff_apimachinery::field::Error::invalid(
-            &from.path(),
-            "",
-            message,
-        ));
+        errors.push(skiff_apimachinery::field::Error::invalid(&from.path(), "", message));
     };
     if sources == 0 {
         invalid(
@@ -107,10 +96,7 @@ fn field_ref(at: &At<'_>, supported: &[&str], errors: &mut ErrorList) {
         return;
     }
     if version.text() != "v1" {
-        let message = format!(
-            "error converting fieldPath: unsupported pod version: {}",
-            version.text()
-        );
+        let message = format!("error converting fieldPath: unsupported pod version: {}", version.text());
         return path.invalid(errors, message);
     }
     if let Some((field, subscript)) = subscripted(path.text()) {
@@ -121,17 +107,9 @@ fn field_ref(at: &At<'_>, supported: &[&str], errors: &mut ErrorList) {
         };
         return at.messages(errors, messages);
     }
-    let convertible = [ENV_FIELDS, VOLUME_FIELDS]
-        .iter()
-        .any(|fields| fields.contains(&path.text()));
+    let convertible = [ENV_FIELDS, VOLUME_FIELDS].iter().any(|fields| fields.contains(&path.text()));
     if !convertible {
-        return path.invalid(
-            errors,
-            format!(
-                "error converting fieldPath: field label not supported: {}",
-                path.text()
-            ),
-        );
+        return path.invalid(errors, format!("error converting fieldPath: field label not supported: {}", path.text()));
     }
     if !supported.contains(&path.text()) {
         path.not_supported(errors, supported);
@@ -150,9 +128,7 @@ pub fn resource_field_ref(at: &At<'_>, in_volume: bool, errors: &mut ErrorList) 
     if in_volume && container.is_empty() {
         container.required(errors, "");
     } else if resource.require(errors) {
-        let huge = ["limits.hugepages-", "requests.hugepages-"]
-            .iter()
-            .any(|p| resource.text().starts_with(p));
+        let huge = ["limits.hugepages-", "requests.hugepages-"].iter().any(|p| resource.text().starts_with(p));
         if !huge && !RESOURCE_FIELDS.contains(&resource.text()) {
             resource.not_supported(errors, RESOURCE_FIELDS);
         }
@@ -165,26 +141,17 @@ fn divisor(at: &At<'_>, resource: &str, errors: &mut ErrorList) {
     if divisor.is_empty() || divisor.text() == "0" {
         return;
     }
-    let (supported, of): (&[&str], &str) =
-        match resource.split_once('.').map_or("", |(_, name)| name) {
-            "cpu" => (&["1m", "1"], "cpu"),
-            "memory" => (BYTE_DIVISORS, "memory"),
-            "ephemeral-storage" => (BYTE_DIVISORS, "local ephemeral storage"),
-            name if name.starts_with("hugepages-") => (BYTE_DIVISORS, "hugepages"),
-            _ => return,
-        };
+    let (supported, of): (&[&str], &str) = match resource.split_once('.').map_or("", |(_, name)| name) {
+        "cpu" => (&["1m", "1"], "cpu"),
+        "memory" => (BYTE_DIVISORS, "memory"),
+        "ephemeral-storage" => (BYTE_DIVISORS, "local ephemeral storage"),
+        name if name.starts_with("hugepages-") => (BYTE_DIVISORS, "hugepages"),
+        _ => return,
+    };
     if !supported.contains(&divisor.text()) {
-        let list = if of == "cpu" {
-            "1m and 1".to_owned()
-        } else {
-            supported.join(", ")
-        };
+        let list = if of == "cpu" { "1m and 1".to_owned() } else { supported.join(", ") };
         let message = format!("only divisor's values {list} are supported with the {of} resource");
-        errors.push(skiff_apimachinery::field::Error::invalid(
-            &divisor.path(),
-            resource,
-            message,
-        ));
+        errors.push(skiff_apimachinery::field::Error::invalid(&divisor.path(), resource, message));
     }
 }
 
@@ -232,10 +199,6 @@ pub fn env_from(list: &At<'_>, errors: &mut ErrorList) {
             1 => continue,
             _ => "may not have more than one field specified at a time",
         };
-        errors.push(skiff_apimachinery::field::Error::invalid(
-            &list.path(),
-            "",
-            message,
-        ));
+        errors.push(skiff_apimachinery::field::Error::invalid(&list.path(), "", message));
     }
 }

@@ -75,19 +75,13 @@ pub fn local_non_reserved_path(at: &At<'_>, errors: &mut ErrorList) {
 /// Checks file permission bits.
 pub fn file_mode(at: &At<'_>, errors: &mut ErrorList) {
     if at.int().is_some_and(|mode| !(0..=0o777).contains(&mode)) {
-        at.invalid(
-            errors,
-            "must be a number between 0 and 0777 (octal), both inclusive",
-        );
+        at.invalid(errors, "must be a number between 0 and 0777 (octal), both inclusive");
     }
 }
 
 /// Checks an IP address.
 pub fn ip_address(at: &At<'_>, errors: &mut ErrorList) {
     if at.text().parse::<std::net::IpAddr>().is_err() {
-        at.invalid(
-            errors,
-            "must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)",
-        );
+        at.invalid(errors, "must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)");
     }
 }

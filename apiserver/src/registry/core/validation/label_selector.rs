@@ -25,16 +25,10 @@ fn requirement(at: &At<'_>, errors: &mut ErrorList) {
     let (key, operator, values) = (at.child("key"), at.child("operator"), at.child("values"));
     match operator.text() {
         "In" | "NotIn" if values.is_empty() => {
-            values.required(
-                errors,
-                "must be specified when `operator` is 'In' or 'NotIn'",
-            );
+            values.required(errors, "must be specified when `operator` is 'In' or 'NotIn'");
         }
         "Exists" | "DoesNotExist" if !values.is_empty() => {
-            values.forbidden(
-                errors,
-                "may not be specified when `operator` is 'Exists' or 'DoesNotExist'",
-            );
+            values.forbidden(errors, "may not be specified when `operator` is 'Exists' or 'DoesNotExist'");
         }
         "In" | "NotIn" | "Exists" | "DoesNotExist" => {}
         _ => operator.invalid(errors, "not a valid selector operator"),
@@ -57,30 +51,19 @@ pub fn matches(selector: Option<&Value>, labels: &Value) -> bool {
     };
     let label = |key: &str| labels.get(key).and_then(Value::as_str);
     let pairs = selector.get("matchLabels").and_then(Value::as_object);
-    let pairs_match = pairs
-        .into_iter()
-        .flat_map(|o| o.iter())
-        .all(|(key, value)| label(key) == value.as_str());
+    let pairs_match = pairs.into_iter().flat_map(|o| o.iter()).all(|(key, value)| label(key) == value.as_str());
     pairs_match
-        && selector
-            .array_at(&["matchExpressions"])
-            .iter()
-            .all(|expression| {
-                let found = label(expression.str_at(&["key"]).unwrap_or(""));
-                let listed = |value: &str| {
-                    expression
-                        .array_at(&["values"])
-                        .iter()
-                        .any(|v| v.as_str() == Some(value))
-                };
-                match expression.str_at(&["operator"]).unwrap_or("") {
-                    "In" => found.is_some_and(listed),
-                    "NotIn" => !found.is_some_and(listed),
-                    "Exists" => found.is_some(),
-                    "DoesNotExist" => found.is_none(),
-                    _ => false,
-                }
-            })
+        && selector.array_at(&["matchExpressions"]).iter().all(|expression| {
+            let found = label(expression.str_at(&["key"]).unwrap_or(""));
+            let listed = |value: &str| expression.array_at(&["values"]).iter().any(|v| v.as_str() == Some(value));
+            match expression.str_at(&["operator"]).unwrap_or("") {
+                "In" => found.is_some_and(listed),
+                "NotIn" => !found.is_some_and(listed),
+                "Exists" => found.is_some(),
+                "DoesNotExist" => found.is_none(),
+                _ => false,
+            }
+        })
 }
 
 /// Whether a selector selects everything.
@@ -102,11 +85,7 @@ pub fn of_workload(spec: &At<'_>, template_labels: Option<&Value>, errors: &mut 
         let metadata = template.child(metadata);
         let labels = metadata.child("labels");
         let shown = labels.value().cloned().unwrap_or_default();
-        errors.push(Error::invalid(
-            &labels.path(),
-            shown,
-            "`selector` does not match template `labels`",
-        ));
+        errors.push(Error::invalid(&labels.path(), shown, "`selector` does not match template `labels`"));
     }
 }
 
@@ -115,31 +94,17 @@ pub fn to_text(selector: Option<&Value>) -> String {
     let Some(selector) = selector else {
         return String::new();
     };
-    let is_plain =
-        selector.get("matchLabels").is_none() && selector.get("matchExpressions").is_none();
-    let labels = if is_plain {
-        Some(selector)
-    } else {
-        selector.get("matchLabels")
-    };
+    let is_plain = selector.get("matchLabels").is_none() && selector.get("matchExpressions").is_none();
+    let labels = if is_plain { Some(selector) } else { selector.get("matchLabels") };
     let mut terms = labels
         .and_then(Value::as_object)
         .into_iter()
         .flat_map(|labels| labels.iter())
-        .map(|(key, value)| {
-            (
-                key.to_owned(),
-                format!("{key}={}", value.as_str().unwrap_or("")),
-            )
-        })
+        .map(|(key, value)| (key.to_owned(), format!("{key}={}", value.as_str().unwrap_or(""))))
         .collect::<Vec<_>>();
     for expression in selector.array_at(&["matchExpressions"]) {
         let key = expression.str_at(&["key"]).unwrap_or("");
-        let mut values = expression
-            .array_at(&["values"])
-            .iter()
-            .filter_map(Value::as_str)
-            .collect::<Vec<_>>();
+        let mut values = expression.array_at(&["values"]).iter().filter_map(Value::as_str).collect::<Vec<_>>();
         values.sort_unstable();
         let values = values.join(",");
         let term = match expression.str_at(&["operator"]).unwrap_or("") {
@@ -151,11 +116,7 @@ pub fn to_text(selector: Option<&Value>) -> String {
         terms.push((key.to_owned(), term));
     }
     terms.sort();
-    terms
-        .into_iter()
-        .map(|(_, term)| term)
-        .collect::<Vec<_>>()
-        .join(",")
+    terms.into_iter().map(|(_, term)| term).collect::<Vec<_>>().join(",")
 }
 
 #[cfg(test)]

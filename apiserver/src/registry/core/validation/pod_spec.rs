@@ -23,32 +23,21 @@ pub fn validate(pod: &At<'_>, is_pod: bool, errors: &mut ErrorList) {
         grace.required(errors, "");
     }
     let metadata = pod.child("metadata");
-    let pod_name = if is_pod {
-        metadata.child("name").text()
-    } else {
-        ""
-    };
+    let pod_name = if is_pod { metadata.child("name").text() } else { "" };
     let volumes = spec.child("volumes");
     let valid = volume::volumes(&volumes, pod_name, errors);
     claims(&spec.child("resourceClaims"), errors);
     let around = Surroundings {
         spec,
-        volumes: valid
-            .iter()
-            .map(|(name, index)| (name.as_str(), volumes.index(*index)))
-            .collect(),
+        volumes: valid.iter().map(|(name, index)| (name.as_str(), volumes.index(*index))).collect(),
     };
     container::regular(&around, errors);
     container::init(&around, errors);
     container::ephemeral(&around, errors);
     resources::lists(&spec.child("resources"), errors);
     host_network_ports(&spec, is_pod, errors);
-    spec.child("restartPolicy")
-        .one_of(errors, &["Always", "OnFailure", "Never"]);
-    spec.child("dnsPolicy").one_of(
-        errors,
-        &["ClusterFirstWithHostNet", "ClusterFirst", "Default", "None"],
-    );
+    spec.child("restartPolicy").one_of(errors, &["Always", "OnFailure", "Never"]);
+    spec.child("dnsPolicy").one_of(errors, &["ClusterFirstWithHostNet", "ClusterFirst", "Default", "None"]);
     let selector = spec.child("nodeSelector");
     if let Some(value) = selector.value() {
         errors.extend(object_meta::validate_labels(value, &selector.path()));
@@ -81,10 +70,7 @@ fn claims(list: &At<'_>, errors: &mut ErrorList) {
                 name.duplicate(errors);
             }
         }
-        let (by_name, by_template) = (
-            claim.child("resourceClaimName"),
-            claim.child("resourceClaimTemplateName"),
-        );
+        let (by_name, by_template) = (claim.child("resourceClaimName"), claim.child("resourceClaimTemplateName"));
         match (by_name.is_set(), by_template.is_set()) {
             (true, true) => {
                 claim.invalid(
@@ -93,10 +79,7 @@ fn claims(list: &At<'_>, errors: &mut ErrorList) {
                 );
             }
             (false, false) => {
-                claim.invalid(
-                    errors,
-                    "must specify one of: `resourceClaimName`, `resourceClaimTemplateName`",
-                );
+                claim.invalid(errors, "must specify one of: `resourceClaimName`, `resourceClaimTemplateName`");
             }
             _ => {}
         }
@@ -112,16 +95,10 @@ fn host_network_ports(spec: &At<'_>, is_pod: bool, errors: &mut ErrorList) {
         let ports = container.child("ports");
         for port in ports.items() {
             let host = port.child("hostPort");
-            let (wanted, given) = (
-                port.child("containerPort").int().unwrap_or(0),
-                host.int().unwrap_or(0),
-            );
+            let (wanted, given) = (port.child("containerPort").int().unwrap_or(0), host.int().unwrap_or(0));
             // In a template the host port may still be open.
             if (is_pod || given != 0) && given != wanted {
-                host.invalid(
-                    errors,
-                    "must match `containerPort` when `hostNetwork` is true",
-                );
+                host.invalid(errors, "must match `containerPort` when `hostNetwork` is true");
             }
         }
     }
@@ -138,46 +115,28 @@ fn image_pull_secrets(list: &At<'_>, errors: &mut ErrorList) {
 
 fn dns_config(spec: &At<'_>, errors: &mut ErrorList) {
     let config = spec.child("dnsConfig");
-    let (servers, searches, options) = (
-        config.child("nameservers"),
-        config.child("searches"),
-        config.child("options"),
-    );
+    let (servers, searches, options) = (config.child("nameservers"), config.child("searches"), config.child("options"));
     if spec.child("dnsPolicy").text() == "None" {
         if !config.is_set() {
             return config.required(errors, "must provide `dnsConfig` when `dnsPolicy` is None");
         }
         if servers.is_empty() {
-            return servers.required(
-                errors,
-                "must provide at least one DNS nameserver when `dnsPolicy` is None",
-            );
+            return servers.required(errors, "must provide at least one DNS nameserver when `dnsPolicy` is None");
         }
     }
     if servers.len() > MAX_NAMESERVERS {
-        servers.invalid(
-            errors,
-            format!("must not have more than {MAX_NAMESERVERS} nameservers"),
-        );
+        servers.invalid(errors, format!("must not have more than {MAX_NAMESERVERS} nameservers"));
     }
     for server in servers.items() {
         formats::ip_address(&server, errors);
     }
     if searches.len() > MAX_SEARCH_PATHS {
-        searches.invalid(
-            errors,
-            format!("must not have more than {MAX_SEARCH_PATHS} search paths"),
-        );
+        searches.invalid(errors, format!("must not have more than {MAX_SEARCH_PATHS} search paths"));
     }
-    let characters = searches
-        .items()
-        .map(|s| s.text().len() + 1)
-        .sum::<usize>()
-        .saturating_sub(1);
+    let characters = searches.items().map(|s| s.text().len() + 1).sum::<usize>().saturating_sub(1);
     if characters > MAX_SEARCH_CHARS {
-        let message = format!(
-            "must not have more than {MAX_SEARCH_CHARS} characters (including spaces) in the search list"
-        );
+        let message =
+            format!("must not have more than {MAX_SEARCH_CHARS} characters (including spaces) in the search list");
         searches.invalid(errors, message);
     }
     for search in searches.items() {
@@ -217,16 +176,9 @@ fn host_users(spec: &At<'_>, errors: &mut ErrorList) {
     if !users.is_set() || users.flag() {
         return;
     }
-    for (field, shown) in [
-        ("hostNetwork", "hostNetwork"),
-        ("hostPID", "HostPID"),
-        ("hostIPC", "HostIPC"),
-    ] {
+    for (field, shown) in [("hostNetwork", "hostNetwork"), ("hostPID", "HostPID"), ("hostIPC", "HostIPC")] {
         if spec.child(field).flag() {
-            errors.push(Error::forbidden(
-                &spec.path().child(shown),
-                "when `hostUsers` is false",
-            ));
+            errors.push(Error::forbidden(&spec.path().child(shown), "when `hostUsers` is false"));
         }
     }
 }
@@ -237,10 +189,7 @@ fn hostname_override(spec: &At<'_>, errors: &mut ErrorList) {
         return;
     }
     if spec.child("setHostnameAsFQDN").flag() {
-        name.forbidden(
-            errors,
-            "may not be specified when setHostnameAsFQDN is true",
-        );
+        name.forbidden(errors, "may not be specified when setHostnameAsFQDN is true");
     }
     if spec.child("hostNetwork").flag() {
         name.forbidden(errors, "may not be specified when hostNetwork is true");
@@ -260,14 +209,8 @@ fn names_of_others(spec: &At<'_>, errors: &mut ErrorList) {
         }
     }
     let deadline = spec.child("activeDeadlineSeconds");
-    if deadline
-        .int()
-        .is_some_and(|n| !(1..=i64::from(i32::MAX)).contains(&n))
-    {
-        deadline.invalid(
-            errors,
-            format!("must be between 1 and {}, inclusive", i32::MAX),
-        );
+    if deadline.int().is_some_and(|n| !(1..=i64::from(i32::MAX)).contains(&n)) {
+        deadline.invalid(errors, format!("must be between 1 and {}, inclusive", i32::MAX));
     }
     for field in ["hostname", "subdomain"] {
         let at = spec.child(field);
@@ -294,8 +237,7 @@ fn rest(spec: &At<'_>, errors: &mut ErrorList) {
             formats::subdomain(&at, errors);
         }
     }
-    spec.child("preemptionPolicy")
-        .if_set_one_of(errors, &["PreemptLowerPriority", "Never"]);
+    spec.child("preemptionPolicy").if_set_one_of(errors, &["PreemptLowerPriority", "Never"]);
     let overhead = spec.child("overhead");
     for (name, value) in overhead.entries() {
         resources::quantity_value(name, &value, errors);
@@ -315,10 +257,7 @@ fn only_for_pod(spec: &At<'_>, errors: &mut ErrorList) {
             for source in sources.items() {
                 let token = source.child("serviceAccountToken");
                 if token.is_set() {
-                    token.forbidden(
-                        errors,
-                        "must not be specified when serviceAccountName is not set",
-                    );
+                    token.forbidden(errors, "must not be specified when serviceAccountName is not set");
                 }
             }
         }
@@ -336,10 +275,7 @@ pub fn template(template: &At<'_>, errors: &mut ErrorList) {
     let metadata = template.child("metadata");
     for (field, check) in [
         ("labels", object_meta::validate_labels as fn(&_, &_) -> _),
-        (
-            "annotations",
-            object_meta::validate_annotations as fn(&_, &_) -> _,
-        ),
+        ("annotations", object_meta::validate_annotations as fn(&_, &_) -> _),
     ] {
         let at = metadata.child(field);
         if let Some(value) = at.value() {

@@ -34,18 +34,14 @@ pub fn validate(new: &Value, old: &Value, errors: &mut ErrorList) {
     if new_spec.value() == old_spec.value() {
         return;
     }
-    let (mut munged, old_value) = (
-        new.get("spec").cloned().unwrap_or_default(),
-        old.get("spec"),
-    );
+    let (mut munged, old_value) = (new.get("spec").cloned().unwrap_or_default(), old.get("spec"));
     put_back_mutable(&mut munged, old_value.unwrap_or(&Value::Null));
     if !old_spec.child("schedulingGates").is_empty() {
         put_back_gated(&mut munged, &new_spec, &old_spec, errors);
     }
     if Some(&munged) != old_value {
         let difference = difference(old_value.unwrap_or(&Value::Null), &munged);
-        let message =
-            format!("pod updates may not change fields other than {UPDATABLE}\n{difference}");
+        let message = format!("pod updates may not change fields other than {UPDATABLE}\n{difference}");
         errors.push(Error::forbidden(&Path::new("spec"), message));
     }
 }
@@ -54,18 +50,12 @@ fn deadline(new: &At<'_>, old: &At<'_>, errors: &mut ErrorList) {
     let at = new.child("activeDeadlineSeconds");
     match (at.int(), old.child("activeDeadlineSeconds").int()) {
         (Some(now), _) if !(0..=i64::from(i32::MAX)).contains(&now) => {
-            at.invalid(
-                errors,
-                format!("must be between 0 and {}, inclusive", i32::MAX),
-            );
+            at.invalid(errors, format!("must be between 0 and {}, inclusive", i32::MAX));
         }
         (Some(now), Some(before)) if before < now => {
             at.invalid(errors, "must be less than or equal to previous value");
         }
-        (None, Some(_)) => at.invalid(
-            errors,
-            "must not update from a positive integer to nil value",
-        ),
+        (None, Some(_)) => at.invalid(errors, "must not update from a positive integer to nil value"),
         _ => {}
     }
 }
@@ -79,14 +69,8 @@ fn only_added_tolerations(new: &At<'_>, old: &At<'_>, errors: &mut ErrorList) {
         value
     };
     let kept = new.items().map(|t| identity(&t)).collect::<Vec<_>>();
-    if old
-        .items()
-        .any(|toleration| !kept.contains(&identity(&toleration)))
-    {
-        new.forbidden(
-            errors,
-            "existing toleration can not be modified except its tolerationSeconds",
-        );
+    if old.items().any(|toleration| !kept.contains(&identity(&toleration))) {
+        new.forbidden(errors, "existing toleration can not be modified except its tolerationSeconds");
     }
 }
 
@@ -94,25 +78,15 @@ fn only_removed_gates(new: &At<'_>, old: &At<'_>, errors: &mut ErrorList) {
     let (new, old) = (new.child("schedulingGates"), old.child("schedulingGates"));
     for gate in new.items() {
         let name = gate.child("name").text();
-        if !old
-            .items()
-            .any(|before| before.child("name").text() == name)
-        {
-            gate.forbidden(
-                errors,
-                "only deletion is allowed, but found new scheduling gate '".to_owned() + name + "'",
-            );
+        if !old.items().any(|before| before.child("name").text() == name) {
+            gate.forbidden(errors, "only deletion is allowed, but found new scheduling gate '".to_owned() + name + "'");
         }
     }
 }
 
 fn put_back_mutable(spec: &mut Value, old: &Value) {
     for list in ["containers", "initContainers"] {
-        let images = old
-            .array_at(&[list])
-            .iter()
-            .map(|c| c.get("image").cloned())
-            .collect::<Vec<_>>();
+        let images = old.array_at(&[list]).iter().map(|c| c.get("image").cloned()).collect::<Vec<_>>();
         let containers = spec.get_mut(list).and_then(Value::as_array_mut);
         for (container, image) in containers.into_iter().flatten().zip(images) {
             put(container, "image", image);
@@ -123,25 +97,15 @@ fn put_back_mutable(spec: &mut Value, old: &Value) {
     }
     let grace = |spec: &Value| spec.i64_at(&["terminationGracePeriodSeconds"]);
     if grace(old).is_some_and(|n| n < 0) && grace(spec) == Some(1) {
-        put(
-            spec,
-            "terminationGracePeriodSeconds",
-            old.get("terminationGracePeriodSeconds").cloned(),
-        );
+        put(spec, "terminationGracePeriodSeconds", old.get("terminationGracePeriodSeconds").cloned());
     }
 }
 
 /// A pod that waits behind gates may still be narrowed in where it runs.
 fn put_back_gated(munged: &mut Value, new: &At<'_>, old: &At<'_>, errors: &mut ErrorList) {
     let (selector, old_selector) = (new.child("nodeSelector"), old.child("nodeSelector"));
-    if old_selector
-        .entries()
-        .any(|(key, at)| selector.key(key).text() != at.text() || !selector.key(key).is_set())
-    {
-        selector.invalid(
-            errors,
-            "only additions are allowed (no mutations or deletions)",
-        );
+    if old_selector.entries().any(|(key, at)| selector.key(key).text() != at.text() || !selector.key(key).is_set()) {
+        selector.invalid(errors, "only additions are allowed (no mutations or deletions)");
     }
     put(munged, "nodeSelector", old_selector.value().cloned());
     let old_affinity = old.child("affinity");
@@ -149,10 +113,7 @@ fn put_back_gated(munged: &mut Value, new: &At<'_>, old: &At<'_>, errors: &mut E
     if munged.at(&["affinity", "nodeAffinity"]) == old_node.as_ref() {
         return;
     }
-    let required = [
-        "requiredDuringSchedulingIgnoredDuringExecution",
-        "nodeSelectorTerms",
-    ];
+    let required = ["requiredDuringSchedulingIgnoredDuringExecution", "nodeSelectorTerms"];
     let terms = |node: Option<&Value>| node.map_or(0, |node| node.array_at(&required).len());
     let before = terms(old_node.as_ref());
     if before > 0 && terms(munged.at(&["affinity", "nodeAffinity"])) != before {
@@ -160,21 +121,13 @@ fn put_back_gated(munged: &mut Value, new: &At<'_>, old: &At<'_>, errors: &mut E
         let node = affinity.child("nodeAffinity");
         let at = node.child(required[0]);
         let at = at.child(required[1]);
-        at.invalid(
-            errors,
-            "no additions/deletions to non-empty NodeSelectorTerms list are allowed",
-        );
+        at.invalid(errors, "no additions/deletions to non-empty NodeSelectorTerms list are allowed");
     }
     match old_node {
         Some(node) => munged.set_at(&["affinity", "nodeAffinity"], node),
         None => drop(munged.remove_at(&["affinity", "nodeAffinity"])),
     }
-    if !old_affinity.is_set()
-        && munged
-            .get("affinity")
-            .and_then(Value::as_object)
-            .is_some_and(|a| a.is_empty())
-    {
+    if !old_affinity.is_set() && munged.get("affinity").and_then(Value::as_object).is_some_and(|a| a.is_empty()) {
         munged.remove_at(&["affinity"]);
     }
 }
@@ -193,12 +146,7 @@ fn difference(old: &Value, new: &Value) -> String {
     lines.join("\n")
 }
 
-fn collect_difference(
-    path: String,
-    old: Option<&Value>,
-    new: Option<&Value>,
-    lines: &mut Vec<String>,
-) {
+fn collect_difference(path: String, old: Option<&Value>, new: Option<&Value>, lines: &mut Vec<String>) {
     if old == new {
         return;
     }
@@ -222,11 +170,7 @@ fn collect_difference(
                 skiff_apimachinery::json::write(value.unwrap_or(&Value::Null), &mut out);
                 String::from_utf8_lossy(&out).into_owned()
             };
-            lines.push(format!(
-                "  spec{path}:\n-   {}\n+   {}",
-                show(old),
-                show(new)
-            ));
+            lines.push(format!("  spec{path}:\n-   {}\n+   {}", show(old), show(new)));
         }
     }
 }
@@ -247,35 +191,21 @@ pub fn annotations(new: &At<'_>, old: &At<'_>, errors: &mut ErrorList) {
 pub fn ephemeral(new: &Value, old: &Value, errors: &mut ErrorList) {
     let (new_at, old_at) = (At::root(new), At::root(old));
     pod_spec::validate(&new_at, true, errors);
-    if old
-        .at(&["metadata", "annotations"])
-        .is_some_and(|a| a.get(MIRROR_POD).is_some())
-    {
-        let error = Error::forbidden(
-            &Path::new(""),
-            "static pods do not support ephemeral containers",
-        );
+    if old.at(&["metadata", "annotations"]).is_some_and(|a| a.get(MIRROR_POD).is_some()) {
+        let error = Error::forbidden(&Path::new(""), "static pods do not support ephemeral containers");
         return errors.push(error);
     }
     let (new_spec, old_spec) = (new_at.child("spec"), old_at.child("spec"));
-    let (new_list, old_list) = (
-        new_spec.child("ephemeralContainers"),
-        old_spec.child("ephemeralContainers"),
-    );
+    let (new_list, old_list) = (new_spec.child("ephemeralContainers"), old_spec.child("ephemeralContainers"));
     for before in old_list.items() {
         let name = before.child("name").text();
-        match new_list
-            .items()
-            .find(|now| now.child("name").text() == name)
-        {
+        match new_list.items().find(|now| now.child("name").text() == name) {
             None => {
-                let message =
-                    format!("existing ephemeral containers {name:?} may not be removed\n");
+                let message = format!("existing ephemeral containers {name:?} may not be removed\n");
                 new_list.forbidden(errors, message);
             }
             Some(now) if now.value() != before.value() => {
-                let message =
-                    format!("existing ephemeral containers {name:?} may not be changed\n");
+                let message = format!("existing ephemeral containers {name:?} may not be changed\n");
                 new_list.forbidden(errors, message);
             }
             Some(_) => {}
@@ -293,11 +223,7 @@ pub fn status(new: &Value, old: &Value, errors: &mut ErrorList) {
         let kind = condition.child("type");
         if !matches!(kind.text(), "PodScheduled" | "Ready" | "Initialized") {
             for message in names::qualified_name(kind.text()) {
-                errors.push(Error::invalid(
-                    &condition.path().child("Type"),
-                    kind.text(),
-                    message,
-                ));
+                errors.push(Error::invalid(&condition.path().child("Type"), kind.text(), message));
             }
         }
     }
@@ -318,17 +244,8 @@ pub fn status(new: &Value, old: &Value, errors: &mut ErrorList) {
         }
     }
     let spec = old_at.child("spec");
-    for (list, restarts) in [
-        ("containerStatuses", &spec),
-        ("initContainerStatuses", &spec),
-    ] {
-        no_revival(
-            &status.child(list),
-            &before.child(list),
-            restarts,
-            list == "initContainerStatuses",
-            errors,
-        );
+    for (list, restarts) in [("containerStatuses", &spec), ("initContainerStatuses", &spec)] {
+        no_revival(&status.child(list), &before.child(list), restarts, list == "initContainerStatuses", errors);
     }
 }
 
@@ -345,16 +262,10 @@ fn no_revival(new: &At<'_>, old: &At<'_>, spec: &At<'_>, init: bool, errors: &mu
         if !terminated.is_set() {
             continue;
         }
-        let own_policy = containers
-            .items()
-            .find(|c| c.child("name").text() == name)
-            .map(|c| {
-                let own = c.child("restartPolicy");
-                (
-                    own.text().to_owned(),
-                    !c.child("restartPolicyRules").is_empty(),
-                )
-            });
+        let own_policy = containers.items().find(|c| c.child("name").text() == name).map(|c| {
+            let own = c.child("restartPolicy");
+            (own.text().to_owned(), !c.child("restartPolicyRules").is_empty())
+        });
         let failed = terminated.child("exitCode").int().unwrap_or(0) != 0;
         let may_restart = match own_policy {
             Some((_, true)) => true,
@@ -368,10 +279,7 @@ fn no_revival(new: &At<'_>, old: &At<'_>, spec: &At<'_>, init: bool, errors: &mu
         });
         if revived && !may_restart {
             let path = new.path().index(index).child("state");
-            errors.push(Error::forbidden(
-                &path,
-                "may not be transitioned to non-terminated state",
-            ));
+            errors.push(Error::forbidden(&path, "may not be transitioned to non-terminated state"));
         }
     }
 }

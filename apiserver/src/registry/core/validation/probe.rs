@@ -46,27 +46,16 @@ fn stop_signal(at: &At<'_>, spec: &At<'_>, errors: &mut ErrorList) {
     }
     let os = spec.child("os");
     match os.child("name").text() {
-        "" => at.forbidden(
-            errors,
-            "may not be set for containers with empty `spec.os.name`",
-        ),
+        "" => at.forbidden(errors, "may not be set for containers with empty `spec.os.name`"),
         "windows" => at.if_set_one_of(errors, &["SIGKILL", "SIGTERM"]),
-        _ if !at.text().starts_with("SIG") => {
-            at.not_supported(errors, &["SIGABRT", "SIGALRM", "SIGTERM", "SIGKILL"])
-        }
+        _ if !at.text().starts_with("SIG") => at.not_supported(errors, &["SIGABRT", "SIGALRM", "SIGTERM", "SIGKILL"]),
         _ => {}
     }
 }
 
 fn probe(at: &At<'_>, grace: Option<i64>, errors: &mut ErrorList) {
     handler(at, PROBE_HANDLERS, grace, errors);
-    for field in [
-        "initialDelaySeconds",
-        "timeoutSeconds",
-        "periodSeconds",
-        "successThreshold",
-        "failureThreshold",
-    ] {
+    for field in ["initialDelaySeconds", "timeoutSeconds", "periodSeconds", "successThreshold", "failureThreshold"] {
         at.child(field).not_negative(errors);
     }
     at.child("terminationGracePeriodSeconds").positive(errors);
@@ -121,8 +110,7 @@ fn sleep(action: &At<'_>, grace: Option<i64>, errors: &mut ErrorList) {
         return;
     };
     if seconds < 0 || seconds > grace {
-        let message =
-            format!("must be non-negative and less than terminationGracePeriodSeconds ({grace})");
+        let message = format!("must be non-negative and less than terminationGracePeriodSeconds ({grace})");
         errors.push(Error::invalid(&action.path(), seconds, message));
     }
 }

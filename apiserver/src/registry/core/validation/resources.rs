@@ -59,9 +59,7 @@ fn entry(name: &str, value: &At<'_>, errors: &mut ErrorList) {
     resource_name(name, value, errors);
     quantity_value(name, value, errors);
     if is_huge_pages(name)
-        && let Some(page) = name
-            .strip_prefix("hugepages-")
-            .and_then(|size| Quantity::parse(size).ok())
+        && let Some(page) = name.strip_prefix("hugepages-").and_then(|size| Quantity::parse(size).ok())
         && let Some(amount) = quantity(value)
         && page.value() > 0
         && amount.value() % page.value() != 0
@@ -79,10 +77,7 @@ fn resource_name(name: &str, at: &At<'_>, errors: &mut ErrorList) {
     }
     if !name.contains('/') {
         if !CONTAINER_RESOURCES.contains(&name) && !is_huge_pages(name) {
-            let standard = matches!(
-                name,
-                "pods" | "services" | "storage" | "secrets" | "configmaps"
-            );
+            let standard = matches!(name, "pods" | "services" | "storage" | "secrets" | "configmaps");
             if !standard {
                 invalid("must be a standard resource type or fully qualified".to_owned());
             }
@@ -136,13 +131,7 @@ fn overcommit_allowed(name: &str) -> bool {
 }
 
 fn is_integer(name: &str) -> bool {
-    const COUNTS: &[&str] = &[
-        "pods",
-        "persistentvolumeclaims",
-        "services",
-        "replicationcontrollers",
-        "resourcequotas",
-    ];
+    const COUNTS: &[&str] = &["pods", "persistentvolumeclaims", "services", "replicationcontrollers", "resourcequotas"];
     COUNTS.contains(&name) || is_extended(name)
 }
 
@@ -156,10 +145,7 @@ fn claims(list: &At<'_>, of_pod: &At<'_>, errors: &mut ErrorList) {
         let key = format!("{}/{}", name.text(), claim.child("request").text());
         if !seen.insert(key) {
             claim.duplicate(errors);
-        } else if !of_pod
-            .items()
-            .any(|pod_claim| pod_claim.child("name").text() == name.text())
-        {
+        } else if !of_pod.items().any(|pod_claim| pod_claim.child("name").text() == name.text()) {
             name.not_found(errors);
         }
     }

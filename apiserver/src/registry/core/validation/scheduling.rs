@@ -26,20 +26,13 @@ pub fn tolerations(list: &At<'_>, errors: &mut ErrorList) {
             );
         }
         if toleration.child("tolerationSeconds").is_set() && effect.text() != "NoExecute" {
-            effect.invalid(
-                errors,
-                "effect must be 'NoExecute' when `tolerationSeconds` is set",
-            );
+            effect.invalid(errors, "effect must be 'NoExecute' when `tolerationSeconds` is set");
         }
         match operator.text() {
             "Equal" | "" => {
                 let messages = names::label_value(value.text());
                 if !messages.is_empty() {
-                    errors.push(Error::invalid(
-                        &operator.path(),
-                        value.text(),
-                        messages.join(";"),
-                    ));
+                    errors.push(Error::invalid(&operator.path(), value.text(), messages.join(";")));
                 }
             }
             "Exists" if !value.is_empty() => {
@@ -105,11 +98,8 @@ fn node_selector_term(term: &At<'_>, errors: &mut ErrorList) {
     }
     let fields = term.child("matchFields");
     for requirement in fields.items() {
-        let (key, operator, values) = (
-            requirement.child("key"),
-            requirement.child("operator"),
-            requirement.child("values"),
-        );
+        let (key, operator, values) =
+            (requirement.child("key"), requirement.child("operator"), requirement.child("values"));
         match operator.text() {
             "In" | "NotIn" if values.len() != 1 => {
                 values.required(
@@ -134,22 +124,13 @@ fn node_requirement(at: &At<'_>, errors: &mut ErrorList) {
     let (key, operator, values) = (at.child("key"), at.child("operator"), at.child("values"));
     match operator.text() {
         "In" | "NotIn" if values.is_empty() => {
-            values.required(
-                errors,
-                "must be specified when `operator` is 'In' or 'NotIn'",
-            );
+            values.required(errors, "must be specified when `operator` is 'In' or 'NotIn'");
         }
         "Exists" | "DoesNotExist" if !values.is_empty() => {
-            values.forbidden(
-                errors,
-                "may not be specified when `operator` is 'Exists' or 'DoesNotExist'",
-            );
+            values.forbidden(errors, "may not be specified when `operator` is 'Exists' or 'DoesNotExist'");
         }
         "Gt" | "Lt" if values.len() != 1 => {
-            values.required(
-                errors,
-                "must be specified single value when `operator` is 'Lt' or 'Gt'",
-            );
+            values.required(errors, "must be specified single value when `operator` is 'Lt' or 'Gt'");
         }
         "In" | "NotIn" | "Exists" | "DoesNotExist" | "Gt" | "Lt" => {}
         _ => operator.invalid(errors, "not a valid selector operator"),
@@ -180,16 +161,10 @@ fn pod_affinity_term(term: &At<'_>, errors: &mut ErrorList) {
 }
 
 fn match_label_keys(term: &At<'_>, errors: &mut ErrorList) {
-    let (keys, mismatch) = (
-        term.child("matchLabelKeys"),
-        term.child("mismatchLabelKeys"),
-    );
+    let (keys, mismatch) = (term.child("matchLabelKeys"), term.child("mismatchLabelKeys"));
     if (!keys.is_empty() || !mismatch.is_empty()) && !term.child("labelSelector").is_set() {
         let at = if !keys.is_empty() { &keys } else { &mismatch };
-        at.forbidden(
-            errors,
-            "must not be specified when labelSelector is not set",
-        );
+        at.forbidden(errors, "must not be specified when labelSelector is not set");
     }
     for list in [&keys, &mismatch] {
         for key in list.items() {
@@ -198,10 +173,7 @@ fn match_label_keys(term: &At<'_>, errors: &mut ErrorList) {
     }
     for key in keys.items() {
         if mismatch.items().any(|other| other.text() == key.text()) {
-            key.invalid(
-                errors,
-                "exists in both matchLabelKeys and mismatchLabelKeys",
-            );
+            key.invalid(errors, "exists in both matchLabelKeys and mismatchLabelKeys");
         }
     }
 }
@@ -234,17 +206,12 @@ pub fn spread_constraints(list: &At<'_>, errors: &mut ErrorList) {
             domains.invalid(errors, "must be greater than 0");
         }
         if domains.is_set() && when.text() != "DoNotSchedule" {
-            let message = format!(
-                "can only use minDomains if whenUnsatisfiable={}, not {}",
-                "DoNotSchedule",
-                when.text()
-            );
+            let message =
+                format!("can only use minDomains if whenUnsatisfiable={}, not {}", "DoNotSchedule", when.text());
             domains.invalid(errors, message);
         }
         for policy in ["nodeAffinityPolicy", "nodeTaintsPolicy"] {
-            constraint
-                .child(policy)
-                .if_set_one_of(errors, &["Honor", "Ignore"]);
+            constraint.child(policy).if_set_one_of(errors, &["Honor", "Ignore"]);
         }
         match_label_keys(&constraint, errors);
         label_selector::validate(&constraint.child("labelSelector"), errors);

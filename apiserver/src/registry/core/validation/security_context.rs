@@ -29,17 +29,11 @@ pub fn container(at: &At<'_>, spec: &At<'_>, errors: &mut ErrorList) {
     let escalation = at.child("allowPrivilegeEscalation");
     if escalation.is_set() && !escalation.flag() {
         if at.child("privileged").flag() {
-            at.invalid(
-                errors,
-                "cannot set `allowPrivilegeEscalation` to false and `privileged` to true",
-            );
+            at.invalid(errors, "cannot set `allowPrivilegeEscalation` to false and `privileged` to true");
         }
         let capabilities = at.child("capabilities");
         let add = capabilities.child("add");
-        if add
-            .items()
-            .any(|capability| capability.text() == "CAP_SYS_ADMIN")
-        {
+        if add.items().any(|capability| capability.text() == "CAP_SYS_ADMIN") {
             at.invalid(errors, "cannot set `allowPrivilegeEscalation` to false and `capabilities.Add` CAP_SYS_ADMIN");
         }
     }
@@ -62,19 +56,14 @@ pub fn pod(at: &At<'_>, spec: &At<'_>, errors: &mut ErrorList) {
     if share.flag() && spec.child("hostPID").flag() {
         let path = at.path().child("shareProcessNamespace");
         let message = "ShareProcessNamespace and HostPID cannot both be enabled";
-        errors.push(skiff_apimachinery::field::Error::invalid(
-            &path, true, message,
-        ));
+        errors.push(skiff_apimachinery::field::Error::invalid(&path, true, message));
     }
     sysctls(&at.child("sysctls"), spec, errors);
-    at.child("fsGroupChangePolicy")
-        .if_set_one_of(errors, &["Always", "OnRootMismatch"]);
+    at.child("fsGroupChangePolicy").if_set_one_of(errors, &["Always", "OnRootMismatch"]);
     seccomp(&at.child("seccompProfile"), errors);
     app_armor(&at.child("appArmorProfile"), errors);
-    at.child("supplementalGroupsPolicy")
-        .if_set_one_of(errors, &["Merge", "Strict"]);
-    at.child("seLinuxChangePolicy")
-        .if_set_one_of(errors, &["MountOption", "Recursive"]);
+    at.child("supplementalGroupsPolicy").if_set_one_of(errors, &["Merge", "Strict"]);
+    at.child("seLinuxChangePolicy").if_set_one_of(errors, &["MountOption", "Recursive"]);
 }
 
 fn seccomp(at: &At<'_>, errors: &mut ErrorList) {
@@ -109,11 +98,7 @@ fn app_armor(at: &At<'_>, errors: &mut ErrorList) {
                 profile.required(errors, "must be set when AppArmor type is Localhost");
             }
             if profile.text().len() > MAX_APPARMOR_PROFILE {
-                let error = skiff_apimachinery::field::Error::too_long(
-                    &profile.path(),
-                    "",
-                    MAX_APPARMOR_PROFILE,
-                );
+                let error = skiff_apimachinery::field::Error::too_long(&profile.path(), "", MAX_APPARMOR_PROFILE);
                 errors.push(error);
             }
         }
@@ -137,8 +122,7 @@ fn sysctls(list: &At<'_>, spec: &At<'_>, errors: &mut ErrorList) {
         } else if !seen.insert(name.text().replace('/', ".")) {
             name.duplicate(errors);
         }
-        let network =
-            spec.child("hostNetwork").flag() && name.text().replace('/', ".").starts_with("net.");
+        let network = spec.child("hostNetwork").flag() && name.text().replace('/', ".").starts_with("net.");
         let ipc = spec.child("hostIPC").flag() && is_ipc_sysctl(name.text());
         if network {
             name.invalid(errors, "may not be specified when 'hostNetwork' is true");
@@ -160,10 +144,7 @@ fn is_sysctl_name(name: &str) -> bool {
 
 fn is_ipc_sysctl(name: &str) -> bool {
     let name = name.replace('/', ".");
-    ["kernel.shm", "kernel.msg", "fs.mqueue."]
-        .iter()
-        .any(|prefix| name.starts_with(prefix))
-        || name == "kernel.sem"
+    ["kernel.shm", "kernel.msg", "fs.mqueue."].iter().any(|prefix| name.starts_with(prefix)) || name == "kernel.sem"
 }
 
 #[cfg(test)]

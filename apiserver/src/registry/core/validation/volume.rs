@@ -8,16 +8,8 @@ use super::container::Surroundings;
 use super::{env, formats, resources};
 use crate::registry::at::At;
 
-const HOST_PATH_TYPES: &[&str] = &[
-    "",
-    "BlockDevice",
-    "CharDevice",
-    "Directory",
-    "DirectoryOrCreate",
-    "File",
-    "FileOrCreate",
-    "Socket",
-];
+const HOST_PATH_TYPES: &[&str] =
+    &["", "BlockDevice", "CharDevice", "Directory", "DirectoryOrCreate", "File", "FileOrCreate", "Socket"];
 /// Kinds that need no more than a required field or two: kind, then those.
 const SIMPLE_SOURCES: &[(&str, &[&str])] = &[
     ("awsElasticBlockStore", &["volumeID"]),
@@ -44,15 +36,8 @@ const SIMPLE_SOURCES: &[(&str, &[&str])] = &[
     ("storageos", &[]),
     ("vsphereVolume", &["volumePath"]),
 ];
-const CHECKED_SOURCES: &[&str] = &[
-    "configMap",
-    "downwardAPI",
-    "emptyDir",
-    "ephemeral",
-    "hostPath",
-    "projected",
-    "secret",
-];
+const CHECKED_SOURCES: &[&str] =
+    &["configMap", "downwardAPI", "emptyDir", "ephemeral", "hostPath", "projected", "secret"];
 
 /// Validates `volumes`; returns the names of the valid ones with their index.
 pub fn volumes(list: &At<'_>, pod_name: &str, errors: &mut ErrorList) -> Vec<(String, usize)> {
@@ -79,10 +64,7 @@ pub fn volumes(list: &At<'_>, pod_name: &str, errors: &mut ErrorList) -> Vec<(St
         let claim = volume.child("persistentVolumeClaim");
         let claim = claim.child("claimName");
         if created.contains(claim.text()) {
-            claim.invalid(
-                errors,
-                "must not reference a PVC that gets created for an ephemeral volume",
-            );
+            claim.invalid(errors, "must not reference a PVC that gets created for an ephemeral volume");
         }
     }
     valid
@@ -106,8 +88,7 @@ fn source(volume: &At<'_>, errors: &mut ErrorList) {
         }
         if CHECKED_SOURCES.contains(&kind) {
             checked_source(kind, &at, errors);
-        } else if let Some((_, required)) = SIMPLE_SOURCES.iter().find(|(known, _)| *known == kind)
-        {
+        } else if let Some((_, required)) = SIMPLE_SOURCES.iter().find(|(known, _)| *known == kind) {
             for field in *required {
                 at.child(field).require(errors);
             }
@@ -190,10 +171,7 @@ fn downward_file(item: &At<'_>, errors: &mut ErrorList) {
     if field.is_set() {
         env::volume_field_ref(&field, errors);
         if resource.is_set() {
-            item.invalid(
-                errors,
-                "fieldRef and resourceFieldRef can not be specified simultaneously",
-            );
+            item.invalid(errors, "fieldRef and resourceFieldRef can not be specified simultaneously");
         }
     } else if resource.is_set() {
         env::resource_field_ref(&resource, true, errors);
@@ -207,11 +185,7 @@ fn projections(projected: &At<'_>, errors: &mut ErrorList) {
     let mut paths = HashSet::new();
     let mut unique = |path: &str, shown: &str, errors: &mut ErrorList| {
         if !path.is_empty() && !paths.insert(path.to_owned()) {
-            errors.push(Error::invalid(
-                &projected.path(),
-                shown,
-                "conflicting duplicate paths",
-            ));
+            errors.push(Error::invalid(&projected.path(), shown, "conflicting duplicate paths"));
         }
     };
     let sources = projected.child("sources");
@@ -261,10 +235,7 @@ fn token_projection(token: &At<'_>, projected: &At<'_>, errors: &mut ErrorList) 
         seconds.invalid(errors, "may not specify a duration less than 10 minutes");
     }
     if seconds.int().unwrap_or(0) > 1 << 32 {
-        seconds.invalid(
-            errors,
-            "may not specify a duration larger than 2^32 seconds",
-        );
+        seconds.invalid(errors, "may not specify a duration larger than 2^32 seconds");
     }
     let path = token.child("path");
     if path.is_empty() {
@@ -276,10 +247,7 @@ fn token_projection(token: &At<'_>, projected: &At<'_>, errors: &mut ErrorList) 
 
 /// Validates `volumeMounts` of a container.
 pub fn mounts(container: &At<'_>, around: &Surroundings<'_>, errors: &mut ErrorList) {
-    let (list, devices) = (
-        container.child("volumeMounts"),
-        container.child("volumeDevices"),
-    );
+    let (list, devices) = (container.child("volumeMounts"), container.child("volumeDevices"));
     let mut paths = HashSet::new();
     for mount in list.items() {
         let (name, path) = (mount.child("name"), mount.child("mountPath"));
@@ -318,10 +286,7 @@ fn propagation(mount: &At<'_>, container: &At<'_>, errors: &mut ErrorList) {
     mode.if_set_one_of(errors, &["Bidirectional", "HostToContainer", "None"]);
     let context = container.child("securityContext");
     if mode.text() == "Bidirectional" && !context.child("privileged").flag() {
-        mode.forbidden(
-            errors,
-            "Bidirectional mount propagation is available only to privileged containers",
-        );
+        mode.forbidden(errors, "Bidirectional mount propagation is available only to privileged containers");
     }
     let recursive = mount.child("recursiveReadOnly");
     match recursive.text() {
@@ -331,10 +296,7 @@ fn propagation(mount: &At<'_>, container: &At<'_>, errors: &mut ErrorList) {
                 recursive.forbidden(errors, "may only be specified when readOnly is true");
             }
             if !matches!(mode.text(), "" | "None") {
-                recursive.forbidden(
-                    errors,
-                    "may only be specified when mountPropagation is None or not specified",
-                );
+                recursive.forbidden(errors, "may only be specified when mountPropagation is None or not specified");
             }
         }
         _ => recursive.not_supported(errors, &["Disabled", "Enabled", "IfPossible"]),
@@ -343,10 +305,7 @@ fn propagation(mount: &At<'_>, container: &At<'_>, errors: &mut ErrorList) {
 
 /// Validates `volumeDevices` of a container.
 pub fn devices(container: &At<'_>, around: &Surroundings<'_>, errors: &mut ErrorList) {
-    let (list, mounts) = (
-        container.child("volumeDevices"),
-        container.child("volumeMounts"),
-    );
+    let (list, mounts) = (container.child("volumeDevices"), container.child("volumeMounts"));
     let (mut names, mut paths) = (HashSet::new(), HashSet::new());
     for device in list.items() {
         let (name, path) = (device.child("name"), device.child("devicePath"));
@@ -356,10 +315,7 @@ pub fn devices(container: &At<'_>, around: &Surroundings<'_>, errors: &mut Error
         }
         match around.volume(name.text()) {
             None => name.not_found(errors),
-            Some(volume)
-                if !volume.child("persistentVolumeClaim").is_set()
-                    && !volume.child("ephemeral").is_set() =>
-            {
+            Some(volume) if !volume.child("persistentVolumeClaim").is_set() && !volume.child("ephemeral").is_set() => {
                 name.invalid(
                     errors,
                     "can only use volume source type of PersistentVolumeClaim or Ephemeral for block mode",
