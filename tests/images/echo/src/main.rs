@@ -5,62 +5,49 @@
 //! |---|---|
 //! | `GET /` | `NAME VERSION` |
 //! | `GET /env`, `/env/NAME` | the environment, or one variable |
-//! | `GET /file/PATH` | a file, such as a mounted one |
+//! | `GET /file/PATH` | a file, such as a mounted one, or the names in a folder |
 //! | `GET /client` | address of the caller |
-//! | `GET /startupz`, `/readyz`, `/healthz` | 200, or 503 while told to fail |
+//! | any `/request` | the request as it arrived: line, headers, body |
+//! | `GET /startupz`, `/readyz`, `/healthz` | 200, or 503 while told to fail; `/readyz` also while the server ends |
 //! | `POST /fail/PROBE?seconds=N` | from now on `PROBE` (`startupz`, `readyz`, `healthz`) fails, for N seconds or for good |
 //! | `POST /recover` | all probes succeed again |
 //! | `POST /exit/CODE` | ends with this code at once |
-//! | `POST /eat/MEGABYTES` | takes memory and keeps it |
-//! | `GET /slow/SECONDS` | answers later |
+//! | `POST /eat`, `/eat/MEGABYTES` | takes memory and keeps it; without a number until the kernel ends the process |
+//! | `GET /slow/SECONDS` | answers `NAME VERSION` later |
 //!
-//! After SIGTERM it goes on accepting for a moment, since others may not know yet, closes every connection with its
-//! answer, and ends when none is left.
+//! `echo hello [WHOM]` prints a line and ends: for Jobs. `PORT` (8080) and `ECHO_VERSION` come from the environment.
+//! `cargo xtask images` builds it as one static file.
 
-mod connection;
-mod server;
-mod state;
+mod answers;
+mod drain;
+mod http;
+mod probes;
+mod serve;
 
 use std::io::Write;
 use std::process::ExitCode;
 
-use signal_hook::consts::{SIGINT, SIGTERM};
-use signal_hook::iterator::Signals;
-
-use state::State;
+use answers::Identity;
 
 fn main() -> ExitCode {
     let mut arguments = std::env::args().skip(1);
-    match arguments.next().as_deref() {
-        None | Some("serve") => match serve() {
-            Ok(()) => ExitCode::SUCCESS,
-            Err(error) => {
-                let _ = writeln!(std::io::stderr(), "echo: {error}");
-                ExitCode::FAILURE
-            }
-        },
+    let ran = match arguments.next().as_deref() {
+        None | Some("serve") => serve::run(),
         Some("hello") => {
-            let state = State::from_environment();
+            let Identity { name, version } = Identity::detect();
             let whom = arguments.next().unwrap_or_else(|| "everybody".to_owned());
-            let _ = writeln!(std::io::stdout(), "hello, {whom}, from {} {}", state.name, state.version);
-            ExitCode::SUCCESS
+            writeln!(std::io::stdout(), "hello, {whom}, from {name} {version}")
         }
         Some(other) => {
             let _ = writeln!(std::io::stderr(), "echo: {other:?} is neither `serve` nor `hello`");
-            ExitCode::from(2)
+            return ExitCode::from(2);
+        }
+    };
+    match ran {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            let _ = writeln!(std::io::stderr(), "echo: {error}");
+            ExitCode::FAILURE
         }
     }
-}
-
-fn serve() -> std::io::Result<()> {
-    let state = std::sync::Arc::new(State::from_environment());
-    let port = std::env::var("PORT").ok().and_then(|port| port.parse().ok()).unwrap_or(8080);
-    let server = server::Server::start(port, &state)?;
-    // As the first process of a container it gets no signal that it does not ask for.
-    let mut signals = Signals::new([SIGTERM, SIGINT])?;
-    signals.forever().next();
-    let _ = writeln!(std::io::stdout(), "ending");
-    state.drain();
-    server.finish();
-    Ok(())
 }
