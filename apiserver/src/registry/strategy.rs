@@ -151,14 +151,9 @@ pub fn dns_subdomain(name: &str, prefix: bool) -> Vec<String> {
     names::dns1123_subdomain(&masked(name, prefix))
 }
 
-/// DNS-1123 label: Namespace.
+/// DNS-1123 label: Namespace, Service.
 pub fn dns_label(name: &str, prefix: bool) -> Vec<String> {
     names::dns1123_label(&masked(name, prefix))
-}
-
-/// DNS-1035 label: Service.
-pub fn dns1035_label(name: &str, prefix: bool) -> Vec<String> {
-    names::dns1035_label(&masked(name, prefix))
 }
 
 /// Anything that fits a path segment: RBAC.

@@ -28,7 +28,9 @@ pub(super) fn selector_and_template(spec: &At<'_>, kind: &str, selector_kind: &s
     let metadata = template.child("metadata");
     let labels = metadata.child("labels");
     let fits = label_selector::matches(selector.value(), labels.value().unwrap_or(&Value::Null));
-    if selector.is_set() && !label_selector::is_empty(&selector) && !fits {
+    // A selector that is not there matches nothing, an empty one everything.
+    let misses = if selector.is_set() { !label_selector::is_empty(&selector) && !fits } else { true };
+    if misses {
         labels.invalid(errors, "`selector` does not match template `labels`");
     }
     pod_spec::template(&template, errors);

@@ -10,3 +10,4 @@ mod pods;
 mod reviews;
 mod services;
 mod workloads;
+mod validation;

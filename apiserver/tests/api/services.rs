@@ -90,7 +90,9 @@ async fn headless_services_have_no_address() {
     let api = Api::start().await;
     let created = api.post(SERVICES, service("a", json!({"clusterIP": "None"}))).await.expect(201).json();
     assert_eq!(created["spec"]["clusterIPs"], json!(["None"]));
-    api.post(SERVICES, service("1a", json!({"ports": [{"port": 80}]}))).await.expect(422);
+    // Since v1.36 the name of a Service may begin with a digit.
+    api.post(SERVICES, service("1a", json!({"ports": [{"port": 80}]}))).await.expect(201);
+    api.post(SERVICES, service("a.b", json!({"ports": [{"port": 80}]}))).await.expect(422);
     let none = api.post(SERVICES, service("b", json!({}))).await.expect(422).json();
     assert_eq!(none["details"]["causes"][0]["field"], "spec.ports");
 }

@@ -6,9 +6,11 @@
 use std::time::Duration;
 
 use skiff_apimachinery::field::{Error, ErrorList, Path};
+use skiff_apimachinery::names;
 use skiff_apimachinery::value::{Object, Value};
 
 use crate::cacher::FieldSpec;
+use crate::registry::at::At;
 use crate::registry::conversion::Conversion;
 use crate::registry::strategy::{GarbageCollection, Strategy};
 
@@ -21,14 +23,22 @@ pub struct EventStrategy;
 impl Strategy for EventStrategy {
     fn validate(&self, object: &Value) -> ErrorList {
         let mut errors = ErrorList::default();
-        let involved = object.str_at(&["involvedObject", "namespace"]).unwrap_or("");
-        let namespace = object.str_at(&["metadata", "namespace"]).unwrap_or("");
+        let root = At::root(object);
+        let (involved, metadata) = (root.child("involvedObject"), root.child("metadata"));
+        let about = involved.child("namespace");
+        let namespace = metadata.child("namespace").text();
+        let newer = !root.child("eventTime").is_empty();
         // Events about objects without a namespace live in "default".
-        let wanted = if involved.is_empty() { "default" } else { involved };
-        let fits = namespace == wanted || (involved.is_empty() && matches!(namespace, "default" | "kube-system"));
-        if !fits && (involved.is_empty() || namespace != involved) {
+        let fits = match about.text() {
+            "" => namespace == "default" || (newer && namespace == "kube-system"),
+            about => newer || namespace == about,
+        };
+        if !fits {
             let path = Path::new("involvedObject").child("namespace");
-            errors.push(Error::invalid(&path, involved, "does not match event.namespace"));
+            errors.push(Error::invalid(&path, about.text(), "does not match event.namespace"));
+        }
+        if newer {
+            newer_fields(&root, &mut errors);
         }
         errors
     }
@@ -63,6 +73,22 @@ impl Strategy for EventStrategy {
 
     fn time_to_live(&self) -> Option<Duration> {
         Some(TIME_TO_LIVE)
+    }
+}
+
+/// What an event with an `eventTime` must have.
+fn newer_fields(root: &At<'_>, errors: &mut ErrorList) {
+    let controller = root.child("reportingComponent");
+    controller.require(errors);
+    controller.messages(errors, names::qualified_name(controller.text()));
+    for (field, longest) in [("reportingInstance", 128), ("action", 128), ("reason", 128), ("message", 1024)] {
+        let at = root.child(field);
+        if field != "message" {
+            at.require(errors);
+        }
+        if at.text().len() > longest {
+            errors.push(Error::invalid(&at.path(), "", format!("can have at most {longest} characters")));
+        }
     }
 }
 

@@ -3,7 +3,7 @@
 //! Follows `pkg/registry/core/namespace`. A namespace is deleted in two steps: DELETE marks it as Terminating, and the
 //! namespace controller empties it and then removes `kubernetes` from `spec.finalizers` through `/finalize`.
 
-use skiff_apimachinery::field::ErrorList;
+use skiff_apimachinery::field::{Error, ErrorList, Path};
 use skiff_apimachinery::names;
 use skiff_apimachinery::value::{Object, Value};
 
@@ -43,15 +43,16 @@ impl Strategy for NamespaceStrategy {
         }
     }
 
-    fn validate_update(&self, _scope: WriteScope<'_>, new: &Value, _old: &Value) -> ErrorList {
+    fn validate(&self, object: &Value) -> ErrorList {
         let mut errors = ErrorList::default();
-        let root = At::root(new);
-        let spec = root.child("spec");
-        let finalizers = spec.child("finalizers");
-        for finalizer in finalizers.items() {
-            finalizer.messages(&mut errors, names::qualified_name(finalizer.text()));
-            if !finalizer.text().contains('/') && finalizer.text() != FINALIZER {
-                finalizer.invalid(&mut errors, "name is neither a standard finalizer name nor is it fully qualified");
+        let path = Path::new("spec").child("finalizers");
+        for finalizer in object.array_at(&["spec", "finalizers"]).iter().filter_map(Value::as_str) {
+            for message in names::qualified_name(finalizer) {
+                errors.push(Error::invalid(&path, finalizer, message));
+            }
+            if !finalizer.contains('/') && finalizer != FINALIZER {
+                let message = "name is neither a standard finalizer name nor is it fully qualified";
+                errors.push(Error::invalid(&path, finalizer, message));
             }
         }
         errors

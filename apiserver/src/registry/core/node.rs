@@ -23,6 +23,14 @@ impl Strategy for NodeStrategy {
         {
             object.set_at(&["status", "allocatable"], capacity);
         }
+        // The older field is the first entry of the newer one.
+        let cidr = object.str_at(&["spec", "podCIDR"]).unwrap_or("").to_owned();
+        let first = object.array_at(&["spec", "podCIDRs"]).first().and_then(Value::as_str).unwrap_or("").to_owned();
+        if !cidr.is_empty() && first != cidr {
+            object.set_at(&["spec", "podCIDRs"], vec![Value::from(cidr)]);
+        } else if cidr.is_empty() && !first.is_empty() {
+            object.set_at(&["spec", "podCIDR"], first);
+        }
     }
 
     fn validate(&self, object: &Value) -> ErrorList {
@@ -100,9 +108,9 @@ fn cidrs(spec: &At<'_>, errors: &mut ErrorList) {
             cidr.invalid(errors, "must be a valid CIDR value, (e.g. 10.9.8.0/24 or 2001:db8::/64)");
         }
     }
-    let first = spec.child("podCIDR");
-    if !first.is_empty() && !list.is_empty() && list.index(0).text() != first.text() {
-        first.invalid(errors, "must match the first entry of podCIDRs");
+    let version = |at: At<'_>| at.text().parse::<ipnet::IpNet>().ok().map(|cidr| cidr.addr().is_ipv4());
+    if list.len() > 1 && (list.len() > 2 || version(list.index(0)) == version(list.index(1))) {
+        list.invalid(errors, "may specify no more than one CIDR for each IP family");
     }
 }
 

@@ -15,7 +15,7 @@ use crate::cacher::FieldSpec;
 use crate::registry::at::At;
 use crate::registry::defaults::{absent, each, text};
 use crate::registry::object_meta;
-use crate::registry::strategy::{NameRule, Strategy, WriteScope, dns1035_label};
+use crate::registry::strategy::{NameRule, Strategy, WriteScope, dns_label};
 
 /// How long a client sticks to an endpoint unless stated otherwise.
 const AFFINITY_SECONDS: i64 = 10800;
@@ -96,7 +96,7 @@ impl Strategy for ServiceStrategy {
     }
 
     fn name_rule(&self) -> NameRule {
-        dns1035_label
+        dns_label
     }
 
     fn selectable_fields(&self) -> Vec<FieldSpec> {

@@ -179,10 +179,15 @@ impl Strategy for SigningRequestStrategy {
         let mut errors = ErrorList::default();
         let root = At::root(object);
         let spec = root.child("spec");
-        spec.child("request").require(&mut errors);
-        spec.child("usages").require(&mut errors);
+        let request = spec.child("request");
+        if let Err(reason) = certificate_request(request.text()) {
+            request.invalid(&mut errors, reason);
+        }
+        usages(&spec.child("usages"), &mut errors);
         let signer = spec.child("signerName");
-        if signer.require(&mut errors) && !signer.text().contains('/') {
+        if signer.text() == "kubernetes.io/legacy-unknown" {
+            signer.invalid(&mut errors, "the legacy signerName is not allowed via this API version");
+        } else if signer.require(&mut errors) && !signer.text().contains('/') {
             signer.invalid(
                 &mut errors,
                 "must be a fully qualified domain and path of the form \"example.com/signer-name\"",
@@ -209,6 +214,59 @@ impl Strategy for SigningRequestStrategy {
 
     fn selectable_fields(&self) -> Vec<FieldSpec> {
         vec![FieldSpec::new("spec.signerName")]
+    }
+}
+
+/// Whether a base64 text holds a certificate request in PEM.
+fn certificate_request(text: &str) -> Result<(), String> {
+    use base64::Engine;
+    use x509_parser::prelude::{FromDer, Pem, X509CertificationRequest};
+    let bytes = base64::engine::general_purpose::STANDARD.decode(text).map_err(|error| error.to_string())?;
+    let pem =
+        Pem::iter_from_buffer(&bytes).next().and_then(Result::ok).filter(|pem| pem.label == "CERTIFICATE REQUEST");
+    let pem = pem.ok_or("PEM block type must be CERTIFICATE REQUEST")?;
+    X509CertificationRequest::from_der(&pem.contents).map(|_| ()).map_err(|error| format!("asn1: {error}"))
+}
+
+/// What a certificate may be used for, sorted (`KeyUsage` upstream).
+const USAGES: &[&str] = &[
+    "any",
+    "cert sign",
+    "client auth",
+    "code signing",
+    "content commitment",
+    "crl sign",
+    "data encipherment",
+    "decipher only",
+    "digital signature",
+    "email protection",
+    "encipher only",
+    "ipsec end system",
+    "ipsec tunnel",
+    "ipsec user",
+    "key agreement",
+    "key encipherment",
+    "microsoft sgc",
+    "netscape sgc",
+    "ocsp signing",
+    "s/mime",
+    "server auth",
+    "signing",
+    "timestamping",
+];
+
+fn usages(list: &At<'_>, errors: &mut ErrorList) {
+    if list.is_empty() {
+        return list.required(errors, "");
+    }
+    for usage in list.items() {
+        usage.one_of(errors, USAGES);
+    }
+    let mut seen = std::collections::HashSet::new();
+    for usage in list.items() {
+        if !seen.insert(usage.text()) {
+            usage.duplicate(errors);
+        }
     }
 }
 
