@@ -1,4 +1,5 @@
-//! Which addresses and ports are free: pure, without I/O.
+//! Which addresses, ports and ranges are free: pure, without I/O.
 
 pub mod allocator;
 pub mod bitmap;
+pub mod subnets;
