@@ -13,6 +13,7 @@ use tokio::net::{TcpListener, TcpStream, UdpSocket};
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 use tracing::{debug, warn};
 
 use crate::answer::{Outcome, Responder, Transport, respond_to};
@@ -88,19 +89,39 @@ impl Sockets {
     }
 }
 
+/// Tasks that hold sockets: they end with the server, which waits for them.
+#[derive(Clone)]
+struct Tasks {
+    tracker: TaskTracker,
+    shutdown: CancellationToken,
+}
+
+impl Tasks {
+    fn spawn(&self, work: impl Future<Output = ()> + Send + 'static) {
+        let shutdown = self.shutdown.clone();
+        self.tracker.spawn(async move {
+            tokio::select! {
+                () = shutdown.cancelled() => {}
+                () = work => {}
+            }
+        });
+    }
+}
+
 impl Server {
-    /// Serves until shutdown.
+    /// Serves until shutdown. When it returns, the sockets are closed: the port can be taken again at once.
     pub async fn run(self, sockets: Sockets, shutdown: CancellationToken) {
-        let mut tasks = tokio::task::JoinSet::new();
+        let tasks = Tasks { tracker: TaskTracker::new(), shutdown };
         for _ in 0..READERS {
-            tasks.spawn(self.clone().read_udp(sockets.udp.clone()));
+            tasks.spawn(self.clone().read_udp(sockets.udp.clone(), tasks.clone()));
         }
-        tasks.spawn(self.accept_tcp(sockets.tcp, shutdown.clone()));
-        shutdown.cancelled().await;
-        tasks.shutdown().await;
+        tasks.spawn(self.accept_tcp(sockets.tcp, tasks.clone()));
+        tasks.shutdown.cancelled().await;
+        tasks.tracker.close();
+        tasks.tracker.wait().await;
     }
 
-    async fn read_udp(self, socket: Arc<UdpSocket>) {
+    async fn read_udp(self, socket: Arc<UdpSocket>, tasks: Tasks) {
         let mut buffer = vec![0; MAX_QUERY_BYTES];
         loop {
             let (length, from) = match socket.recv_from(&mut buffer).await {
@@ -119,7 +140,7 @@ impl Server {
                 }
                 Step::Ask(question) => {
                     let (server, socket) = (self.clone(), socket.clone());
-                    tokio::spawn(async move {
+                    tasks.spawn(async move {
                         let answer = Some(server.ask(*question, Transport::Udp).await);
                         server.metrics.answered(Transport::Udp, answer.as_deref(), started.elapsed());
                         send(&socket, from, answer).await;
@@ -129,22 +150,17 @@ impl Server {
         }
     }
 
-    async fn accept_tcp(self, listener: TcpListener, shutdown: CancellationToken) {
+    async fn accept_tcp(self, listener: TcpListener, tasks: Tasks) {
         let slots = Arc::new(Semaphore::new(MAX_STREAMS));
         loop {
             // The semaphore is never closed.
             let Ok(slot) = slots.clone().acquire_owned().await else { return };
             match listener.accept().await {
                 Ok((stream, _)) => {
-                    let (server, shutdown) = (self.clone(), shutdown.clone());
-                    tokio::spawn(async move {
-                        tokio::select! {
-                            () = shutdown.cancelled() => {}
-                            ended = server.serve_stream(stream) => {
-                                if let Err(error) = ended {
-                                    debug!(%error, "a client's stream ended");
-                                }
-                            }
+                    let server = self.clone();
+                    tasks.spawn(async move {
+                        if let Err(error) = server.serve_stream(stream).await {
+                            debug!(%error, "a client's stream ended");
                         }
                         drop(slot);
                     });

@@ -1,5 +1,6 @@
 //! The table in the kernel: set up once, then changed by transactions.
 
+use ipnet::Ipv4Net;
 use skiff_netlink::link::Links;
 use skiff_netlink::pod_network::table;
 use skiff_netlink::{Error, Result, nft, sysctl};
@@ -14,6 +15,8 @@ use crate::table::{Change, Table};
 pub struct Kernel {
     table: String,
     base: Base,
+    links: Links,
+    service_range: Ipv4Net,
     /// Whether the kernel's table is known to be what was last written.
     in_step: bool,
 }
@@ -28,11 +31,18 @@ impl Kernel {
         let links = Links::open()?;
         // In a namespace that someone has just made, not even loopback is up.
         links.set_up("lo").await?;
-        // Without any route, connecting to a cluster IP fails before translation is even tried.
-        if !links.has_default_route().await? {
-            links.add_route("lo", config.service_range.network(), config.service_range.prefix_len(), None).await?;
-        }
-        Ok(Self { table: table(&config.cluster, "proxy"), base: rules::base(config), in_step: false })
+        let service_range = config.service_range;
+        let (table, base) = (table(&config.cluster, "proxy"), rules::base(config));
+        let kernel = Self { table, base, links, service_range, in_step: false };
+        kernel.add_route().await?;
+        Ok(kernel)
+    }
+
+    /// Routes the cluster IPs to this node. Without any route, connecting to one fails before translation is even tried;
+    /// and a default route may go at any time, as when a laptop leaves its network. What is not translated stays on
+    /// loopback and is refused there, instead of leaving for the default route's gateway.
+    async fn add_route(&self) -> Result<()> {
+        self.links.add_range("lo", self.service_range).await
     }
 
     /// Writes a change of `table`, or all of it when the kernel's state is not known, in one transaction. Returns
@@ -65,8 +75,10 @@ impl Kernel {
         nft::apply(&ruleset::replace(&self.table, &self.base, whole)).await
     }
 
-    /// Whether the table is still there. If not, the next [`Kernel::apply`] writes everything.
+    /// Whether the table is still there. If not, the next [`Kernel::apply`] writes everything. The route is put back
+    /// by the way.
     pub async fn check(&mut self) -> Result<bool> {
+        self.add_route().await?;
         self.in_step = self.in_step && nft::has_rules(&self.table, rules::ENTRY_CHAIN).await?;
         Ok(self.in_step)
     }
@@ -87,7 +99,7 @@ fn raise_conntrack_limit(least: u32) {
 }
 
 /// Removes what a cluster's proxy made in this network namespace.
-pub async fn cleanup(cluster: &str, service_range: ipnet::Ipv4Net) -> Result<()> {
+pub async fn cleanup(cluster: &str, service_range: Ipv4Net) -> Result<()> {
     nft::delete_table(&table(cluster, "proxy")).await?;
-    Links::open()?.delete_route("lo", service_range.network(), service_range.prefix_len()).await
+    Links::open()?.delete_range("lo", service_range).await
 }

@@ -34,11 +34,15 @@ pub fn runtime_config(settings: &Settings, layout: &Layout) -> skiff_runtime::Co
 
 /// Settings of the service proxy.
 pub fn proxy_config(settings: &Settings, node_name: &str) -> skiff_proxy::Config {
+    // A cluster that takes free ports runs beside others, which have the usual ones.
+    let on_usual_ports = settings.kubelet_port != 0;
     skiff_proxy::Config {
         cluster: settings.name.clone(),
         node_name: node_name.to_owned(),
         pod_range: settings.cluster_cidr,
         service_range: settings.service_cluster_ip_range,
+        healthz_address: on_usual_ports.then_some(([0, 0, 0, 0], 10256).into()),
+        metrics_address: on_usual_ports.then_some(([127, 0, 0, 1], 10249).into()),
         ..skiff_proxy::Config::default()
     }
 }

@@ -5,13 +5,12 @@ use std::net::Ipv4Addr;
 use std::os::fd::{AsRawFd, BorrowedFd};
 
 use futures::TryStreamExt;
+use ipnet::Ipv4Net;
 use netlink_packet_route::link::{LinkAttribute, LinkMessage};
+use netlink_packet_route::route::RouteScope;
 use rtnetlink::{AddressMessageBuilder, Handle, LinkUnspec, LinkVeth, RouteMessageBuilder};
 
 use crate::{Error, Result};
-
-/// The kernel's main routing table (`RT_TABLE_MAIN`).
-const MAIN_TABLE: u8 = 254;
 
 /// A connection to the kernel's routing socket.
 #[derive(Clone)]
@@ -133,7 +132,7 @@ impl Links {
             RouteMessageBuilder::<Ipv4Addr>::new().destination_prefix(destination, prefix_length).output_interface(index);
         route = match gateway {
             Some(gateway) => route.gateway(gateway).onlink(),
-            None => route.scope(netlink_packet_route::route::RouteScope::Link),
+            None => route.scope(RouteScope::Link),
         };
         self.handle
             .route()
@@ -144,28 +143,27 @@ impl Links {
             .map_err(Error::netlink(format!("route {destination}/{prefix_length} by {name}")))
     }
 
+    /// Routes a range out of a link without a gateway, from the address that the node uses towards the world: a source
+    /// of link scope would be a loopback address on `lo`.
+    pub async fn add_range(&self, name: &str, range: Ipv4Net) -> Result<()> {
+        let route = self.range_route(name, range).await?.scope(RouteScope::Universe);
+        let added = self.handle.route().add(route.build()).replace().execute().await;
+        added.map_err(Error::netlink(format!("route {range} by {name}")))
+    }
+
     /// Removes such a route; absent is fine.
-    pub async fn delete_route(&self, name: &str, destination: Ipv4Addr, prefix_length: u8) -> Result<()> {
-        let index = self.index(name).await?;
-        let route = RouteMessageBuilder::<Ipv4Addr>::new()
-            .destination_prefix(destination, prefix_length)
-            .output_interface(index)
-            .scope(netlink_packet_route::route::RouteScope::Link);
+    pub async fn delete_range(&self, name: &str, range: Ipv4Net) -> Result<()> {
+        let route = self.range_route(name, range).await?.scope(RouteScope::NoWhere);
         match self.handle.route().del(route.build()).execute().await {
             Err(rtnetlink::Error::NetlinkError(error)) if error.raw_code() == -libc::ESRCH => Ok(()),
-            other => other.map_err(Error::netlink(format!("remove route {destination}/{prefix_length} by {name}"))),
+            other => other.map_err(Error::netlink(format!("remove route {range} by {name}"))),
         }
     }
 
-    /// Whether there is an IPv4 default route.
-    pub async fn has_default_route(&self) -> Result<bool> {
-        let mut routes = self.handle.route().get(RouteMessageBuilder::<Ipv4Addr>::new().build()).execute();
-        while let Some(route) = routes.try_next().await.map_err(Error::netlink("list routes"))? {
-            if route.header.destination_prefix_length == 0 && route.header.table == MAIN_TABLE {
-                return Ok(true);
-            }
-        }
-        Ok(false)
+    async fn range_route(&self, name: &str, range: Ipv4Net) -> Result<RouteMessageBuilder<Ipv4Addr>> {
+        let index = self.index(name).await?;
+        let route = RouteMessageBuilder::<Ipv4Addr>::new().output_interface(index);
+        Ok(route.destination_prefix(range.network(), range.prefix_len()))
     }
 }
 

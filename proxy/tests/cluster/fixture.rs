@@ -76,6 +76,14 @@ impl Node {
     async fn new(cluster: &'static str, dir: TempDir) -> Self {
         let links = Links::open().expect("netlink");
         links.add_address("lo", NODE_ADDRESS, 32).await.expect("node address");
+        // A way out, which leads nowhere.
+        links.add_veth("up0", "up1", 1500, "test").await.expect("a link");
+        links.add_address("up0", Ipv4Addr::new(198, 51, 100, 2), 24).await.expect("its address");
+        for link in ["up0", "up1"] {
+            links.set_up(link).await.expect("up");
+        }
+        let gateway = Some(Ipv4Addr::new(198, 51, 100, 1));
+        links.add_route("up0", Ipv4Addr::UNSPECIFIED, 0, gateway).await.expect("default route");
         let network = PodNetwork::new(pod_network::Config {
             cluster: cluster.into(),
             state_dir: dir.path().join("network"),

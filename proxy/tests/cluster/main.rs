@@ -14,6 +14,7 @@ use k8s_openapi::api::core::v1::Service;
 use kube::Api;
 use kube::api::DeleteParams;
 use serde_json::json;
+use skiff_netlink::link::Links;
 use skiff_netlink::{netns, nft};
 
 fn both_ports() -> serde_json::Value {
@@ -37,10 +38,15 @@ fn a_service_lives_from_its_creation_to_its_deletion() {
         let refused = |result: &std::io::Result<String>| {
             matches!(result, Err(error) if error.kind() == ErrorKind::ConnectionRefused)
         };
-        // Without endpoints it is refused at once, from everywhere.
+        // Without endpoints it is refused at once, from everywhere. A node port that is not there yet is refused, too,
+        // so that a first answer shows that the rules are.
+        node.set_endpoints("web", &[&node.pods[1]]).await;
+        until("served on loopback", || ask(LOOPBACK), Result::is_ok).await;
+        node.set_endpoints("web", &[]).await;
         until("refused on loopback", || ask(LOOPBACK), refused).await;
         for target in [address, LOOPBACK] {
-            assert!(refused(&ask(target)), "from the node to {target}");
+            let answer = ask(target);
+            assert!(refused(&answer), "from the node to {target}: {answer:?}");
         }
         assert!(refused(&ask_in(&pod, address)), "from a pod");
 
@@ -52,6 +58,12 @@ fn a_service_lives_from_its_creation_to_its_deletion() {
         // Someone flushes the rules: they come back.
         nft::delete_table("skiff_life_proxy").await.expect("delete the table");
         until("healed", || ask(LOOPBACK), |answer| matches!(answer.as_deref(), Ok("b"))).await;
+
+        // So does the route to the Services, which nothing needs while there is a default route.
+        let links = Links::open().expect("netlink");
+        links.delete_range("lo", "10.96.0.0/12".parse().expect("range")).await.expect("delete the route");
+        links.delete("up0").await.expect("leave the network");
+        until("routed again", || ask(address), |answer| matches!(answer.as_deref(), Ok("b"))).await;
 
         let services: Api<Service> = Api::namespaced(node.client.clone(), "default");
         services.delete("web", &DeleteParams::default()).await.expect("delete");
