@@ -8,6 +8,7 @@ use std::time::Duration;
 use hickory_proto::op::ResponseCode;
 use hickory_proto::rr::RecordType;
 use parking_lot::RwLock;
+use rustix::net::sockopt;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream, UdpSocket};
 use tokio::sync::Semaphore;
@@ -27,6 +28,8 @@ const MAX_STREAMS: usize = 256;
 const STREAM_TIMEOUT: Duration = Duration::from_secs(10);
 /// Largest query over UDP that is read whole.
 const MAX_QUERY_BYTES: usize = 4096;
+/// What waits in the kernel to be read: many pods may ask at once, and what does not fit is asked again after seconds.
+const RECEIVE_BUFFER_BYTES: usize = 4 << 20;
 /// Tasks that read the UDP socket.
 const READERS: usize = 2;
 /// How often another port is tried when one is free for UDP but not for TCP.
@@ -79,6 +82,11 @@ impl Sockets {
 
     async fn bind_one(address: SocketAddr) -> std::io::Result<Self> {
         let udp = UdpSocket::bind(address).await?;
+        // Beyond the machine's limit only with privileges; what the kernel grants is fine.
+        let forced = sockopt::set_socket_recv_buffer_size_force(&udp, RECEIVE_BUFFER_BYTES);
+        if forced.is_err() {
+            let _ = sockopt::set_socket_recv_buffer_size(&udp, RECEIVE_BUFFER_BYTES);
+        }
         let tcp = TcpListener::bind(udp.local_addr()?).await?;
         Ok(Self { udp: Arc::new(udp), tcp })
     }

@@ -3,8 +3,8 @@
 use ipnet::Ipv4Net;
 use skiff_netlink::link::Links;
 use skiff_netlink::pod_network::table;
-use skiff_netlink::{Error, Result, nft, sysctl};
-use tracing::{debug, warn};
+use skiff_netlink::{Error, Result, forwarding, nft, sysctl};
+use tracing::{debug, info, warn};
 
 use crate::config::Config;
 use crate::rules;
@@ -16,7 +16,7 @@ pub struct Kernel {
     table: String,
     base: Base,
     links: Links,
-    service_range: Ipv4Net,
+    config: Config,
     /// Whether the kernel's table is known to be what was last written.
     in_step: bool,
 }
@@ -31,18 +31,26 @@ impl Kernel {
         let links = Links::open()?;
         // In a namespace that someone has just made, not even loopback is up.
         links.set_up("lo").await?;
-        let service_range = config.service_range;
         let (table, base) = (table(&config.cluster, "proxy"), rules::base(config));
-        let kernel = Self { table, base, links, service_range, in_step: false };
-        kernel.add_route().await?;
+        let kernel = Self { table, base, links, config: config.clone(), in_step: false };
+        kernel.open_ways().await?;
         Ok(kernel)
+    }
+
+    /// What must be true beside the table, and what others may undo at any time.
+    async fn open_ways(&self) -> Result<()> {
+        self.add_route().await?;
+        if forwarding::allow(&self.config.cluster, self.config.pod_range).await? {
+            info!(range = %self.config.pod_range, "the firewall drops what is forwarded; pods are let through");
+        }
+        Ok(())
     }
 
     /// Routes the cluster IPs to this node. Without any route, connecting to one fails before translation is even tried;
     /// and a default route may go at any time, as when a laptop leaves its network. What is not translated stays on
     /// loopback and is refused there, instead of leaving for the default route's gateway.
     async fn add_route(&self) -> Result<()> {
-        self.links.add_range("lo", self.service_range).await
+        self.links.add_range("lo", self.config.service_range).await
     }
 
     /// Writes a change of `table`, or all of it when the kernel's state is not known, in one transaction. Returns
@@ -75,10 +83,10 @@ impl Kernel {
         nft::apply(&ruleset::replace(&self.table, &self.base, whole)).await
     }
 
-    /// Whether the table is still there. If not, the next [`Kernel::apply`] writes everything. The route is put back
-    /// by the way.
+    /// Whether the table is still there. If not, the next [`Kernel::apply`] writes everything. What is needed
+    /// beside it is put back by the way.
     pub async fn check(&mut self) -> Result<bool> {
-        self.add_route().await?;
+        self.open_ways().await?;
         self.in_step = self.in_step && nft::has_rules(&self.table, rules::ENTRY_CHAIN).await?;
         Ok(self.in_step)
     }
@@ -101,5 +109,6 @@ fn raise_conntrack_limit(least: u32) {
 /// Removes what a cluster's proxy made in this network namespace.
 pub async fn cleanup(cluster: &str, service_range: Ipv4Net) -> Result<()> {
     nft::delete_table(&table(cluster, "proxy")).await?;
+    forwarding::disallow(cluster).await?;
     Links::open()?.delete_range("lo", service_range).await
 }

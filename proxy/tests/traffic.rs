@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use skiff_netlink::pod_network::{self, PodNetwork};
-use skiff_netlink::{link, netns};
+use skiff_netlink::{link, netns, nft};
 use skiff_proxy::kernel::Kernel;
 use skiff_proxy::model::{Endpoint, Key, Protocol, Service, ServicePort, Slice, State};
 use skiff_proxy::ruleset::Ruleset;
@@ -126,6 +126,9 @@ fn services_reach_their_endpoints() {
         service_range: "10.96.0.0/12".parse().expect("range"),
         ..Config::default()
     };
+    // A firewall as Docker leaves it behind: what it does not know is not forwarded.
+    let firewall = "table ip filter {\n chain FORWARD {\n  type filter hook forward priority filter; policy drop;\n }\n}\n";
+    netns::run_in(&node, || link::blocking(|_| nft::apply(firewall))).expect("enter node").expect("firewall");
     let pods = attach_pods(dir.path(), &node, &config);
     let stop = Arc::new(AtomicBool::new(false));
     let servers: Vec<_> = pods
@@ -189,6 +192,17 @@ fn services_reach_their_endpoints() {
     program(vec![state_with_ports(a, 9000..9000 + MANY)]);
     let answered: BTreeSet<String> = (0..200).map(|_| ask(&b.namespace, cluster).expect("one of many")).collect();
     assert!(answered.len() > usize::from(MANY) / 2, "endpoints that share a map are all used: {answered:?}");
+
+    netns::run_in(&node, || {
+        link::blocking(|_| async {
+            skiff_proxy::cleanup(CLUSTER, config.service_range).await?;
+            let left = nft::list_chain("filter", "FORWARD").await?.expect("the firewall");
+            assert!(!left.iter().any(|object| object.get("rule").is_some()), "{left:?}");
+            Ok(())
+        })
+    })
+    .expect("enter node")
+    .expect("clean up");
 
     stop.store(true, Ordering::SeqCst);
     for (port, server) in (9000..).zip(many) {

@@ -5,6 +5,7 @@
 
 pub mod conntrack;
 pub mod error;
+pub mod forwarding;
 pub mod hostport;
 pub mod link;
 pub mod netns;

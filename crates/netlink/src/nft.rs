@@ -53,9 +53,15 @@ pub async fn table_names(name: &str) -> Result<Option<TableNames>> {
 
 /// Whether a chain of a table of family `ip` is there and has rules.
 pub async fn has_rules(table: &str, chain: &str) -> Result<bool> {
+    let listing = list_chain(table, chain).await?.unwrap_or_default();
+    Ok(listing.iter().any(|object| object.get("rule").is_some()))
+}
+
+/// A chain of a table of family `ip` and its rules, as JSON objects; `None` when there is no such chain.
+pub async fn list_chain(table: &str, chain: &str) -> Result<Option<Vec<Value>>> {
     match run(&["-j", "list", "chain", "ip", table, chain], None).await {
-        Ok(text) => Ok(objects(&text)?.iter().any(|object| object.get("rule").is_some())),
-        Err(Error::Nft { message }) if message.contains("No such file or directory") => Ok(false),
+        Ok(text) => Ok(Some(objects(&text)?)),
+        Err(Error::Nft { message }) if message.contains("No such file or directory") => Ok(None),
         Err(error) => Err(error),
     }
 }

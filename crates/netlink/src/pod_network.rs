@@ -59,6 +59,8 @@ impl PodNetwork {
     /// Opens the network of this process's network namespace. Must be called within a tokio runtime.
     pub async fn new(config: Config) -> Result<Self> {
         sysctl::set("net/ipv4/ip_forward", "1")?;
+        // Host ports answer on 127.0.0.1 too: such packets leave by another link after translation.
+        sysctl::set("net/ipv4/conf/all/route_localnet", "1")?;
         let ipam = PodIpam::open(&config.state_dir.join("addresses"))?;
         let host_ports = load_host_ports(&config.state_dir)?;
         let network = Self {

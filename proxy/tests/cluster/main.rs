@@ -325,6 +325,11 @@ fn names_lead_to_services() {
         let answer = resolve(Some(&pod), "example.org", false).expect("an answer");
         assert_eq!(answer, (5, vec![]), "nobody to ask for other names");
 
+        // Someone deletes the Service: it comes back.
+        let services: Api<Service> = Api::namespaced(node.client.clone(), "kube-system");
+        services.delete("kube-dns", &DeleteParams::default()).await.expect("delete");
+        until("a name again", from_pod("web.default.svc.cluster.local"), has_addresses).await;
+
         // A new server takes the same port, so that the rules stay true.
         let port = || async {
             let slices: Api<k8s_openapi::api::discovery::v1::EndpointSlice> =
