@@ -24,6 +24,17 @@ struct Pod {
     ip: Ipv4Addr,
 }
 
+/// Removes the pins of namespaces, also when a test fails.
+struct Unpin<'a>(&'a Path);
+
+impl Drop for Unpin<'_> {
+    fn drop(&mut self) {
+        for name in ["a", "b", "node"] {
+            let _ = netns::delete(&self.0.join(name));
+        }
+    }
+}
+
 /// Answers every connection with its own name and the address the client came from, until told to stop.
 fn serve(namespace: PathBuf, name: &'static str, address: SocketAddr, stop: Arc<AtomicBool>) -> std::thread::JoinHandle<()> {
     let (ready, wait) = std::sync::mpsc::channel();
@@ -117,6 +128,7 @@ fn parts(config: &Config, state: &State) -> Option<(Key, Option<Ruleset>)> {
 #[test]
 fn services_reach_their_endpoints() {
     let dir = tempfile::tempdir().expect("temporary directory");
+    let _unpin = Unpin(dir.path());
     let node = dir.path().join("node");
     netns::create(&node).expect("node namespace");
     let config = Config {
@@ -212,9 +224,7 @@ fn services_reach_their_endpoints() {
     for (pod, server) in pods.iter().zip(servers) {
         let _ = ask(&pod.namespace, SocketAddr::new(IpAddr::V4(pod.ip), 8080));
         server.join().expect("server");
-        netns::delete(&pod.namespace).expect("delete pod namespace");
     }
-    netns::delete(&node).expect("delete node namespace");
 }
 
 fn attach_pods(dir: &Path, node: &Path, config: &Config) -> Vec<Pod> {

@@ -22,7 +22,6 @@ use skiff_netlink::link::Links;
 use skiff_netlink::netns;
 use skiff_netlink::pod_network::{self, PodNetwork};
 use skiff_storage::HistoryLimits;
-use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
@@ -36,22 +35,39 @@ pub(crate) const DEADLINE: Duration = Duration::from_secs(20);
 /// Runs a test inside a new namespace, on a runtime whose threads are all in it.
 pub(crate) fn in_node<F: Future<Output = ()>>(name: &'static str, test: impl FnOnce(Node) -> F + Send + 'static) {
     let dir = tempfile::tempdir().expect("temporary directory");
-    let namespace = dir.path().join("node");
-    netns::create(&namespace).expect("node namespace");
-    let path = namespace.clone();
+    let namespace = Namespace::new(dir.path().join("node"));
+    let (path, home) = (namespace.path.clone(), dir.path().to_owned());
     let outcome = std::thread::spawn(move || {
         netns::enter(&path).expect("enter the node");
         // Threads made from here on are in the namespace, too.
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("runtime");
         runtime.block_on(async {
-            let node = Node::new(name, dir).await;
+            let node = Node::new(name, &home).await;
             test(node).await;
         });
     })
     .join();
-    netns::delete(&namespace).expect("delete the node");
+    drop(namespace);
     if let Err(panic) = outcome {
         std::panic::resume_unwind(panic);
+    }
+}
+
+/// A namespace that goes with this value, also when a test fails.
+struct Namespace {
+    path: PathBuf,
+}
+
+impl Namespace {
+    fn new(path: PathBuf) -> Self {
+        netns::create(&path).expect("a namespace");
+        Self { path }
+    }
+}
+
+impl Drop for Namespace {
+    fn drop(&mut self) {
+        let _ = netns::delete(&self.path);
     }
 }
 
@@ -62,7 +78,6 @@ pub(crate) struct Node {
     pub(crate) pods: Vec<Pod>,
     shutdown: CancellationToken,
     _api: Arc<ApiServer>,
-    _dir: TempDir,
 }
 
 /// A pod with an echo server on TCP and UDP port 8080, which answers its name.
@@ -70,10 +85,11 @@ pub(crate) struct Pod {
     pub(crate) namespace: PathBuf,
     pub(crate) ip: Ipv4Addr,
     stop: Arc<AtomicBool>,
+    _pin: Namespace,
 }
 
 impl Node {
-    async fn new(cluster: &'static str, dir: TempDir) -> Self {
+    async fn new(cluster: &'static str, dir: &Path) -> Self {
         let links = Links::open().expect("netlink");
         links.add_address("lo", NODE_ADDRESS, 32).await.expect("node address");
         // A way out, which leads nowhere.
@@ -86,7 +102,7 @@ impl Node {
         links.add_route("up0", Ipv4Addr::UNSPECIFIED, 0, gateway).await.expect("default route");
         let network = PodNetwork::new(pod_network::Config {
             cluster: cluster.into(),
-            state_dir: dir.path().join("network"),
+            state_dir: dir.join("network"),
             mtu: 0,
             cluster_range: "10.244.0.0/16".parse().expect("range"),
         })
@@ -95,15 +111,14 @@ impl Node {
         network.set_pod_cidr("10.244.7.0/24".parse().expect("range"));
         let mut pods = Vec::new();
         for name in ["a", "b"] {
-            let namespace = dir.path().join(name);
-            netns::create(&namespace).expect("pod namespace");
-            let ip = network.attach(name, &namespace, &[]).await.expect("attach").ip;
+            let namespace = Namespace::new(dir.join(name));
+            let ip = network.attach(name, &namespace.path, &[]).await.expect("attach").ip;
             pods.push(Pod::start(name, namespace, ip));
         }
         let shutdown = CancellationToken::new();
         let api = api_server(shutdown.clone()).await;
         let client = client(&api);
-        Self { cluster, client, pods, shutdown, _api: api, _dir: dir }
+        Self { cluster, client, pods, shutdown, _api: api }
     }
 
     /// Starts a proxy, which runs until the token is cancelled.
@@ -159,14 +174,12 @@ impl Node {
     /// Ends what runs on the node.
     pub(crate) async fn end(self) {
         self.shutdown.cancel();
-        for pod in &self.pods {
-            pod.end();
-        }
     }
 }
 
 impl Pod {
-    fn start(name: &'static str, namespace: PathBuf, ip: Ipv4Addr) -> Self {
+    fn start(name: &'static str, pin: Namespace, ip: Ipv4Addr) -> Self {
+        let namespace = pin.path.clone();
         let stop = Arc::new(AtomicBool::new(false));
         let (tcp, udp) = netns::run_in(&namespace, || {
             (TcpListener::bind((ip, 8080)).expect("listen"), UdpSocket::bind((ip, 8080)).expect("bind"))
@@ -194,13 +207,15 @@ impl Pod {
                 }
             }
         });
-        Self { namespace, ip, stop }
+        Self { namespace, ip, stop, _pin: pin }
     }
+}
 
-    fn end(&self) {
+impl Drop for Pod {
+    fn drop(&mut self) {
         self.stop.store(true, Ordering::SeqCst);
-        let _ = ask_in(&self.namespace, (self.ip, 8080).into());
-        netns::delete(&self.namespace).expect("delete the pod");
+        // The server notices at its next connection.
+        let _ = netns::run_in(&self.namespace, || ask((self.ip, 8080).into()));
     }
 }
 
