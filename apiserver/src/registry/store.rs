@@ -276,7 +276,7 @@ impl Store {
         let mut new = transform(Some(&old))?;
         self.check_uid(write.name, new.str_at(&["metadata", "uid"]), &old)?;
         self.admit(write, Operation::Update, write.name, &mut new, Some(&old)).await?;
-        let conditional = self.check_version(write.name, &mut new, entry)?;
+        self.check_version(write.name, &mut new, entry)?;
         let reservation = self.reserve(&mut new, Some(&old), write.dry_run).await?;
         self.before_update(write, &mut new, &old)?;
         managedfields::keep_times(&old, &mut new);
@@ -295,9 +295,8 @@ impl Store {
                 reservation.commit();
                 Ok(Attempt::Done(Written { json: entry.object.json, created: false }))
             }
-            Err(StorageError::Conflict { .. } | StorageError::NotFound { .. }) if conditional => {
-                Err(self.modified(write.name))
-            }
+            // Another write came between. A patch is applied to its result, and a version that the client insists on is
+            // found to be old.
             Err(StorageError::Conflict { current }) => Ok(Attempt::Changed(Some(*current))),
             Err(StorageError::NotFound { .. }) => Ok(Attempt::Changed(None)),
             Err(error) => Err(self.storage_error(error, write.name)),
@@ -453,8 +452,8 @@ impl Store {
         }
     }
 
-    /// Whether the client insists on the version it read; fills it in when it does not.
-    fn check_version(&self, name: &str, new: &mut Value, entry: &Entry) -> Result<bool, Status> {
+    /// Refuses a version other than the current one; fills it in when the client does not insist on any.
+    fn check_version(&self, name: &str, new: &mut Value, entry: &Entry) -> Result<(), Status> {
         let wanted = meta::resource_version(new).to_owned();
         let current = entry.revision.to_string();
         if wanted.is_empty() || wanted == "0" {
@@ -465,12 +464,12 @@ impl Store {
                 return Err(status::invalid(&self.group, &self.resource, name, errors));
             }
             new.set_at(&["metadata", "resourceVersion"], current);
-            return Ok(false);
+            return Ok(());
         }
         if wanted != current {
             return Err(self.modified(name));
         }
-        Ok(true)
+        Ok(())
     }
 
     async fn reserve(&self, new: &mut Value, old: Option<&Value>, dry_run: bool) -> Result<Reservation, Status> {

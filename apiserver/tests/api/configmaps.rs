@@ -197,3 +197,18 @@ async fn bad_requests_get_clear_answers() {
     api.get("/apis/apps/v1/namespaces/demo/deployments/x").await.expect(404);
     api.get(MAPS).await.expect(200);
 }
+
+#[tokio::test]
+async fn patches_at_the_same_time_all_count() {
+    let api = Api::start().await;
+    let path = format!("{MAPS}/a");
+    api.post(MAPS, json!({"metadata": {"name": "a"}, "data": {}})).await.expect(201);
+    let patches = (0..50).map(|number| {
+        let patch = json!({"data": {number.to_string(): "here"}});
+        let (api, path) = (&api, &path);
+        async move { api.patch(path, "merge-patch+json", patch).await.expect(200) }
+    });
+    futures::future::join_all(patches).await;
+    let all = api.get(&path).await.expect(200).json();
+    assert_eq!(all["data"].as_object().map(|data| data.len()), Some(50));
+}
