@@ -1,1 +1,91 @@
-//! Compat.
+//! Clients that nobody here wrote: every `kubectl` on this machine.
+
+mod filter;
+mod script;
+mod session;
+mod terminal;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use skiff_tests::kubectl::{self, Kubectl};
+use skiff_tests::{Cluster, with_cluster};
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
+
+use session::Session;
+
+/// Versions at work at once.
+const AT_ONCE: usize = 3;
+
+/// Scripts that change the node, so that one version after the other runs them.
+const ALONE: [&str; 1] = ["nodes"];
+
+/// Scripts for which the server must describe its objects (OpenAPI), which it does not yet.
+const WAITING: [&str; 2] = ["apply", "explain"];
+
+/// Runs every script with every kubectl. `UPDATE_GOLDEN=1` writes what they say into the scripts;
+/// `KUBECTL_SCRIPTS=a,b` and `KUBECTL_VERSIONS=1.33` choose among them.
+#[test]
+fn every_kubectl_does_what_the_scripts_say() {
+    let update = std::env::var_os("UPDATE_GOLDEN").is_some();
+    let kubectls = chosen("KUBECTL_VERSIONS", kubectl::all(), |kubectl| &kubectl.version);
+    eprintln!("kubectl: {}", kubectls.iter().map(|kubectl| kubectl.version.as_str()).collect::<Vec<_>>().join(", "));
+    let mut scripts = chosen("KUBECTL_SCRIPTS", scripts(), |(name, _)| name);
+    scripts.retain(|name, _| !WAITING.contains(&name.as_str()));
+    with_cluster("kubectl", async |cluster| {
+        let alone = |name: &str| update || ALONE.contains(&name);
+        let mut differences = together(cluster, &kubectls, scripts.iter().filter(|(name, _)| !alone(name))).await;
+        for (name, path) in scripts.iter().filter(|(name, _)| alone(name)) {
+            for (index, kubectl) in kubectls.iter().enumerate() {
+                let session = Session::new(cluster, kubectl, name).await;
+                let learn = update.then_some(index == 0);
+                differences.extend(session.run(path, learn).await);
+            }
+        }
+        assert!(differences.is_empty(), "{} differ:\n{}", differences.len(), differences.join("\n"));
+    });
+}
+
+/// Several versions side by side, each in namespaces of its own.
+async fn together(
+    cluster: &Cluster,
+    kubectls: &[Kubectl],
+    scripts: impl Iterator<Item = (&String, &PathBuf)> + Clone,
+) -> Vec<String> {
+    let (slots, mut running) = (Arc::new(Semaphore::new(AT_ONCE)), JoinSet::new());
+    for kubectl in kubectls {
+        for (name, path) in scripts.clone() {
+            let session = Session::new(cluster, kubectl, name);
+            let (slots, path) = (slots.clone(), path.clone());
+            running.spawn(async move {
+                let _slot = slots.acquire_owned().await.expect("a slot");
+                session.await.run(&path, None).await
+            });
+        }
+    }
+    running.join_all().await.into_iter().flatten().collect()
+}
+
+/// The scripts by name.
+fn scripts() -> BTreeMap<String, PathBuf> {
+    let folder = folder();
+    let entries = std::fs::read_dir(&folder).expect("the scripts").flatten().map(|entry| entry.path());
+    let scripts = entries.filter(|path| path.extension().is_some_and(|extension| extension == "txt"));
+    scripts.map(|path| (path.file_stem().expect("a name").to_string_lossy().into_owned(), path)).collect()
+}
+
+/// Where scripts and the manifests they use are.
+fn folder() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("compat/matrix")
+}
+
+/// Those that an environment variable names, or all.
+fn chosen<C, T>(variable: &str, all: C, name: impl Fn(&T) -> &String) -> C
+where
+    C: IntoIterator<Item = T> + FromIterator<T>,
+{
+    let Ok(names) = std::env::var(variable) else { return all };
+    all.into_iter().filter(|one| names.split(',').any(|chosen| chosen == name(one))).collect()
+}
