@@ -381,6 +381,11 @@ async fn pulling_from_a_registry() {
         .expect_err("nobody there");
     assert_eq!(error.code(), Code::Unavailable, "{error}");
     assert!(error.message().contains("refused"), "{}", error.message());
+    let error = pull(&mut node, "skiff.local/echo:v9", None)
+        .await
+        .expect_err("a name for loaded images");
+    assert_eq!(error.code(), Code::NotFound, "{error}");
+    assert!(error.message().contains("skiff image load"), "{error}");
     let error = pull(&mut node, "Bad//Name", None)
         .await
         .expect_err("no name");

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use common::{Node, shell};
 
 /// Goal for RunPodSandbox, CreateContainer and StartContainer together, on an idle machine.
-const GOAL: Duration = Duration::from_millis(120);
+const GOAL: Duration = Duration::from_millis(80);
 /// What a busy machine and a debug build may add before the test fails.
 const ALLOWANCE: u32 = 10;
 const ROUNDS: usize = 10;

@@ -23,6 +23,9 @@ pub(crate) enum ImageError {
     Reference(String, String),
     #[error("{0}: not found")]
     NotFound(String),
+    /// Images of [`LOCAL_REGISTRY`] are not in any registry.
+    #[error("{0}: not found: images of {LOCAL_REGISTRY} are only loaded, with `skiff image load`")]
+    NotLoaded(String),
     /// The registry refused the credentials, or wants some.
     #[error("{0}: pull access denied: {1}")]
     Denied(String, String),
@@ -36,6 +39,9 @@ pub(crate) enum ImageError {
     Io(#[from] std::io::Error),
 }
 
+/// The registry in the names of images that are loaded from archives, such as Skiff's samples. Nobody is asked for it:
+/// a host of that name, which multicast DNS would let any machine on the local network be, must not supply images.
+const LOCAL_REGISTRY: &str = "skiff.local";
 /// Largest manifest, index or configuration, in bytes.
 const MAX_DOCUMENT: u64 = 4 * 1024 * 1024;
 /// Most layers of one image; overlayfs and the one page of mount options carry no more.
@@ -46,7 +52,7 @@ impl From<ImageError> for tonic::Status {
         let text = error.to_string();
         match error {
             ImageError::Reference(..) | ImageError::Invalid(_) => Self::invalid_argument(text),
-            ImageError::NotFound(_) => Self::not_found(text),
+            ImageError::NotFound(_) | ImageError::NotLoaded(_) => Self::not_found(text),
             ImageError::Denied(..) => Self::permission_denied(text),
             ImageError::Unavailable(..) => Self::unavailable(text),
             ImageError::Io(error) if error.kind() == std::io::ErrorKind::StorageFull => {

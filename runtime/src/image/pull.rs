@@ -16,7 +16,7 @@ use sha2::{Digest as _, Sha256};
 use skiff_cri::v1;
 
 use super::store::{ImageRecord, ImageStore, NewImage};
-use super::{ImageError, MAX_DOCUMENT, MAX_LAYERS, digest};
+use super::{ImageError, LOCAL_REGISTRY, MAX_DOCUMENT, MAX_LAYERS, digest};
 
 /// Layers of one image downloaded at a time.
 const PARALLEL_LAYERS: usize = 3;
@@ -98,6 +98,9 @@ impl Puller {
         reference: &Reference,
         auth: &RegistryAuth,
     ) -> Result<Arc<ImageRecord>, ImageError> {
+        if reference.registry() == LOCAL_REGISTRY {
+            return Err(ImageError::NotLoaded(reference.to_string()));
+        }
         let client = self.client(reference);
         let failed = |error| explain(reference, error);
         let (manifest, digest, list_digest) = client
