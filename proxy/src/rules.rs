@@ -85,7 +85,7 @@ pub fn base(config: &Config) -> Base {
  }}
  chain filter_input {{
   type filter hook input priority 0; policy accept;
-  ip daddr 127.0.0.0/8 ip saddr != 127.0.0.0/8 ct status & dnat == 0 ct state new drop
+  iifname != \"lo\" ip daddr 127.0.0.0/8 ct status & dnat == 0 ct state new drop
   jump unroutable
  }}
  chain filter_forward {{

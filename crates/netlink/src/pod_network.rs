@@ -154,7 +154,10 @@ impl PodNetwork {
     async fn write_host_ports(&self, all: &BTreeMap<String, (Ipv4Addr, Vec<PortMapping>)>) -> Result<()> {
         let path = host_ports_path(&self.config.state_dir);
         let text = serde_json::to_vec(all).map_err(|e| Error::file("encode", &path)(e.into()))?;
-        fs::write(&path, text).map_err(Error::file("write", &path))?;
+        // Never half a file: it is read before any pod can start again.
+        let new = path.with_extension("new");
+        fs::write(&new, text).map_err(Error::file("write", &new))?;
+        fs::rename(&new, &path).map_err(Error::file("replace", &path))?;
         nft::apply(&hostport::render(&table(&self.config.cluster, "hostports"), all)).await
     }
 }
@@ -197,7 +200,11 @@ fn host_ports_path(state_dir: &Path) -> PathBuf {
 fn load_host_ports(state_dir: &Path) -> Result<BTreeMap<String, (Ipv4Addr, Vec<PortMapping>)>> {
     let path = host_ports_path(state_dir);
     match fs::read(&path) {
-        Ok(text) => serde_json::from_slice(&text).map_err(|e| Error::file("decode", &path)(e.into())),
+        Ok(text) => Ok(serde_json::from_slice(&text).unwrap_or_else(|error| {
+            // After a power failure the file may be empty; then the pods that it told of are gone, too.
+            tracing::warn!(path = %path.display(), %error, "cannot read which host ports are mapped; none are now");
+            BTreeMap::new()
+        })),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(BTreeMap::new()),
         Err(error) => Err(Error::file("read", &path)(error)),
     }

@@ -38,9 +38,21 @@ fn ask(namespace: &Path, address: SocketAddr) -> String {
     .expect("enter namespace")
 }
 
+/// Removes the pins of namespaces, also when a test fails.
+struct Unpin<'a>(&'a Path);
+
+impl Drop for Unpin<'_> {
+    fn drop(&mut self) {
+        for name in ["a", "b", "node"] {
+            let _ = netns::delete(&self.0.join(name));
+        }
+    }
+}
+
 #[test]
 fn pods_reach_each_other_the_node_and_host_ports() {
     let dir = tempfile::tempdir().expect("temporary directory");
+    let _unpin = Unpin(dir.path());
     let path = |name: &str| dir.path().join(name);
     let (node, a, b) = (path("node"), path("a"), path("b"));
     for namespace in [&node, &a, &b] {
@@ -92,7 +104,4 @@ fn pods_reach_each_other_the_node_and_host_ports() {
     })
     .expect("enter node")
     .expect("clean up");
-    for namespace in [&node, &a, &b] {
-        netns::delete(namespace).expect("delete namespace");
-    }
 }
