@@ -24,6 +24,7 @@ pub mod request_info;
 pub mod body;
 pub mod endpoints;
 pub mod negotiation;
+pub mod openapi;
 pub mod pretty;
 pub mod printers;
 pub mod proxy;

@@ -14,6 +14,7 @@ use skiff_apimachinery::status::{self, Status};
 use crate::ApiServer;
 use crate::authentication::service_account::OidcDocuments;
 use crate::context::RequestContext;
+use crate::openapi;
 use crate::response::{self, Response};
 
 /// Routes a request that names no resource.
@@ -34,6 +35,9 @@ pub async fn dispatch(
         path if health::is_single_check(path) => Ok(health::answer_one(server, path)),
         path if path == "/api" || path == "/apis" || path.starts_with("/api/") || path.starts_with("/apis/") => {
             discovery::answer(server, cx, path, request.headers())
+        }
+        path if path == "/openapi/v2" || path == "/openapi/v3" || path.starts_with("/openapi/v3/") => {
+            openapi::answer(server, cx, path, request.headers()).await
         }
         OidcDocuments::CONFIGURATION_PATH => Ok(oidc(server, "application/json", |d| d.configuration.clone())),
         OidcDocuments::JWKS_PATH => Ok(oidc(server, "application/jwk-set+json", |d| d.jwks.clone())),

@@ -49,6 +49,7 @@ impl ApiServer {
             published: security.published,
             flow_control: FlowControl::default(),
             metrics: Metrics::default(),
+            openapi: Default::default(),
             discovery: Documents::default(),
             health,
             shutdown: config.shutdown,

@@ -28,6 +28,7 @@ use crate::authorization::Authorizer;
 use crate::cacher::Cacher;
 use crate::flow_control::FlowControl;
 use crate::metrics::Metrics;
+use crate::openapi::OpenApi;
 use crate::proxy::ProxyTls;
 use crate::registry::Registry;
 use crate::response::Response;
@@ -62,6 +63,8 @@ pub struct ApiServer {
     pub flow_control: FlowControl,
     /// What Prometheus sees.
     pub metrics: Metrics,
+    /// OpenAPI documents.
+    pub openapi: OpenApi,
     /// Discovery documents.
     pub discovery: Documents,
     /// What the health endpoints look at.

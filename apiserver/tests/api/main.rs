@@ -11,3 +11,4 @@ mod reviews;
 mod services;
 mod workloads;
 mod validation;
+mod openapi;

@@ -12,15 +12,8 @@ use crate::tables::{self, ResourceRecord};
 const META_V1: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.";
 
 /// Kinds that are registered in every group version (upstream: `metav1.AddToGroupVersion`).
-const IN_EVERY_GROUP_VERSION: &[&str] = &[
-    "CreateOptions",
-    "DeleteOptions",
-    "GetOptions",
-    "ListOptions",
-    "PatchOptions",
-    "UpdateOptions",
-    "WatchEvent",
-];
+const IN_EVERY_GROUP_VERSION: &[&str] =
+    &["CreateOptions", "DeleteOptions", "GetOptions", "ListOptions", "PatchOptions", "UpdateOptions", "WatchEvent"];
 
 /// Kinds of `v1` that are neither resources nor core types (upstream: unversioned types).
 const UNVERSIONED: &[&str] = &["Status", "APIVersions", "APIGroup", "APIGroupList", "APIResourceList"];
@@ -155,7 +148,6 @@ pub struct Builtin {
     pub kinds: Vec<KindInfo>,
     /// All groups, in discovery order.
     pub groups: Vec<GroupInfo>,
-    #[expect(dead_code, reason = "read by the OpenAPI documents")]
     pub(crate) publications: Vec<Publication>,
     type_gvks: HashMap<(CompactString, CompactString, CompactString), TypeId>,
     by_kind: HashMap<(CompactString, CompactString, CompactString), usize>,
@@ -309,6 +301,16 @@ impl Builtin {
         self.types.schema(id)
     }
 
+    /// `x-kubernetes-unions` of a type, as JSON; empty if it has none.
+    pub fn unions(&self, id: TypeId) -> &'static str {
+        self.publications[id.0 as usize].unions
+    }
+
+    /// Whether OpenAPI documents show a type.
+    pub fn is_published(&self, id: TypeId) -> bool {
+        self.publications[id.0 as usize].published
+    }
+
     /// The resource that serves this kind.
     pub fn kind(&self, group: &str, version: &str, kind: &str) -> Option<&KindInfo> {
         self.by_kind.get(&key(group, version, kind)).map(|i| &self.kinds[*i])
@@ -378,7 +380,10 @@ mod tests {
     fn one_object_is_stored_once() {
         let storage = |group, version, plural| builtin().resource(group, version, plural).map(|k| &k.storage_version);
         assert_eq!(storage("events.k8s.io", "v1", "events"), Some(&("".into(), "v1".into())));
-        assert_eq!(storage("autoscaling", "v1", "horizontalpodautoscalers"), Some(&("autoscaling".into(), "v2".into())));
+        assert_eq!(
+            storage("autoscaling", "v1", "horizontalpodautoscalers"),
+            Some(&("autoscaling".into(), "v2".into()))
+        );
     }
 
     #[test]
