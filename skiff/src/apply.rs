@@ -96,13 +96,13 @@ async fn apply(client: &Client, mut manifest: Value) -> anyhow::Result<Applied> 
     Ok(Applied { api, kind, name, changed })
 }
 
-/// Notes the manifest on itself, as `kubectl apply` does.
+/// Notes the manifest on itself, in the very words of `kubectl apply`: it notes an empty list of annotations, too.
 fn annotate(manifest: &mut Value) -> anyhow::Result<()> {
-    let noted = format!("{manifest}\n");
     let metadata = manifest.get_mut("metadata").and_then(Value::as_object_mut).context("metadata is not an object")?;
     let annotations = metadata.entry("annotations").or_insert_with(|| Value::Object(Map::new()));
-    let annotations = annotations.as_object_mut().context("metadata.annotations is not an object")?;
-    annotations.insert(LAST_APPLIED.to_owned(), json!(noted));
+    annotations.as_object_mut().context("metadata.annotations is not an object")?.remove(LAST_APPLIED);
+    let noted = format!("{manifest}\n");
+    manifest["metadata"]["annotations"][LAST_APPLIED] = json!(noted);
     Ok(())
 }
 
@@ -181,8 +181,10 @@ mod tests {
     #[test]
     fn the_manifest_is_noted_as_it_was() {
         let mut manifest = json!({"kind": "X", "metadata": {"name": "a"}});
-        let noted = format!("{manifest}\n");
-        annotate(&mut manifest).expect("annotated");
-        assert_eq!(manifest["metadata"]["annotations"][LAST_APPLIED], noted);
+        let noted = "{\"kind\":\"X\",\"metadata\":{\"annotations\":{},\"name\":\"a\"}}\n";
+        for _ in 0..2 {
+            annotate(&mut manifest).expect("annotated");
+            assert_eq!(manifest["metadata"]["annotations"][LAST_APPLIED], noted);
+        }
     }
 }
