@@ -79,10 +79,10 @@ fn a_service_lives_from_its_creation_to_its_deletion() {
     });
 }
 
-/// Connects to loopback's node port at 400 connections a second and more from two threads until told to stop. Returns
+/// Connects to loopback's node port at up to 800 connections a second from four threads until told to stop. Returns
 /// how many connections there were, and what went wrong.
 fn load(stop: &Arc<AtomicBool>, done: &Arc<AtomicU64>) -> Vec<std::thread::JoinHandle<Vec<String>>> {
-    let threads = (0..2).map(|_| {
+    let threads = (0..4).map(|_| {
         let (stop, done) = (stop.clone(), done.clone());
         std::thread::spawn(move || {
             let mut failures = Vec::new();
