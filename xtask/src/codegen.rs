@@ -22,6 +22,7 @@ pub(crate) fn run(root: &Path, check: bool) -> anyhow::Result<()> {
     let types: BTreeMap<String, TypeFact> = serde_json::from_str(&read("types.json")?).context("types.json")?;
     let groups: Vec<GroupFact> = serde_json::from_str(&read("resources.json")?).context("resources.json")?;
     emit(&api.join("src/tables/types.tsv"), &type_table(&types)?, check)?;
+    emit(&root.join("crates/descriptions/types.in"), &described_types(&types), check)?;
     emit(&api.join("src/tables/resources.tsv"), &resource_table(&groups, &types)?, check)
 }
 
@@ -130,6 +131,39 @@ fn type_table(types: &BTreeMap<String, TypeFact>) -> anyhow::Result<String> {
         }
     }
     Ok(out)
+}
+
+/// Types that JSON writes as scalars or as anything: they have descriptions, but no fields in the facts.
+const SCALARS: &[&str] = &[
+    "io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1.JSON",
+    "io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1.JSONSchemaPropsOrArray",
+    "io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1.JSONSchemaPropsOrBool",
+    "io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1.JSONSchemaPropsOrStringArray",
+    "io.k8s.apimachinery.pkg.api.resource.Quantity",
+    "io.k8s.apimachinery.pkg.apis.meta.v1.FieldsV1",
+    "io.k8s.apimachinery.pkg.apis.meta.v1.MicroTime",
+    "io.k8s.apimachinery.pkg.apis.meta.v1.Patch",
+    "io.k8s.apimachinery.pkg.apis.meta.v1.Time",
+    "io.k8s.apimachinery.pkg.runtime.RawExtension",
+    "io.k8s.apimachinery.pkg.util.intstr.IntOrString",
+];
+
+/// The types whose descriptions k8s-openapi has, as Rust paths: all that are published, but for lists, which it writes
+/// as one generic type, and for the events of watches, which are generic, too.
+fn described_types(types: &BTreeMap<String, TypeFact>) -> String {
+    let is_list = |name: &str, fact: &TypeFact| name.ends_with("List") && fact.fields.contains_key("items");
+    let generic = |name: &str| name.ends_with(".WatchEvent");
+    let published = types.iter().filter(|(name, fact)| !fact.unpublished && !is_list(name, fact) && !generic(name));
+    let mut names = published.map(|(name, _)| name.as_str()).chain(SCALARS.iter().copied()).collect::<Vec<_>>();
+    names.sort_unstable();
+    names.dedup();
+    let mut out = String::from("types! {\n");
+    for name in names {
+        let path = name.trim_start_matches("io.k8s.").replace('-', "_").replace('.', "::");
+        let _ = writeln!(out, "    k8s_openapi::{path},");
+    }
+    out.push_str("}\n");
+    out
 }
 
 fn field_record(out: &mut String, name: &str, fact: &FieldFact, ids: &HashMap<&str, usize>) -> anyhow::Result<()> {

@@ -242,7 +242,7 @@ fn other_paths(server: &ApiServer) -> Vec<(String, String, String, String, &'sta
 }
 
 fn render_v3(server: &ApiServer) -> std::io::Result<BTreeMap<String, Document>> {
-    let (builtin, kinds, descriptions) = (skiff_api::builtin(), kinds(server), Descriptions::default());
+    let (builtin, kinds, descriptions) = (skiff_api::builtin(), kinds(server), Descriptions::load()?);
     let new = || Schemas::new(builtin, Version::V3, &kinds, &descriptions);
     let mut documents = BTreeMap::new();
     for (group, version) in group_versions(server) {
@@ -277,7 +277,7 @@ fn bearer_token() -> Value {
 }
 
 fn render_v2(server: &ApiServer) -> std::io::Result<[Document; 2]> {
-    let (kinds, descriptions) = (kinds(server), Descriptions::default());
+    let (kinds, descriptions) = (kinds(server), Descriptions::load()?);
     let mut schemas = Schemas::new(skiff_api::builtin(), Version::V2, &kinds, &descriptions);
     let mut paths = Map::new();
     for (group, version) in group_versions(server) {

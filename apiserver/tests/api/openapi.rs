@@ -27,6 +27,9 @@ async fn kubectl_finds_what_it_asks_for() {
     assert_eq!(patch["operationId"], "patchAppsV1NamespacedDeployment");
     let schemas = &apps["components"]["schemas"];
     assert_eq!(schemas["io.k8s.api.apps.v1.Deployment"]["x-kubernetes-group-version-kind"], json!([kind]));
+    let described = |name: &str| schemas[name]["description"].as_str().expect("a description").to_owned();
+    assert!(described("io.k8s.api.apps.v1.Deployment").contains("declarative updates"));
+    assert_eq!(described("io.k8s.api.apps.v1.DeploymentList"), "DeploymentList is a list of Deployment objects.");
     let ports = &schemas["io.k8s.api.core.v1.Container"]["properties"]["ports"];
     let wanted = json!({
         "type": "array", "items": {"$ref": "#/components/schemas/io.k8s.api.core.v1.ContainerPort"},
