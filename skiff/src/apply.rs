@@ -56,13 +56,18 @@ impl Applied {
 pub(crate) async fn apply_file(client: &Client, path: &Path) -> anyhow::Result<Vec<Applied>> {
     let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
     let objects: Vec<Option<Value>> =
-        serde_saphyr::from_multiple(&text).with_context(|| format!("{} is not YAML", path.display()))?;
+        serde_saphyr::from_multiple_with_options(&text, yaml_options()).with_context(|| format!("{} is not YAML", path.display()))?;
     let mut applied = Vec::new();
     for object in objects.into_iter().flatten() {
         applied.push(Box::pin(apply(client, object)).await.with_context(|| format!("cannot apply {}", path.display()))?);
     }
     ensure!(!applied.is_empty(), "{} has no objects", path.display());
     Ok(applied)
+}
+
+/// As kubectl reads YAML: `0444` is an octal number.
+fn yaml_options() -> serde_saphyr::Options {
+    serde_saphyr::options! { legacy_octal_numbers: true }
 }
 
 async fn apply(client: &Client, mut manifest: Value) -> anyhow::Result<Applied> {
@@ -101,7 +106,9 @@ fn annotate(manifest: &mut Value) -> anyhow::Result<()> {
     let metadata = manifest.get_mut("metadata").and_then(Value::as_object_mut).context("metadata is not an object")?;
     let annotations = metadata.entry("annotations").or_insert_with(|| Value::Object(Map::new()));
     annotations.as_object_mut().context("metadata.annotations is not an object")?.remove(LAST_APPLIED);
-    let noted = format!("{manifest}\n");
+    // Go escapes what could be markup.
+    let noted = manifest.to_string().replace('<', r"\u003c").replace('>', r"\u003e").replace('&', r"\u0026");
+    let noted = format!("{noted}\n");
     manifest["metadata"]["annotations"][LAST_APPLIED] = json!(noted);
     Ok(())
 }

@@ -19,7 +19,9 @@ fn to_json(bytes: &[u8]) -> Result<Vec<u8>, DecodeError> {
         return Ok(bytes.to_vec());
     }
     let text = std::str::from_utf8(bytes).map_err(|_| DecodeError("invalid UTF-8".into()))?;
-    let value = serde_saphyr::from_str::<serde_json::Value>(text)
+    // As YAML 1.1 has it: `defaultMode: 0444` is an octal number in every manifest there is.
+    let options = serde_saphyr::options! { legacy_octal_numbers: true };
+    let value = serde_saphyr::from_str_with_options::<serde_json::Value>(text, options)
         .map_err(|error| DecodeError(format!("error converting YAML to JSON: yaml: {error}")))?;
     serde_json::to_vec(&value).map_err(|error| DecodeError(error.to_string()))
 }
@@ -32,5 +34,16 @@ pub fn write(value: &Value, out: &mut Vec<u8>) {
         && let Ok(yaml) = serde_saphyr::to_string(&value)
     {
         out.extend_from_slice(yaml.as_bytes());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn file_modes_are_octal() {
+        let value = parse(b"a: 0444\nb: 10\nc: 0\nd: '0444'\n").expect("YAML");
+        assert_eq!(value, json::parse(br#"{"a":292,"b":10,"c":0,"d":"0444"}"#).expect("JSON"));
     }
 }
