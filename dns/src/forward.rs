@@ -55,14 +55,22 @@ struct Shared {
     /// Our own addresses: asking them would go round in circles.
     own: Vec<SocketAddr>,
     servers: Mutex<(Option<Instant>, Vec<SocketAddr>)>,
+    /// The server that answered last: it is asked first, so that a dead one costs its timeout only once.
+    answering: Mutex<Option<SocketAddr>>,
+    try_timeout: Duration,
     slots: Arc<Semaphore>,
 }
 
 impl Forwarder {
     /// Passes queries on to these servers, but for those among them that are we.
     pub fn new(upstream: Upstream, own: Vec<SocketAddr>) -> Self {
+        Self::with_try_timeout(upstream, own, TRY_TIMEOUT)
+    }
+
+    fn with_try_timeout(upstream: Upstream, own: Vec<SocketAddr>, try_timeout: Duration) -> Self {
         let slots = Arc::new(Semaphore::new(MAX_CONCURRENT));
-        Self { shared: Arc::new(Shared { upstream, own, servers: Mutex::default(), slots }) }
+        let (servers, answering) = (Mutex::default(), Mutex::default());
+        Self { shared: Arc::new(Shared { upstream, own, servers, answering, try_timeout, slots }) }
     }
 
     /// A place among the queries on their way.
@@ -72,21 +80,28 @@ impl Forwarder {
 
     /// Passes a query on as it is and returns the response as it is.
     pub async fn forward(&self, query: &[u8], asked: &Query, transport: Transport) -> Result<Vec<u8>, Error> {
-        let servers = self.servers();
+        let mut servers = self.servers();
         if servers.is_empty() {
             return Err(Error::NoServer);
+        }
+        let answering = *self.shared.answering.lock();
+        if let Some(first) = servers.iter().position(|server| Some(*server) == answering) {
+            servers.rotate_left(first);
         }
         let deadline = Instant::now() + TOTAL_TIMEOUT;
         let mut last = None;
         for server in servers {
-            let left = deadline.saturating_duration_since(Instant::now()).min(TRY_TIMEOUT);
+            let left = deadline.saturating_duration_since(Instant::now()).min(self.shared.try_timeout);
             let answer = match transport {
                 Transport::Udp => timeout(left, ask_udp(server, query, asked)).await,
                 Transport::Tcp => timeout(left, ask_tcp(server, query, asked)).await,
             };
             match answer {
                 Ok(Ok(answer)) if is_failure(&answer) => last = Some(answer),
-                Ok(Ok(answer)) => return Ok(answer),
+                Ok(Ok(answer)) => {
+                    *self.shared.answering.lock() = Some(server);
+                    return Ok(answer);
+                }
                 Ok(Err(error)) => tracing::debug!(%server, %error, "name server cannot be asked"),
                 Err(_) => tracing::debug!(%server, "name server does not answer"),
             }

@@ -72,6 +72,25 @@ async fn another_server_is_asked_when_one_fails() {
 }
 
 #[tokio::test]
+async fn a_dead_server_costs_its_timeout_only_once() {
+    let asked_dead = Arc::new(Mutex::new(0));
+    let count = asked_dead.clone();
+    let dead = server(move |_| {
+        *count.lock() += 1;
+        vec![]
+    })
+    .await;
+    let good = server(|query| vec![reply(&query, ResponseCode::NoError, 2).to_vec().expect("encodes")]).await;
+    let upstream = Upstream::Servers(vec![dead, good]);
+    let forwarder = Forwarder::with_try_timeout(upstream, vec![], Duration::from_millis(50));
+    let (bytes, asked) = query();
+    for _ in 0..5 {
+        forwarder.forward(&bytes, &asked, Transport::Udp).await.expect("an answer");
+    }
+    assert_eq!(*asked_dead.lock(), 1);
+}
+
+#[tokio::test]
 async fn without_a_server_or_a_slot_it_fails_at_once() {
     assert!(matches!(ask(vec![]).await, Err(Error::NoServer)));
     let own: SocketAddr = (IpAddr::from([10, 96, 0, 10]), 53).into();
