@@ -134,6 +134,14 @@ fn requested_mount(mount: &v1::Mount) -> io::Result<Value> {
             mount.container_path
         )));
     }
+    if mount.recursive_read_only
+        && !(mount.readonly && mount.propagation() == MountPropagation::PropagationPrivate)
+    {
+        return Err(invalid(format!(
+            "mount {}: recursively read-only needs read-only and private propagation",
+            mount.container_path
+        )));
+    }
     let source = host_path(Path::new(&mount.host_path))?;
     let mut options = vec!["rbind"];
     options.push(match mount.propagation() {
@@ -188,5 +196,35 @@ fn require_shared(source: &Path) -> io::Result<()> {
             "path {} is mounted but it is not a shared mount",
             source.display()
         ))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn recursively_read_only_mounts_are_read_only_and_private() {
+        let check = |readonly, propagation: MountPropagation, expected: Option<&[&str]>| {
+            let mount = v1::Mount {
+                container_path: "/data".to_owned(),
+                host_path: "/".to_owned(),
+                readonly,
+                recursive_read_only: true,
+                propagation: propagation.into(),
+                ..Default::default()
+            };
+            let made = requested_mount(&mount).ok();
+            let options = made.map(|made| made["options"].clone());
+            assert_eq!(options, expected.map(|options| json!(options)));
+        };
+        check(
+            true,
+            MountPropagation::PropagationPrivate,
+            Some(&["rbind", "rprivate", "rro"]),
+        );
+        check(false, MountPropagation::PropagationPrivate, None);
+        check(true, MountPropagation::PropagationHostToContainer, None);
+        check(true, MountPropagation::PropagationBidirectional, None);
     }
 }

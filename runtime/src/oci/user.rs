@@ -54,11 +54,21 @@ fn group_entries(text: &str) -> impl Iterator<Item = (&str, u32, &str)> {
 }
 
 /// Resolves the user of a container. `image_user` is the image's `user[:group]`; what the security context says wins.
+/// A group without a user is refused, as by containerd.
 pub(crate) fn resolve(
     root: impl AsFd,
     context: &v1::LinuxContainerSecurityContext,
     image_user: &str,
 ) -> io::Result<User> {
+    if let Some(group) = &context.run_as_group
+        && context.run_as_user.is_none()
+        && context.run_as_username.is_empty()
+    {
+        return Err(io::Error::new(
+            io::ErrorKind::InvalidInput,
+            format!("user group {} is specified without user", group.value),
+        ));
+    }
     let passwd = read_in(&root, Path::new("/etc/passwd"))?;
     let group = read_in(&root, Path::new("/etc/group"))?;
     resolve_with(&passwd, &group, context, image_user)
@@ -215,6 +225,16 @@ mod tests {
         );
         asked.supplemental_groups_policy = v1::SupplementalGroupsPolicy::Strict.into();
         check("app", asked, (1000, 100, &[50, 100], "/home/app"));
+    }
+
+    #[test]
+    fn a_group_needs_a_user() {
+        let root = std::fs::File::open("/").expect("a root");
+        let error = resolve(&root, &context(None, Some(7)), "app").expect_err("no user");
+        assert_eq!(error.kind(), io::ErrorKind::InvalidInput);
+        assert_eq!(error.to_string(), "user group 7 is specified without user");
+        let root_user = resolve(&root, &context(Some(0), Some(7)), "").expect("a user");
+        assert_eq!((root_user.uid, root_user.gid), (0, 7));
     }
 
     #[test]
