@@ -93,11 +93,11 @@ impl Handlers {
         if *pod.spec.scheduler_name != *self.scheduler_name || pod.metadata.is_deleting() {
             return self.queue.remove(uid);
         }
+        let info = Arc::new(PodInfo::new(pod.clone()));
         if self.cache.is_placed(uid) {
             // We have decided, and the API does not show it yet.
-            return;
+            return self.queue.refresh(info);
         }
-        let info = Arc::new(PodInfo::new(pod.clone()));
         match pod.status.nominated_node_name.as_str() {
             "" => self.cache.clear_nomination(uid),
             node => self.cache.nominate(info.clone(), node),

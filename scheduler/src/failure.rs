@@ -73,8 +73,21 @@ pub async fn tell(client: &Client, events: &EventRecorder, pod: &Pod, verdict: &
     }
 }
 
+/// Why room is made.
+pub struct Preemption<'a> {
+    /// For this pod.
+    pub preemptor: &'a Pod,
+    /// On this node.
+    pub node: &'a str,
+    /// By the scheduler of this name.
+    pub by: &'a str,
+    /// Time of day.
+    pub now: Timestamp,
+}
+
 /// Makes room: says on each victim why it goes, and deletes it.
-pub async fn evict(client: &Client, events: &EventRecorder, preemptor: &Pod, victim: &PodInfo, node: &str, by: &str) {
+pub async fn evict(client: &Client, events: &EventRecorder, preemption: &Preemption<'_>, victim: &PodInfo) {
+    let Preemption { preemptor, node, by, now } = preemption;
     let (pod, meta) = (&victim.pod, &victim.pod.metadata);
     if meta.is_deleting() {
         return;
@@ -86,7 +99,7 @@ pub async fn evict(client: &Client, events: &EventRecorder, preemptor: &Pod, vic
         "reason": "PreemptionByScheduler",
         "message": format!("{by}: preempting to accommodate a higher priority pod"),
         "lastProbeTime": null,
-        "lastTransitionTime": skiff_client::clock::format_time(Timestamp::now()),
+        "lastTransitionTime": skiff_client::clock::format_time(*now),
     }]}});
     let done = async {
         pods.patch(&meta.name, "status", PatchKind::Strategic, &patch).await?;

@@ -10,6 +10,8 @@
 //! cycle runs.
 
 pub mod config;
+mod config_file;
+pub mod options;
 pub mod quantity;
 pub mod resources;
 pub mod framework;

@@ -14,7 +14,7 @@ use crate::binding::{self, Bound};
 use crate::cache::{Cache, PodInfo, Snapshot};
 use crate::config::Config;
 use crate::event_handlers::Handlers;
-use crate::failure::{self, SCHEDULER_ERROR, UNSCHEDULABLE, Verdict};
+use crate::failure::{self, Preemption, SCHEDULER_ERROR, UNSCHEDULABLE, Verdict};
 use crate::framework::{CycleState, FitError, PostFilterResult, Profile};
 use crate::plugins::{Sources, default_profile};
 use crate::queue::{ClusterEvents, QueuedPod, SchedulingQueue, Times};
@@ -22,6 +22,10 @@ use crate::schedule_one::{Outcome, Search, schedule};
 
 /// How often pods that have been unschedulable for long are looked for.
 const FLUSH_PERIOD: Duration = Duration::from_secs(30);
+/// Failed pods that are told of at a time; the next cycle waits when all are taken.
+const PARALLEL_REPORTS: usize = 64;
+/// How long bindings and reports in progress may take at the end.
+const STOP_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Runs the scheduler until shutdown; with leader election, while this process leads.
 pub async fn run(config: Config, client: Client, shutdown: CancellationToken) -> anyhow::Result<()> {
@@ -63,6 +67,7 @@ async fn run_leading(config: Config, client: Client, shutdown: CancellationToken
         cache: Arc::default(),
         queue: Arc::new(SchedulingQueue::new(times, profile.clone())),
         bindings: Arc::new(Semaphore::new(config.parallel_bindings)),
+        reports: Arc::new(Semaphore::new(PARALLEL_REPORTS)),
         tasks: TaskTracker::new(),
         client,
         profile,
@@ -89,7 +94,9 @@ async fn run_leading(config: Config, client: Client, shutdown: CancellationToken
     }
     scheduler.queue.close();
     scheduler.tasks.close();
-    scheduler.tasks.wait().await;
+    if tokio::time::timeout(STOP_TIMEOUT, scheduler.tasks.wait()).await.is_err() {
+        tracing::warn!("the scheduler stops with requests in progress");
+    }
     Ok(())
 }
 
@@ -101,6 +108,7 @@ struct Scheduler {
     cache: Arc<Cache>,
     queue: Arc<SchedulingQueue>,
     bindings: Arc<Semaphore>,
+    reports: Arc<Semaphore>,
     tasks: TaskTracker,
 }
 
@@ -124,7 +132,7 @@ impl Scheduler {
             self.cache.update(&mut snapshot);
             match schedule(&self.profile, &mut search, pod, &snapshot) {
                 Outcome::Node { name, state } => self.place(queued, name, state).await,
-                Outcome::Unschedulable { error, post_filter } => self.fail(&queued, error, post_filter),
+                Outcome::Unschedulable { error, post_filter } => self.fail(&queued, error, post_filter).await,
             }
             // Cycles do not wait for anything while pods do: others must get their turn.
             tokio::task::yield_now().await;
@@ -142,19 +150,19 @@ impl Scheduler {
             let status = plugin.reserve(&mut state, &pod, &node);
             if !status.is_success() {
                 self.profile.reserve[..=at].iter().rev().for_each(|plugin| plugin.unreserve(&mut state, &pod, &node));
-                return self.take_back(&pod, status.reasons.join(", "));
+                return self.take_back(&pod, status.reasons.join(", ")).await;
             }
         }
         let Ok(permit) = self.bindings.clone().acquire_owned().await else { return };
         let this = self.clone();
         self.tasks.spawn(async move {
             let bound = binding::bind(&this.client, &pod.pod, &node).await;
+            this.bound(&pod, &node, state, bound).await;
             drop(permit);
-            this.bound(&pod, &node, state, bound);
         });
     }
 
-    fn bound(self: &Arc<Self>, pod: &Arc<PodInfo>, node: &str, mut state: CycleState, bound: Bound) {
+    async fn bound(self: &Arc<Self>, pod: &Arc<PodInfo>, node: &str, mut state: CycleState, bound: Bound) {
         match bound {
             Bound::Done => {
                 self.queue.remove(pod.uid());
@@ -170,13 +178,13 @@ impl Scheduler {
             }
             Bound::Failed(error) => {
                 self.profile.reserve.iter().rev().for_each(|plugin| plugin.unreserve(&mut state, pod, node));
-                self.take_back(pod, format!("binding rejected: {error}"));
+                self.take_back(pod, format!("binding rejected: {error}")).await;
             }
         }
     }
 
     /// The pod does not come to its node after all.
-    fn take_back(self: &Arc<Self>, pod: &Arc<PodInfo>, message: String) {
+    async fn take_back(self: &Arc<Self>, pod: &Arc<PodInfo>, message: String) {
         self.cache.forget(pod.uid());
         if self.cache.is_placed(pod.uid()) {
             // It has a node by now: the answer was lost, or another scheduler was faster.
@@ -185,15 +193,15 @@ impl Scheduler {
         tracing::warn!(pod = %pod.key(), message, "a pod could not be bound; it is tried again");
         self.queue.on_event(ClusterEvents::ASSIGNED_POD_DELETE, |_| true);
         self.queue.put_back_after_error(pod.uid());
-        self.tell(pod, Verdict { reason: SCHEDULER_ERROR, message, nominated_node: None });
+        self.report(pod, Verdict { reason: SCHEDULER_ERROR, message, nominated_node: None }, None).await;
     }
 
-    fn fail(self: &Arc<Self>, queued: &QueuedPod, error: FitError, post_filter: Option<PostFilterResult>) {
+    async fn fail(self: &Arc<Self>, queued: &QueuedPod, error: FitError, post_filter: Option<PostFilterResult>) {
         let pod = &queued.info;
         let message = error.to_string();
         tracing::debug!(pod = %pod.key(), message, "no node fits");
         let mut nominated_node = None;
-        if let Some(result) = post_filter {
+        if let Some(result) = &post_filter {
             match &result.nominated_node {
                 Some(node) => self.cache.nominate(pod.clone(), node),
                 None if !result.keep_nomination => self.cache.clear_nomination(pod.uid()),
@@ -202,27 +210,27 @@ impl Scheduler {
             if !result.keep_nomination {
                 nominated_node = Some(result.nominated_node.clone().unwrap_or_default());
             }
-            self.evict(pod, &result);
         }
+        // Before the victims go: their going is the event that wakes the pod.
         self.queue.put_back_unschedulable(pod.uid(), &error.diagnosis.plugins);
-        self.tell(pod, Verdict { reason: UNSCHEDULABLE, message, nominated_node });
+        self.report(pod, Verdict { reason: UNSCHEDULABLE, message, nominated_node }, post_filter).await;
     }
 
-    fn evict(self: &Arc<Self>, preemptor: &Arc<PodInfo>, result: &PostFilterResult) {
-        let Some(node) = result.nominated_node.clone() else { return };
-        let (this, preemptor, victims) = (self.clone(), preemptor.clone(), result.victims.clone());
-        self.tasks.spawn(async move {
-            let by = this.config.scheduler_name.as_str();
-            for victim in victims {
-                failure::evict(&this.client, &this.events, &preemptor.pod, &victim, &node, by).await;
-            }
-        });
-    }
-
-    fn tell(self: &Arc<Self>, pod: &Arc<PodInfo>, verdict: Verdict) {
+    /// Tells the user beside the next cycles, and makes the room that was found.
+    async fn report(self: &Arc<Self>, pod: &Arc<PodInfo>, verdict: Verdict, post_filter: Option<PostFilterResult>) {
+        let Ok(permit) = self.reports.clone().acquire_owned().await else { return };
         let (this, pod) = (self.clone(), pod.clone());
         self.tasks.spawn(async move {
-            failure::tell(&this.client, &this.events, &pod.pod, &verdict, this.config.clock.now()).await;
+            let now = this.config.clock.now();
+            failure::tell(&this.client, &this.events, &pod.pod, &verdict, now).await;
+            if let Some(PostFilterResult { nominated_node: Some(node), victims, .. }) = post_filter {
+                let by = this.config.scheduler_name.as_str();
+                let preemption = Preemption { preemptor: &pod.pod, node: &node, by, now };
+                for victim in victims {
+                    failure::evict(&this.client, &this.events, &preemption, &victim).await;
+                }
+            }
+            drop(permit);
         });
     }
 }

@@ -3,7 +3,8 @@
 //! A pod is in one place at a time:
 //!
 //! - *active*: to be tried, most important first, then longest waiting first;
-//! - *backing off*: to be tried when its pause is over (1 s doubling to 10 s with failed attempts);
+//! - *backing off*: to be tried when its pause is over (1 s doubling to 10 s with failed attempts), or as soon as no
+//!   pod is active: the pause only keeps hopeless pods out of the way of others. After an error the pause is kept;
 //! - *unschedulable*: nothing it could use has changed since it was last tried. An event that one of the plugins that
 //!   refused it names moves it to active or backing off; so does time, after five minutes;
 //! - *gated*: kept out by PreEnqueue until the pod itself changes;
@@ -46,7 +47,7 @@ pub struct QueuedPod {
 /// Where a pod is, and why.
 enum Place {
     Active,
-    BackingOff(Instant),
+    BackingOff { until: Instant, after_error: bool },
     Unschedulable { since: Instant, events: ClusterEvents },
     Gated,
     InFlight,
@@ -61,10 +62,13 @@ struct Entry {
 #[derive(PartialEq, Eq, PartialOrd, Ord)]
 struct Rank(i32, Reverse<Instant>, Reverse<u64>, String);
 
+/// When a pause ends, and which one it is.
+type Pause = (Instant, u64);
+
 struct Inner {
     entries: HashMap<String, Entry>,
     active: BinaryHeap<Rank>,
-    backing_off: BTreeMap<(Instant, u64), String>,
+    backing_off: BTreeMap<Pause, String>,
     unschedulable: HashSet<String>,
     /// Pods in flight, each with the number of the first event that came after it was taken.
     in_flight: HashMap<String, u64>,
@@ -143,7 +147,7 @@ impl SchedulingQueue {
                 entry.pod.info = info;
                 match entry.place {
                     Place::Gated if refused.is_none() => inner.activate(&uid, now),
-                    Place::Unschedulable { .. } if useful => self.retry(&mut inner, &uid, now),
+                    Place::Unschedulable { .. } if useful => self.retry(&mut inner, &uid, now, false),
                     Place::InFlight if useful => inner.note(ClusterEvents::UNSCHEDULED_POD_UPDATE),
                     _ => {}
                 }
@@ -152,6 +156,13 @@ impl SchedulingQueue {
         drop(inner);
         self.wake.notify_one();
         refused.map(|(plugin, status)| (plugin, status.reasons.join(", ")))
+    }
+
+    /// Brings a pod up to date if it is here: it has a node, of which the API does not know yet.
+    pub fn refresh(&self, info: Arc<PodInfo>) {
+        if let Some(entry) = self.inner.lock().entries.get_mut(info.uid()) {
+            entry.pod.info = info;
+        }
     }
 
     /// Removes a pod that is gone, bound or no longer ours.
@@ -176,10 +187,16 @@ impl SchedulingQueue {
                 if inner.closed {
                     return None;
                 }
-                inner.promote_due(Instant::now());
+                let now = Instant::now();
+                inner.promote_due(now);
                 if let Some(pod) = inner.take() {
                     return Some(pod);
                 }
+                inner.promote_early(now);
+                if let Some(pod) = inner.take() {
+                    return Some(pod);
+                }
+                // What is still here waits after an error.
                 inner.backing_off.first_key_value().map(|((due, _), _)| *due)
             };
             match next_due {
@@ -189,14 +206,15 @@ impl SchedulingQueue {
         }
     }
 
-    /// Puts a pod back that no node fits, refused by these plugins.
+    /// Puts a pod back that no node fits, refused by these plugins. If none did, there was no node to ask them about,
+    /// and anything may help.
     pub fn put_back_unschedulable(&self, uid: &str, plugins: &[&'static str]) {
-        let events = self.profile.events_for(plugins);
+        let events = if plugins.is_empty() { ClusterEvents::ALL } else { self.profile.events_for(plugins) };
         let mut inner = self.inner.lock();
         let now = Instant::now();
         let Some(since) = inner.in_flight.remove(uid) else { return };
         if inner.came_after(since, events) {
-            self.retry(&mut inner, uid, now);
+            self.retry(&mut inner, uid, now, false);
         } else if let Some(entry) = inner.entries.get_mut(uid) {
             entry.place = Place::Unschedulable { since: now, events };
             inner.unschedulable.insert(uid.to_owned());
@@ -210,7 +228,7 @@ impl SchedulingQueue {
     pub fn put_back_after_error(&self, uid: &str) {
         let mut inner = self.inner.lock();
         if inner.in_flight.remove(uid).is_some() {
-            self.retry(&mut inner, uid, Instant::now());
+            self.retry(&mut inner, uid, Instant::now(), true);
         }
         inner.forget_old_events();
         drop(inner);
@@ -224,7 +242,7 @@ impl SchedulingQueue {
         inner.note(event);
         let helped = inner.sleeping(|entry, _, events| events.intersects(event) && helps(&entry.pod.info));
         for uid in &helped {
-            self.retry(&mut inner, uid, now);
+            self.retry(&mut inner, uid, now, false);
         }
         drop(inner);
         if !helped.is_empty() {
@@ -238,7 +256,7 @@ impl SchedulingQueue {
         let now = Instant::now();
         let long = inner.sleeping(|_, since, _| now - since >= self.times.max_unschedulable);
         for uid in &long {
-            self.retry(&mut inner, uid, now);
+            self.retry(&mut inner, uid, now, false);
         }
         drop(inner);
         self.wake.notify_one();
@@ -251,7 +269,7 @@ impl SchedulingQueue {
         for entry in inner.entries.values() {
             match entry.place {
                 Place::Active => counts.active += 1,
-                Place::BackingOff(_) => counts.backoff += 1,
+                Place::BackingOff { .. } => counts.backoff += 1,
                 Place::Unschedulable { .. } => counts.unschedulable += 1,
                 Place::Gated => counts.gated += 1,
                 Place::InFlight => {}
@@ -267,7 +285,7 @@ impl SchedulingQueue {
     }
 
     /// Makes a pod active, or lets it wait for the rest of its pause.
-    fn retry(&self, inner: &mut Inner, uid: &str, now: Instant) {
+    fn retry(&self, inner: &mut Inner, uid: &str, now: Instant, after_error: bool) {
         inner.unschedulable.remove(uid);
         let Some(entry) = inner.entries.get_mut(uid) else { return };
         // The pause counts from the end of the last attempt: who has slept longer need not wait again.
@@ -279,7 +297,7 @@ impl SchedulingQueue {
         if until <= now {
             return inner.activate(uid, now);
         }
-        entry.place = Place::BackingOff(until);
+        entry.place = Place::BackingOff { until, after_error };
         inner.sequence += 1;
         let sequence = inner.sequence;
         inner.backing_off.insert((until, sequence), uid.to_owned());
@@ -320,9 +338,40 @@ impl Inner {
             }
             let uid = first.remove();
             // The pod may have gone on since: only an entry that still waits for this very time counts.
-            if matches!(self.entries.get(&uid), Some(Entry { place: Place::BackingOff(until), .. }) if *until == due) {
+            if self.pause_after_error(&uid, due).is_some() {
                 self.activate(&uid, now);
             }
+        }
+    }
+
+    /// Whether the pod's pause that ends at this time is one after an error; `None` if there is no such pause.
+    fn pause_after_error(&self, uid: &str, due: Instant) -> Option<bool> {
+        match self.entries.get(uid)?.place {
+            Place::BackingOff { until, after_error } if until == due => Some(after_error),
+            _ => None,
+        }
+    }
+
+    /// Ends the pause of the pod that would be next, if no error made it (upstream `SchedulerPopFromBackoffQ`).
+    fn promote_early(&mut self, now: Instant) {
+        let mut over: Vec<Pause> = Vec::new();
+        let mut next = None;
+        for (pause, uid) in &self.backing_off {
+            match self.pause_after_error(uid, pause.0) {
+                Some(true) => {}
+                Some(false) => {
+                    over.push(*pause);
+                    next = Some(uid.clone());
+                    break;
+                }
+                None => over.push(*pause),
+            }
+        }
+        for pause in over {
+            self.backing_off.remove(&pause);
+        }
+        if let Some(uid) = next {
+            self.activate(&uid, now);
         }
     }
 

@@ -85,8 +85,7 @@ async fn pauses_double_with_attempts() {
     for _ in 0..6 {
         let popped = Instant::now();
         pop(&queue).await;
-        queue.put_back_unschedulable("a", &["Fit"]);
-        queue.on_event(ClusterEvents::NODE_ADD, |_| true);
+        queue.put_back_after_error("a");
         pauses.push(popped.elapsed().as_secs());
     }
     assert_eq!(pauses, [0, 1, 2, 4, 8, 10]);
@@ -159,4 +158,34 @@ async fn removed_pods_are_never_handed_out() {
     assert_eq!(queue.counts(), Counts::default());
     queue.close();
     assert!(queue.pop().await.is_none());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_pause_ends_early_when_nothing_else_is_to_be_tried() {
+    let queue = queue();
+    for name in ["failing", "unlucky", "fresh"] {
+        queue.add_or_update(pod(name, json!({})), false);
+    }
+    assert_eq!(pop(&queue).await, "failing");
+    queue.put_back_after_error("failing");
+    assert_eq!(pop(&queue).await, "unlucky");
+    queue.put_back_unschedulable("unlucky", &["Fit"]);
+    queue.on_event(ClusterEvents::NODE_ADD, |_| true);
+    assert_eq!(queue.counts().backoff, 2);
+    let since = Instant::now();
+    assert_eq!((pop(&queue).await, pop(&queue).await), ("fresh".into(), "unlucky".into()));
+    assert!(since.elapsed().is_zero());
+    assert_eq!(pop(&queue).await, "failing");
+    assert_eq!(since.elapsed().as_secs(), 1, "an error's pause is kept");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_pod_that_nobody_refused_waits_for_anything() {
+    let queue = queue();
+    queue.add_or_update(pod("a", json!({})), false);
+    pop(&queue).await;
+    queue.put_back_unschedulable("a", &[]);
+    assert_eq!(queue.counts().unschedulable, 1);
+    queue.on_event(ClusterEvents::NODE_ADD, |_| true);
+    assert_eq!(pop(&queue).await, "a");
 }
