@@ -320,6 +320,16 @@ async fn attach_sees_output_and_gives_input() {
 
 /// Reads everything over one forwarded connection.
 async fn forwarded(connection: &Connection, port: u16, request: &str) -> Result<String, String> {
+    forwarded_by(connection, port, request, true).await
+}
+
+/// The same by a client that may wait for the pod to end before it ends itself, as kubectl up to 1.31 does.
+async fn forwarded_by(
+    connection: &Connection,
+    port: u16,
+    request: &str,
+    half_close: bool,
+) -> Result<String, String> {
     let headers = |kind: &str| -> Headers {
         let port = port.to_string();
         [
@@ -337,7 +347,9 @@ async fn forwarded(connection: &Connection, port: u16, request: &str) -> Result<
     error.shutdown().await.expect("half close");
     let mut data = connection.open(headers("data")).await.expect("data stream");
     data.write_all(b"ping\n").await.expect("write");
-    data.shutdown().await.expect("half close");
+    if half_close {
+        data.shutdown().await.expect("half close");
+    }
     let (mut answer, mut failure) = (String::new(), String::new());
     let read = data.read_to_string(&mut answer).await;
     error
@@ -390,6 +402,10 @@ async fn ports_are_forwarded() {
             .expect("in time");
         assert_eq!(answer.as_deref(), Ok("pong ping\n"));
     }
+    let answer = timeout(DEADLINE, forwarded_by(&connection, 8080, "open", false))
+        .await
+        .expect("the end of the pod's side is the end");
+    assert_eq!(answer.as_deref(), Ok("pong ping\n"));
     let refused = timeout(DEADLINE, forwarded(&connection, 9, "3"))
         .await
         .expect("in time")

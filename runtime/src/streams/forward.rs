@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use skiff_netlink::netns;
 use skiff_streaming::port_forward::{Forward, Pending};
-use skiff_streaming::proxy_upgrade;
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use crate::engine::blocking;
@@ -16,6 +16,9 @@ use crate::sandbox::Sandbox;
 
 /// How long a connection within the pod may take.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How long a client may go on sending after the pod's side has ended.
+const LINGER: Duration = Duration::from_millis(200);
 
 /// Forwards until the client goes away.
 pub(super) async fn run(sandbox: Arc<Sandbox>, pending: Pending) {
@@ -35,9 +38,8 @@ async fn serve(sandbox: Arc<Sandbox>, forward: Forward) {
         .await
         .and_then(TcpStream::from_std)
     {
-        // A connection that one side breaks off has still been forwarded.
         Ok(connection) => {
-            let _ = proxy_upgrade(data, connection).await;
+            relay(data, connection).await;
             Ok(())
         }
         Err(failure) => Err(failure),
@@ -56,6 +58,28 @@ async fn serve(sandbox: Arc<Sandbox>, forward: Forward) {
                 ))
                 .await;
         }
+    }
+}
+
+/// Passes bytes both ways until the pod's side has ended. A connection that one side breaks off has still been forwarded.
+///
+/// A client that has ended may still be answered; but kubectl up to 1.31 ends its side only after it has been told that
+/// the pod's side has.
+async fn relay<T: AsyncRead + AsyncWrite>(data: T, connection: TcpStream) {
+    let (mut from_client, mut to_client) = tokio::io::split(data);
+    let (mut from_pod, mut to_pod) = connection.into_split();
+    let upload = async {
+        let _ = tokio::io::copy(&mut from_client, &mut to_pod).await;
+        let _ = to_pod.shutdown().await;
+    };
+    let download = async {
+        let _ = tokio::io::copy(&mut from_pod, &mut to_client).await;
+        let _ = to_client.shutdown().await;
+    };
+    tokio::pin!(upload, download);
+    tokio::select! {
+        () = &mut upload => download.await,
+        () = &mut download => drop(tokio::time::timeout(LINGER, upload).await),
     }
 }
 
