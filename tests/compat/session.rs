@@ -152,10 +152,12 @@ impl Session {
         let (sender, receiver) = mpsc::channel();
         std::thread::spawn(move || {
             let mut bytes = [0; 4096];
+            // Read to the end even when nobody listens any more: a closed pipe would end the command.
             while let Ok(count) = output.read(&mut bytes)
                 && count > 0
-                && sender.send(bytes[..count].to_vec()).is_ok()
-            {}
+            {
+                let _ = sender.send(bytes[..count].to_vec());
+            }
         });
         let (mut text, begun) = (String::new(), Instant::now());
         loop {
@@ -212,7 +214,8 @@ fn line_with(text: &str, word: &str) -> Option<usize> {
 /// and how often is up to the two ends.
 fn answers(shown: &str) -> String {
     let after = shown.find(terminal::PROMPT).map_or(shown, |at| &shown[at..]);
-    let lines = after.lines().filter(|line| !line.contains(terminal::PROMPT));
+    // The end of `--rm` may stand on the last prompt's line or on one of its own.
+    let lines = after.lines().filter(|line| !line.contains(terminal::PROMPT) && !line.starts_with("pod \""));
     lines.collect::<Vec<_>>().join("\n")
 }
 

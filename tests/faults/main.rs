@@ -1,1 +1,4 @@
-//! Faults.
+//! What goes wrong, and that nothing is lost by it.
+
+mod bad_input;
+mod durability;

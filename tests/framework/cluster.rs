@@ -85,12 +85,13 @@ impl Cluster {
 
     /// `skiff` with the folders of this cluster.
     pub fn skiff(&self, subcommand: &str) -> Command {
-        self.skiff_of(&subcommand.split(' ').collect::<Vec<_>>())
+        self.skiff_named(&self.name, subcommand)
     }
 
-    fn skiff_of(&self, subcommand: &[&str]) -> Command {
+    /// `skiff` for another cluster with the folders of this one.
+    pub fn skiff_named(&self, name: &str, subcommand: &str) -> Command {
         let mut command = Command::new(program());
-        command.args(subcommand).args(["--name", &self.name]);
+        command.args(subcommand.split(' ')).args(["--name", name]);
         for (flag, folder) in [("--data-dir", "data"), ("--run-dir", "run"), ("--log-dir", "log")] {
             command.arg(flag).arg(self.folder.join(folder));
         }

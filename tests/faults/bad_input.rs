@@ -1,0 +1,293 @@
+//! Bad input gets a clear answer, and the next good request is answered as ever.
+
+use std::process::{Command, Output};
+use std::time::{Duration, Instant};
+
+use k8s_openapi::api::core::v1::{ConfigMap, Pod};
+use kube::api::{ListParams, PostParams};
+use kube::{Api, Client};
+use serde_json::{Value, json};
+use skiff_tests::cluster::text;
+use skiff_tests::{Cluster, eventually, kubectl, with_cluster, with_control_plane};
+
+/// How long a command that cannot succeed may take to say so.
+const SAYS_SO_WITHIN: Duration = Duration::from_secs(20);
+
+/// The collection that is written to.
+const MAPS: &str = "/api/v1/namespaces/default/configmaps";
+
+#[test]
+fn bad_requests_get_upstreams_answers_and_the_server_goes_on() {
+    with_control_plane("requests", async |cluster| {
+        let json = "application/json";
+        let deep = [b"[".repeat(10_000), b"]".repeat(10_000)].concat();
+        let odd = json!({"metadata": {"name": "odd"}, "datta": {}}).to_string().into_bytes();
+        let twice = br#"{"metadata": {"name": "twice"}, "data": {"a": "1"}, "data": {"a": "2"}}"#.to_vec();
+        let other =
+            json!({"apiVersion": "v2", "kind": "ConfigMap", "metadata": {"name": "a"}}).to_string().into_bytes();
+        let name = json!({"metadata": {"name": "A_b"}}).to_string().into_bytes();
+        let strict = format!("{MAPS}?fieldValidation=Strict");
+        let cases: [(&str, &str, Vec<u8>, u16, &str, &str); 9] = [
+            (MAPS, "application/yaml", b"a: [".to_vec(), 400, "BadRequest", ""),
+            (MAPS, json, b"{".to_vec(), 400, "BadRequest", "unexpected end of JSON input"),
+            (MAPS, json, deep, 400, "BadRequest", ""),
+            (MAPS, json, vec![b' '; 4 << 20], 413, "RequestEntityTooLarge", "limit is 3145728"),
+            (&strict, json, odd, 400, "BadRequest", "strict decoding error: unknown field \"datta\""),
+            (&strict, json, twice, 400, "BadRequest", "strict decoding error: duplicate field \"data\""),
+            (MAPS, json, other, 400, "BadRequest", "does not match the expected API version"),
+            (MAPS, json, name, 422, "Invalid", "a lowercase RFC 1123 subdomain must consist of"),
+            (MAPS, "text/plain", b"a".to_vec(), 415, "UnsupportedMediaType", ""),
+        ];
+        for (path, kind, body, code, reason, message) in cases {
+            let answer = post(cluster.client(), path, kind, body).await;
+            let got = (answer["code"].as_u64(), answer["reason"].as_str());
+            assert_eq!(got, (Some(u64::from(code)), Some(reason)), "{answer}");
+            assert!(answer["message"].as_str().is_some_and(|text| text.contains(message)), "{answer}");
+            good_request(cluster).await;
+        }
+    });
+}
+
+#[test]
+fn a_selector_that_misses_its_template_is_invalid() {
+    with_control_plane("selector", async |cluster| {
+        let deployment = json!({
+            "metadata": {"name": "odd"},
+            "spec": {
+                "selector": {"matchLabels": {"app": "one"}},
+                "template": {
+                    "metadata": {"labels": {"app": "two"}},
+                    "spec": {"containers": [{"name": "c", "image": "i"}]},
+                },
+            },
+        });
+        let path = "/apis/apps/v1/namespaces/default/deployments";
+        let answer = post(cluster.client(), path, "application/json", deployment.to_string().into_bytes()).await;
+        let message = "Deployment.apps \"odd\" is invalid: spec.template.metadata.labels: Invalid value: \
+                       {\"app\":\"two\"}: `selector` does not match template `labels`";
+        assert_eq!(answer["message"], message);
+        good_request(cluster).await;
+    });
+}
+
+#[test]
+fn images_that_cannot_be_had_are_named_and_tried_again_later() {
+    with_cluster("images", async |cluster| {
+        let broken = cluster.folder.join("broken.tar");
+        std::fs::write(&broken, b"this is no archive").expect("a file");
+        let output = cluster.skiff("image load").arg(&broken).output().expect("skiff image load");
+        assert!(!output.status.success() && text(&output).contains("broken.tar"), "{}", text(&output));
+
+        let pods: Api<Pod> = Api::namespaced(cluster.client(), "default");
+        let pod = serde_json::from_value(json!({
+            "metadata": {"name": "missing"},
+            "spec": {"containers": [{"name": "c", "image": "127.0.0.1:1/nothing:v1"}]},
+        }));
+        pods.create(&PostParams::default(), &pod.expect("a pod")).await.expect("created");
+        for reason in ["ErrImagePull", "ImagePullBackOff"] {
+            eventually(reason, async || {
+                let pod = pods.get("missing").await.map_err(|error| error.to_string())?;
+                let status = serde_json::to_value(pod.status).map_err(|error| error.to_string())?;
+                let waiting = &status["containerStatuses"][0]["state"]["waiting"];
+                let named = waiting["message"].as_str().is_some_and(|text| text.contains("127.0.0.1:1/nothing:v1"));
+                if waiting["reason"] == reason && named { Ok(()) } else { Err(status.to_string()) }
+            })
+            .await;
+        }
+        good_request(cluster).await;
+    });
+}
+
+#[test]
+fn a_second_server_on_the_same_data_is_refused() {
+    with_control_plane("second", async |cluster| {
+        let output = ends(cluster.skiff("server").args(["--secure-port", "0", "--disable", "node,dns"]));
+        let pid = cluster.pid().to_string();
+        assert!(!output.status.success());
+        assert!(text(&output).contains("is running already") && text(&output).contains(&pid), "{}", text(&output));
+        good_request(cluster).await;
+    });
+}
+
+#[test]
+fn a_port_in_use_is_named() {
+    with_control_plane("port", async |cluster| {
+        let output = ends(cluster.skiff_named("other", "server").args(["--disable", "node,dns"]));
+        assert!(!output.status.success());
+        let said = text(&output);
+        assert!(said.contains("0.0.0.0:6443") && said.contains("--secure-port"), "{said}");
+        good_request(cluster).await;
+    });
+}
+
+#[test]
+fn a_damaged_database_is_refused_and_left_alone() {
+    with_control_plane("damaged", async |cluster| {
+        for number in 0..50 {
+            create(cluster, &format!("map-{number}")).await;
+        }
+        cluster.kill();
+        // A start and an end write everything into the database file itself.
+        cluster.boot().await.expect("it starts");
+        cluster.kill();
+        let database = cluster.data().join("store/store.db");
+        let mut bytes = std::fs::read(&database).expect("the database");
+        let needle = b"map-25";
+        let at = bytes.windows(needle.len()).position(|window| window == needle).expect("an object in the file");
+        bytes[at..at + 64].fill(0xa5);
+        std::fs::write(&database, &bytes).expect("damaged");
+        let error = cluster.boot().await.expect_err("it is refused").to_string();
+        assert!(error.contains("store.db") && error.contains("damaged"), "{error}");
+        assert_eq!(std::fs::read(&database).expect("the database"), bytes, "nothing was changed");
+    });
+}
+
+#[test]
+fn a_database_of_a_newer_format_is_refused() {
+    with_control_plane("newer", async |cluster| {
+        cluster.kill();
+        let database = cluster.data().join("store/store.db");
+        let newer = Command::new("python3")
+            .args(["-c", "import sqlite3,sys; c=sqlite3.connect(sys.argv[1]); c.execute(\"UPDATE meta SET v=99 WHERE k='format'\"); c.commit()"])
+            .arg(&database)
+            .output();
+        let newer = newer.expect("python3");
+        assert!(newer.status.success(), "{}", text(&newer));
+        let error = cluster.boot().await.expect_err("it is refused").to_string();
+        assert!(error.contains("format 99") && error.contains("newer"), "{error}");
+    });
+}
+
+#[test]
+fn a_read_only_data_folder_is_named() {
+    with_control_plane("read-only", async |cluster| {
+        cluster.kill();
+        let data = cluster.folder.join("data");
+        mount(&["--bind", &data.to_string_lossy(), &data.to_string_lossy()]);
+        mount(&["-o", "remount,bind,ro", &data.to_string_lossy()]);
+        let error = cluster.boot().await;
+        let unmounted = Command::new("umount").arg(&data).status().expect("umount");
+        assert!(unmounted.success());
+        let error = error.expect_err("it cannot write").to_string();
+        assert!(error.contains("Read-only file system") && error.contains(&*data.to_string_lossy()), "{error}");
+        cluster.boot().await.expect("it starts once it can write");
+        good_request(cluster).await;
+    });
+}
+
+#[test]
+fn a_full_disk_refuses_writes_and_serves_reads() {
+    with_control_plane("full", async |cluster| {
+        create(cluster, "before").await;
+        cluster.kill();
+        let store = cluster.data().join("store");
+        let small = cluster.folder.join("small");
+        std::fs::create_dir(&small).expect("a folder");
+        mount(&["-t", "tmpfs", "-o", "size=8m", "tmpfs", &small.to_string_lossy()]);
+        let moved = Command::new("cp").arg("-a").arg(format!("{}/.", store.display())).arg(&small).status();
+        assert!(moved.expect("cp").success());
+        mount(&["--bind", &small.to_string_lossy(), &store.to_string_lossy()]);
+        let result = full_disk(cluster, &small).await;
+        cluster.kill();
+        for folder in [&store, &small] {
+            assert!(Command::new("umount").arg(folder).status().expect("umount").success());
+        }
+        result.expect("a full disk");
+    });
+}
+
+/// Fills the disk below the store, and makes room again.
+async fn full_disk(cluster: &mut Cluster, disk: &std::path::Path) -> Result<(), String> {
+    cluster.boot().await.map_err(|error| error.to_string())?;
+    let filling = disk.join("filling");
+    let _ = std::fs::write(&filling, vec![0; 16 << 20]);
+    let maps: Api<ConfigMap> = Api::namespaced(cluster.client(), "default");
+    let mut refused = None;
+    for number in 0..500 {
+        let map = map(&format!("full-{number}"), &"x".repeat(100_000));
+        if let Err(error) = maps.create(&PostParams::default(), &map).await {
+            refused = Some(error.to_string());
+            break;
+        }
+    }
+    let refused = refused.ok_or("every write fitted")?;
+    if !refused.contains("full") {
+        return Err(format!("not said to be full: {refused}"));
+    }
+    maps.get("before").await.map_err(|error| format!("reads do not go on: {error}"))?;
+    std::fs::remove_file(&filling).map_err(|error| error.to_string())?;
+    eventually("writes go on once there is room", async || {
+        maps.create(&PostParams::default(), &map("after", "x")).await.map_err(|error| error.to_string())
+    })
+    .await;
+    Ok(())
+}
+
+#[test]
+fn doctor_names_the_capability_that_is_missing_and_no_other() {
+    let program = skiff_tests::cluster::program();
+    let output = Command::new("setpriv")
+        .args(["--bounding-set=-sys_admin", "--inh-caps=-sys_admin", "--"])
+        .arg(program)
+        .arg("doctor")
+        .output()
+        .expect("setpriv");
+    assert!(!output.status.success(), "{}", text(&output));
+    let said = text(&output).to_uppercase();
+    assert!(said.contains("CAP_SYS_ADMIN"), "{said}");
+    assert!(!said.contains("CAP_NET_ADMIN"), "{said}");
+}
+
+#[test]
+fn kubectl_shows_what_the_server_says() {
+    with_control_plane("kubectl", async |cluster| {
+        let kubectl = kubectl::newest();
+        let broken = cluster.folder.join("broken.yaml");
+        std::fs::write(&broken, "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: [\n").expect("a file");
+        let output = kubectl.output(cluster, &["apply", "-f", &broken.to_string_lossy()]);
+        assert!(!output.status.success() && text(&output).contains("error parsing"), "{}", text(&output));
+        good_request(cluster).await;
+    });
+}
+
+/// A command that must end by itself.
+fn ends(command: &mut Command) -> Output {
+    let mut child =
+        command.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped()).spawn().expect("skiff");
+    let begun = Instant::now();
+    while child.try_wait().expect("a status").is_none() {
+        if begun.elapsed() > SAYS_SO_WITHIN {
+            let _ = child.kill();
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    child.wait_with_output().expect("its output")
+}
+
+fn mount(arguments: &[&str]) {
+    let output = Command::new("mount").args(arguments).output().expect("mount");
+    assert!(output.status.success(), "mount {arguments:?}: {}", text(&output));
+}
+
+async fn post(client: Client, path: &str, kind: &str, body: Vec<u8>) -> Value {
+    let request = http::Request::post(path).header("content-type", kind).body(body).expect("a request");
+    match client.request::<Value>(request).await {
+        Ok(answer) => panic!("accepted: {answer}"),
+        Err(kube::Error::Api(status)) => serde_json::to_value(status).expect("a status"),
+        Err(error) => panic!("{error}"),
+    }
+}
+
+fn map(name: &str, text: &str) -> ConfigMap {
+    serde_json::from_value(json!({"metadata": {"name": name}, "data": {"text": text}})).expect("a map")
+}
+
+async fn create(cluster: &Cluster, name: &str) {
+    let maps: Api<ConfigMap> = Api::namespaced(cluster.client(), "default");
+    maps.create(&PostParams::default(), &map(name, "x")).await.expect("created");
+}
+
+async fn good_request(cluster: &Cluster) {
+    let maps: Api<ConfigMap> = Api::namespaced(cluster.client(), "default");
+    maps.list(&ListParams::default()).await.expect("the server goes on");
+}
