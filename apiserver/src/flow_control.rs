@@ -59,6 +59,13 @@ impl FlowControl {
     }
 }
 
+impl FlowControl {
+    /// Requests that are worked on now: reads, writes. Those of exempt users are not counted.
+    pub fn in_flight(&self) -> (usize, usize) {
+        (MAX_READS - self.reads.seats.available_permits(), MAX_WRITES - self.writes.seats.available_permits())
+    }
+}
+
 /// A place in the queue, left on drop.
 struct Queued<'a>(&'a AtomicUsize);
 

@@ -33,6 +33,7 @@ pub mod routes;
 
 pub mod cacher;
 pub mod metrics;
+mod process_metrics;
 pub mod objects;
 pub mod registry;
 

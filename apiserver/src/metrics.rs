@@ -12,7 +12,10 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
+use crate::ApiServer;
+use crate::process_metrics::ProcessMetrics;
 use crate::request_info::RequestInfo;
+use crate::routes::version;
 
 /// Upper bounds in seconds, as upstream's `apiserver_request_duration_seconds`.
 const DURATION_BUCKETS: [f64; 23] = [
@@ -56,12 +59,34 @@ struct WatchLabels {
     verb: &'static str,
 }
 
+/// Labels of `apiserver_current_inflight_requests`.
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct KindLabels {
+    request_kind: &'static str,
+}
+
+/// Labels of `apiserver_storage_objects`; `resource` carries the group as upstream's does.
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct ResourceLabels {
+    resource: String,
+}
+
+/// Labels of `kubernetes_build_info`.
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct BuildLabels {
+    git_version: String,
+    major: &'static str,
+    minor: &'static str,
+}
+
 /// The server's metrics.
 pub struct Metrics {
     registry: Registry,
     requests: Family<RequestLabels, Counter>,
     durations: Family<DurationLabels, Histogram>,
     watches: Family<WatchLabels, Gauge>,
+    in_flight: Family<KindLabels, Gauge>,
+    objects: Family<ResourceLabels, Gauge>,
 }
 
 impl Default for Metrics {
@@ -85,7 +110,20 @@ impl Default for Metrics {
             "Gauge of all active long-running apiserver requests broken out by verb, group, version, resource and component",
             Family::clone(&watches),
         );
-        Self { registry, requests, durations, watches }
+        let (in_flight, objects) = (Family::default(), Family::default());
+        registry.register(
+            "apiserver_current_inflight_requests",
+            "Requests that are worked on now, by kind",
+            Family::clone(&in_flight),
+        );
+        registry.register("apiserver_storage_objects", "Stored objects by kind", Family::clone(&objects));
+        let build = Family::<BuildLabels, Gauge>::default();
+        let git_version = version::git_version();
+        let (major, minor) = (version::KUBERNETES_MAJOR, version::KUBERNETES_MINOR);
+        build.get_or_create(&BuildLabels { git_version, major, minor }).set(1);
+        registry.register("kubernetes_build_info", "What was built; always 1", build);
+        registry.register_collector(Box::new(ProcessMetrics::default()));
+        Self { registry, requests, durations, watches, in_flight, objects }
     }
 }
 
@@ -134,6 +172,19 @@ impl Metrics {
         });
         gauge.inc();
         WatchGuard(gauge)
+    }
+
+    /// Takes over what others count.
+    pub fn look_at(&self, server: &ApiServer) {
+        let (reads, writes) = server.flow_control.in_flight();
+        for (request_kind, count) in [("readOnly", reads), ("mutating", writes)] {
+            self.in_flight.get_or_create(&KindLabels { request_kind }).set(count as i64);
+        }
+        for store in server.registry.stores() {
+            let dot = if store.group.is_empty() { "" } else { "." };
+            let resource = format!("{}{dot}{}", store.resource, store.group);
+            self.objects.get_or_create(&ResourceLabels { resource }).set(store.cache.object_count() as i64);
+        }
     }
 
     /// All metrics as Prometheus text.

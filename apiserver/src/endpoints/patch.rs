@@ -110,7 +110,7 @@ fn patched(
     if let Patch::Apply(applied) = patch {
         let merged = managedfields::apply(live, applied.clone(), call.schema(), &manager.info(), options.force)?;
         // What the client sent is as it wrote it; stored is the canonical form.
-        return conform(call, &merged, options);
+        return conform(call, &merged, None, options);
     }
     let Some(live) = live else {
         return Err(status::not_found(&call.cx.info.group, &call.cx.info.resource, &call.cx.info.name));
@@ -125,19 +125,25 @@ fn patched(
         Patch::Strategic(patch) => formats::strategic::apply(live.clone(), patch, call.schema())?,
         Patch::Apply(applied) => applied.clone(),
     };
-    let mut new = conform(call, &result, options)?;
+    let shown = if let Patch::Strategic(patch) = patch { Some(patch) } else { None };
+    let mut new = conform(call, &result, shown, options)?;
     // apiVersion and kind are not the client's to change.
     body::check_type(call.expected(), &mut new)?;
     Ok(new)
 }
 
-/// Decodes what a patch made under the schema: canonical scalars, no unknown fields, no wrong types.
-fn conform(call: &Call<'_>, object: &Value, options: &WriteOptions) -> Result<Value, Status> {
+/// Decodes what a patch made under the schema: canonical scalars, no unknown fields, no wrong types. Errors quote what
+/// was made, or the patch itself if it is `shown`, as Go prints a map.
+fn conform(call: &Call<'_>, object: &Value, shown: Option<&Value>, options: &WriteOptions) -> Result<Value, Status> {
     let mut text = Vec::with_capacity(4096);
     json::write(object, &mut text);
     let invalid = |detail: String| {
         let mut errors = ErrorList::default();
-        errors.push(Error::invalid(&Path::new("patch"), String::from_utf8_lossy(&text).into_owned(), detail));
+        let quoted = match shown {
+            Some(patch) => crate::pretty::as_go_prints(patch),
+            None => String::from_utf8_lossy(&text).into_owned(),
+        };
+        errors.push(Error::invalid(&Path::new("patch"), quoted, detail));
         status::invalid("", "", "", errors)
     };
     let decoded = json::decode(&text, call.schema()).map_err(|error| invalid(error.to_string()))?;

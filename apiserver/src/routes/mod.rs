@@ -46,6 +46,7 @@ pub async fn dispatch(
 }
 
 fn metrics(server: &ApiServer) -> Result<Response, Status> {
+    server.metrics.look_at(server);
     let text = server.metrics.render().map_err(|error| status::internal_error(error.to_string()))?;
     Ok(response::plain(StatusCode::OK, "text/plain; version=0.0.4; charset=utf-8", text))
 }

@@ -175,3 +175,17 @@ async fn media_types_that_nobody_reads() {
         application/yaml, application/vnd.kubernetes.protobuf";
     refused(MAPS, "text/plain", "{}", 415, "UnsupportedMediaType", message).await;
 }
+
+#[tokio::test]
+async fn patches_with_unknown_fields_quote_the_patch() {
+    let api = Api::start().await;
+    api.post(MAPS, json!({"metadata": {"name": "a"}})).await.expect(201);
+    let path = format!("{MAPS}/a?fieldValidation=Strict");
+    let patch = json!({"dta": {"a": "b c"}});
+    let refused = api.patch(&path, "strategic-merge-patch+json", patch.clone()).await.expect(422).json();
+    let wanted = "patch: Invalid value: \"map[dta:map[a:b c]]\": strict decoding error: unknown field \"dta\"";
+    assert!(refused["message"].as_str().expect("message").ends_with(wanted), "{}", refused["message"]);
+    let refused = api.patch(&path, "merge-patch+json", patch).await.expect(422).json();
+    assert!(refused["message"].as_str().expect("message").contains("{\\\"apiVersion\\\":\\\"v1\\\""));
+    api.patch(&path, "merge-patch+json", json!({"data": {"a": "b"}})).await.expect(200);
+}

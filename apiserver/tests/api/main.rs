@@ -12,3 +12,4 @@ mod services;
 mod workloads;
 mod validation;
 mod openapi;
+mod metrics;
