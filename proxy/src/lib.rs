@@ -7,7 +7,7 @@
 //! In reading order: [`model`] is what the proxy knows, [`convert`] makes it of API objects, [`endpoints`] chooses where
 //! traffic goes, [`rules`] says it in nftables, [`ruleset`] turns two states into one transaction, [`table`] holds the
 //! rules by Service (all pure); [`tracker`] follows the informers, [`kernel`] holds the table in the kernel,
-//! [`conntrack`] forgets flows to endpoints that are gone, and [`run`] keeps all in step. [`health`] and [`servers`]
+//! [`conntrack`] and [`flow_cleaner`] forget flows to endpoints that are gone, and [`run`] keeps all in step. [`health`] and [`servers`]
 //! tell how it goes. Behaviour follows upstream's `pkg/proxy` (topology.go, nftables/proxier.go).
 
 pub mod config;
@@ -21,6 +21,7 @@ pub mod table;
 pub mod tracker;
 pub mod kernel;
 pub mod conntrack;
+pub mod flow_cleaner;
 pub mod health;
 pub mod metrics;
 pub mod servers;

@@ -12,16 +12,16 @@ use kube::Client;
 use skiff_client::backoff::Exponential;
 use skiff_client::types::{EndpointSlice, Node, Service};
 use skiff_client::{Scope, SharedInformers};
-use tokio::time::{Instant, sleep, sleep_until, timeout};
+use tokio::time::{Instant, MissedTickBehavior, sleep};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
 use crate::config::Config;
-use crate::conntrack;
+use crate::flow_cleaner::FlowCleaner;
 use crate::health::Health;
 use crate::kernel::Kernel;
 use crate::metrics::Metrics;
-use crate::model::{Key, Protocol};
+use crate::model::Key;
 use crate::rules;
 use crate::servers::Servers;
 use crate::table::{Change, Table};
@@ -53,7 +53,8 @@ pub async fn run(config: Config, client: Client, shutdown: CancellationToken) ->
         () = async { tokio::join!(services.wait_synced(), slices.wait_synced(), node.wait_synced()); } => {}
     }
     info!(services = services.len(), slices = slices.len(), "caches are complete, writing the rules");
-    let syncer = Syncer { config, kernel, table: Table::default(), tracker, health, metrics, servers, pending: Pending::default(), failures: 0 };
+    let (table, flows, pending) = (Table::default(), FlowCleaner::default(), Pending::default());
+    let syncer = Syncer { config, kernel, table, tracker, health, metrics, servers, flows, pending, failures: 0 };
     syncer.run(shutdown).await;
     Ok(())
 }
@@ -67,6 +68,7 @@ struct Syncer {
     health: Health,
     metrics: Metrics,
     servers: Servers,
+    flows: FlowCleaner,
     pending: Pending,
     /// Writes that failed one after the other.
     failures: u32,
@@ -83,7 +85,9 @@ struct Pending {
 
 impl Syncer {
     async fn run(mut self, shutdown: CancellationToken) {
-        let mut next_check = Instant::now();
+        // Checks are a period apart however long they and the writes take.
+        let mut checks = tokio::time::interval(self.config.check_period);
+        checks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut write_now = true;
         loop {
             if write_now {
@@ -95,20 +99,20 @@ impl Syncer {
                         self.metrics.failed();
                     }
                 }
-                next_check = Instant::now() + self.config.check_period;
+                checks.reset();
             }
-            let retry_at = (self.failures > 0).then(|| Instant::now() + RETRY.jittered(self.failures - 1, 0.1));
-            tokio::select! {
+            let failing = self.failures > 0;
+            let retry = RETRY.jittered(self.failures.saturating_sub(1), 0.1);
+            write_now = tokio::select! {
                 () = shutdown.cancelled() => return,
-                () = sleep_until(retry_at.unwrap_or(next_check)) => {
-                    write_now = retry_at.is_some() || !self.still_there().await;
-                    next_check = Instant::now() + self.config.check_period;
-                }
-                () = self.tracker.changed(), if retry_at.is_none() => {
+                () = sleep(retry), if failing => true,
+                _ = checks.tick(), if !failing => !self.still_there().await,
+                () = self.flows.step(&self.tracker) => false,
+                () = self.tracker.changed(), if !failing => {
                     sleep(COALESCE).await;
-                    write_now = true;
+                    true
                 }
-            }
+            };
         }
     }
 
@@ -139,11 +143,8 @@ impl Syncer {
             self.metrics.written(start.elapsed(), since.map(|since| since.elapsed()));
             debug!(took = ?start.elapsed(), "wrote the rules");
         }
-        let (frontends, ports) = self.tracker.with(|tracked| {
-            let frontends = services.iter().flat_map(|key| conntrack::frontends(&tracked.state, key, Protocol::Udp));
-            (frontends.collect(), crate::health::node_ports(&tracked.state, &self.config.node_name))
-        });
-        self.remove_stale_flows(frontends).await;
+        self.flows.add(services, &self.tracker);
+        let ports = self.tracker.with(|tracked| crate::health::node_ports(&tracked.state, &self.config.node_name));
         self.servers.follow(ports).await;
         Ok(())
     }
@@ -161,20 +162,5 @@ impl Syncer {
             let part = |key: &Key| state.services.get(key).map(|service| rules::build_service(config, state, service));
             table.update(dirty.iter().map(|key| (key.clone(), part(key))))
         })
-    }
-
-    async fn remove_stale_flows(&self, frontends: Vec<conntrack::Frontend>) {
-        /// Longest that a look at all flows may hold up the next write.
-        const LIMIT: Duration = Duration::from_secs(5);
-        if frontends.is_empty() {
-            return;
-        }
-        match timeout(LIMIT, tokio::task::spawn_blocking(move || conntrack::remove_stale(&frontends))).await {
-            Ok(Ok(Ok(0))) => {}
-            Ok(Ok(Ok(removed))) => debug!(removed, "removed flows to endpoints that are gone"),
-            Ok(Ok(Err(error))) => warn!(%error, "cannot remove UDP flows to endpoints that are gone"),
-            Ok(Err(error)) => warn!(%error, "removal of old UDP flows ended badly"),
-            Err(_) => warn!("looking for old UDP flows takes too long"),
-        }
     }
 }
