@@ -32,14 +32,34 @@ pub(crate) fn mount_overlay(
         upper.display(),
         work.display()
     );
-    if options.len() > MAX_OPTIONS
-        || [upper, work]
-            .iter()
-            .any(|p| p.to_string_lossy().contains([',', ':', '\\']))
-    {
+    let ambiguous = |path: &Path| path.to_string_lossy().contains([',', ':', '\\']);
+    if ambiguous(upper) || ambiguous(work) {
         return Err(io::Error::new(
             io::ErrorKind::InvalidInput,
-            "the mount options are too long or ambiguous",
+            "the mount options are ambiguous",
+        ));
+    }
+    overlay(layers_dir, target, MountFlags::empty(), options)
+}
+
+/// Mounts `layers` (folder names in `layers_dir`, base first) read-only at `target`. `empty` is the name of a layer
+/// without anything: overlayfs does not mount a single layer, whose whiteouts have to be hidden all the same.
+pub(crate) fn mount_layers(
+    layers_dir: &Path,
+    empty: &str,
+    layers: &[String],
+    target: &Path,
+) -> io::Result<()> {
+    let lower: Vec<&str> = layers.iter().rev().map(String::as_str).collect();
+    let options = format!("lowerdir={}", [&lower[..], &[empty]].concat().join(":"));
+    overlay(layers_dir, target, MountFlags::RDONLY, options)
+}
+
+fn overlay(layers_dir: &Path, target: &Path, flags: MountFlags, options: String) -> io::Result<()> {
+    if options.len() > MAX_OPTIONS {
+        return Err(io::Error::new(
+            io::ErrorKind::InvalidInput,
+            "the mount options are too long",
         ));
     }
     let options = std::ffi::CString::new(options)?;
@@ -51,7 +71,7 @@ pub(crate) fn mount_overlay(
             "overlay",
             target,
             "overlay",
-            MountFlags::empty(),
+            flags,
             options.as_c_str(),
         )?)
     });

@@ -428,3 +428,102 @@ async fn pulling_from_a_registry() {
         .expect("with credentials");
     node.finish().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn images_are_volumes() {
+    let mut node = Node::start("volumes").await;
+    let data = image::image(
+        &[
+            image::layer(&[
+                ("models", None, 0o755),
+                ("models/old", Some(b"old"), 0o644),
+                ("models/small", Some(b"small\n"), 0o644),
+                ("run", Some(b"#!/bin/sh\necho ran\n"), 0o755),
+            ]),
+            image::layer(&[("models/.wh.old", Some(b""), 0o644)]),
+        ],
+        json!({}),
+    );
+    node.import(&image::oci_archive(&data, Some("test.local/data:v1")), "")
+        .await
+        .expect("import");
+    let image_id = status(&mut node, "test.local/data:v1")
+        .await
+        .expect("imported")
+        .id;
+    let volume = |path: &str, sub_path: &str| v1::Mount {
+        container_path: path.into(),
+        readonly: true,
+        image: spec("test.local/data:v1"),
+        image_sub_path: sub_path.into(),
+        ..Default::default()
+    };
+    let pod = node.pod("web").await;
+    let mut config = shell("app", "sleep 1000");
+    config.mounts = vec![
+        volume("/data", ""),
+        v1::Mount {
+            mount_options: vec!["noexec".into()],
+            ..volume("/plain", "")
+        },
+        // Up is no way out of an image.
+        volume("/some", "../models"),
+        volume("/one", "models/small"),
+    ];
+    let id = node.container(&pod, config).await;
+    let script = "ls /data/models /some; cat /one; /data/run; /plain/run 2>/dev/null || echo no; \
+                  touch /data/x 2>/dev/null || echo read-only";
+    assert_eq!(
+        node.shell(&id, script).await.0,
+        "/data/models:\nsmall\n\n/some:\nsmall\nsmall\nran\nno\nread-only\n"
+    );
+    let shown = node.status(&id).await.mounts;
+    let shown = shown
+        .iter()
+        .map(|mount| mount.image.as_ref().map(|image| image.image_ref.clone()));
+    assert_eq!(shown.collect::<Vec<_>>(), vec![Some(image_id); 4]);
+
+    // The layers stay while they are mounted, whatever becomes of the image and the runtime.
+    remove(&mut node, "test.local/data:v1").await;
+    node.kill();
+    node.run().await;
+    assert_eq!(node.shell(&id, "cat /data/models/small").await.0, "small\n");
+
+    let wrong = [
+        (volume("/data", ""), Code::NotFound, "not found"),
+        (
+            v1::Mount {
+                image: spec("test.local/busybox:v1"),
+                ..volume("/data", "no/such")
+            },
+            Code::NotFound,
+            "no/such",
+        ),
+        (
+            v1::Mount {
+                readonly: false,
+                ..volume("/data", "")
+            },
+            Code::InvalidArgument,
+            "read-only",
+        ),
+        (
+            v1::Mount {
+                image: spec("test.local/busybox:v1"),
+                mount_options: vec!["loud".into()],
+                ..volume("/data", "")
+            },
+            Code::InvalidArgument,
+            "loud",
+        ),
+    ];
+    for (mount, code, text) in wrong {
+        let mut config = shell("wrong", "true");
+        config.mounts = vec![mount];
+        let error = node.create(&pod, config).await.expect_err(text);
+        assert_eq!(error.code(), code, "{error}");
+        assert!(error.message().contains(text), "{error}");
+    }
+    node.remove_pod(&pod).await;
+    node.finish().await;
+}

@@ -15,7 +15,7 @@ use super::{Engine, blocking, new_id, now, status};
 use crate::cgroup::Limits;
 use crate::container::{Container, ContainerRecord, Ended, START_ERROR_CODE, log_path};
 use crate::files::{at, create_private_dir, read_json, remove_dir, write_json};
-use crate::image::ImageRecord;
+use crate::image::{Hold, ImageRecord};
 use crate::mounts::{mount_overlay, unmount_all};
 use crate::oci::{rootfs, spec, user};
 use crate::sandbox::Sandbox;
@@ -110,10 +110,10 @@ impl Engine {
         id: &str,
         sandbox: &Sandbox,
         image: &ImageRecord,
-        config: v1::ContainerConfig,
+        mut config: v1::ContainerConfig,
         target_pid: Option<i32>,
     ) -> io::Result<Container> {
-        let hold = self.images.hold(&image.layers);
+        let held = self.images.hold(&image.layers);
         let image_config = self.images.config(image).map_err(io::Error::other)?;
         let image_config: ImageConfig = image_config.config().clone().unwrap_or_default();
         let (state, root) = (
@@ -126,12 +126,14 @@ impl Engine {
         for folder in [&rootfs, &upper, &work] {
             std::fs::create_dir_all(folder).map_err(at("create", folder))?;
         }
-        let layers = if image.layers.is_empty() {
-            vec![self.empty_layer()?]
+        let (layers, held_empty) = if image.layers.is_empty() {
+            let (empty, hold) = self.empty_layer()?;
+            (vec![empty], Some(hold))
         } else {
-            image.layers.clone()
+            (image.layers.clone(), None)
         };
         mount_overlay(&self.images.layers(), &layers, &upper, &work, &rootfs)?;
+        let volumes = self.mount_image_volumes(&state, &mut config)?;
 
         let handle = rootfs::open_root(&rootfs)?;
         let context = spec::security_context(&config);
@@ -148,6 +150,7 @@ impl Engine {
         let cgroup = format!("{}/{id}", sandbox.record().cgroup);
         let input = spec::Input {
             config: &config,
+            mounts: &volumes.mounts,
             image: &image_config,
             pod: &sandbox.view(),
             user: &user,
@@ -158,11 +161,14 @@ impl Engine {
             v1_cgroups: &self.hierarchies.v1_folders(&cgroup),
         };
         write_json(&state.join("config.json"), &spec::build(&input)?)?;
+        let used = [layers.as_slice(), &volumes.layers].concat();
+        let hold = self.images.hold(&used);
+        drop((held, held_empty, volumes));
         let record = ContainerRecord {
             id: id.to_owned(),
             sandbox_id: sandbox.id.clone(),
             image_id: image.id.clone(),
-            layers: image.layers.clone(),
+            layers: used,
             user,
             cgroup,
             stop_signal: signal::stop_signal(
@@ -175,11 +181,14 @@ impl Engine {
         Container::create(&self.paths, config, record, hold)
     }
 
-    /// A layer without anything, for images without layers: overlayfs wants one.
-    fn empty_layer(&self) -> io::Result<String> {
-        let name = "empty";
-        std::fs::create_dir_all(self.images.layers().join(name))?;
-        Ok(name.to_owned())
+    /// A layer without anything, for where overlayfs wants one more than there are.
+    pub(super) fn empty_layer(&self) -> io::Result<(String, Hold)> {
+        let name = "empty".to_owned();
+        // Held first: it is collected like any other.
+        let hold = self.images.hold(std::slice::from_ref(&name));
+        let folder = self.images.layers().join(&name);
+        std::fs::create_dir_all(&folder).map_err(at("create", &folder))?;
+        Ok((name, hold))
     }
 
     /// Runs a created container. If that fails the container counts as ended, with upstream's code 128.

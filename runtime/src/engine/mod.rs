@@ -2,6 +2,7 @@
 
 mod containers;
 mod exec;
+mod image_volumes;
 mod recover;
 mod sandboxes;
 

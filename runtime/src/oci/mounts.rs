@@ -13,14 +13,18 @@ use crate::files::at;
 /// Where a container sees its control groups.
 pub(super) const CGROUPS: &str = "/sys/fs/cgroup";
 
+/// Options that CRI may add to a mount.
+const OPTIONS: [&str; 5] = ["noexec", "nosuid", "nodev", "noatime", "relatime"];
+
 /// All mounts in the order they have to be made, and the propagation of the root that they need.
 pub(super) fn all(
     config: &v1::ContainerConfig,
+    requested: &[v1::Mount],
     pod: &PodView,
     cgroups: &[(String, PathBuf)],
     privileged: bool,
 ) -> io::Result<(Vec<Value>, &'static str)> {
-    let mut requested: Vec<&v1::Mount> = config.mounts.iter().collect();
+    let mut requested: Vec<&v1::Mount> = requested.iter().collect();
     // Parents before children; equal depths keep their order.
     requested.sort_by_key(|mount| depth(&mount.container_path));
     let taken = |path: &str| {
@@ -122,12 +126,6 @@ fn base(cgroups: &[(String, PathBuf)], privileged: bool) -> Vec<(&'static str, V
 
 fn requested_mount(mount: &v1::Mount) -> io::Result<Value> {
     let invalid = |text: String| io::Error::new(io::ErrorKind::InvalidInput, text);
-    if mount.image.is_some() {
-        return Err(invalid(format!(
-            "image volumes are not supported (mount {})",
-            mount.container_path
-        )));
-    }
     if !mount.uid_mappings.is_empty() || !mount.gid_mappings.is_empty() {
         return Err(invalid(format!(
             "mount {}: id-mapped mounts are not supported",
@@ -157,6 +155,17 @@ fn requested_mount(mount: &v1::Mount) -> io::Result<Value> {
         (true, false) => "ro",
         (false, false) => "rw",
     });
+    for option in &mount.mount_options {
+        match OPTIONS.iter().find(|known| *known == option) {
+            Some(known) => options.push(known),
+            None => {
+                return Err(invalid(format!(
+                    "mount {}: option {option:?} is not supported",
+                    mount.container_path
+                )));
+            }
+        }
+    }
     Ok(
         json!({ "destination": mount.container_path, "type": "bind", "source": source, "options": options }),
     )

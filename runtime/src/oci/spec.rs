@@ -57,6 +57,8 @@ pub(crate) struct PodView {
 /// Everything a specification is made of.
 pub(crate) struct Input<'a> {
     pub(crate) config: &'a v1::ContainerConfig,
+    /// The mounts of `config`, those of images as folders of the node.
+    pub(crate) mounts: &'a [v1::Mount],
     pub(crate) image: &'a ImageConfig,
     pub(crate) pod: &'a PodView,
     pub(crate) user: &'a User,
@@ -89,6 +91,7 @@ pub(crate) fn build(input: &Input<'_>) -> io::Result<Value> {
     .map_err(invalid)?;
     let (mounts, propagation) = mounts::all(
         input.config,
+        input.mounts,
         input.pod,
         input.v1_cgroups,
         context.privileged,
@@ -427,6 +430,7 @@ mod tests {
     fn spec(config: &v1::ContainerConfig) -> Value {
         let input = Input {
             config,
+            mounts: &config.mounts,
             image: &image(),
             pod: &PodView {
                 network: Some("/run/netns".into()),
