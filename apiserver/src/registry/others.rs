@@ -5,6 +5,7 @@
 
 pub mod access;
 pub mod autoscaling;
+pub mod certificates;
 pub mod networking;
 pub mod policy;
 pub mod volumes;

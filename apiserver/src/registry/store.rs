@@ -486,7 +486,7 @@ impl Store {
     }
 
     fn scope<'a>(&self, write: &'a Write<'_>) -> WriteScope<'a> {
-        WriteScope { subresource: write.subresource, namespace: write.namespace, user: &write.user.name }
+        WriteScope { subresource: write.subresource, namespace: write.namespace, identity: write.user }
     }
 
     /// The object behind stored bytes.

@@ -10,6 +10,7 @@ use skiff_apimachinery::field::ErrorList;
 use skiff_apimachinery::names;
 use skiff_apimachinery::value::Value;
 
+use crate::authentication::UserInfo;
 use crate::cacher::FieldSpec;
 
 /// Checks an object name; `prefix` when it is a `generateName`. Returns upstream's messages.
@@ -33,8 +34,8 @@ pub struct WriteScope<'a> {
     pub subresource: &'a str,
     /// Namespace, empty for cluster scope.
     pub namespace: &'a str,
-    /// User name of the client.
-    pub user: &'a str,
+    /// Who writes.
+    pub identity: &'a UserInfo,
 }
 
 /// Behaviour of one kind. The defaults fit most kinds.

@@ -13,3 +13,4 @@ mod workloads;
 mod validation;
 mod openapi;
 mod metrics;
+mod certificates;
