@@ -5,10 +5,11 @@
 
 use std::sync::Arc;
 
-use skiff_client::types::{Namespace, Node, Pod};
-use skiff_client::{Event, Informer};
+use skiff_client::types::{Node, Pod};
+use skiff_client::{Event, Informer, Object};
 
 use crate::cache::{Cache, PodInfo};
+use crate::plugins::Sources;
 use crate::queue::{ClusterEvents, SchedulingQueue};
 use crate::resources::pod_request;
 
@@ -25,13 +26,13 @@ pub struct Handlers {
 
 impl Handlers {
     /// Follows the informers.
-    pub fn attach(&self, pods: &Informer<Pod>, nodes: &Informer<Node>, namespaces: &Informer<Namespace>) {
+    pub fn attach(&self, pods: &Informer<Pod>, nodes: &Informer<Node>, sources: &Sources) {
         let this = self.clone();
         nodes.add_handler(move |event| this.on_node(&event));
         let this = self.clone();
         pods.add_handler(move |event| this.on_pod(&event));
         let this = self.clone();
-        namespaces.add_handler(move |event| {
+        sources.namespaces.add_handler(move |event| {
             let changed = match &event {
                 Event::Added(_) => true,
                 Event::Updated(old, new) => old.metadata.labels != new.metadata.labels,
@@ -39,6 +40,19 @@ impl Handlers {
             };
             if changed {
                 this.queue.on_event(ClusterEvents::NAMESPACE, |_| true);
+            }
+        });
+        self.attach_storage(&sources.claims);
+        self.attach_storage(&sources.volumes);
+        self.attach_storage(&sources.classes);
+    }
+
+    /// A volume, claim or class that is new or changed could help pods with claims.
+    fn attach_storage<K: Object>(&self, informer: &Informer<K>) {
+        let queue = self.queue.clone();
+        informer.add_handler(move |event| {
+            if !matches!(event, Event::Deleted(_)) {
+                queue.on_event(ClusterEvents::STORAGE, |_| true);
             }
         });
     }

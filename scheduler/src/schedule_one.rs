@@ -145,14 +145,13 @@ fn best_of(scores: &[i64], cycle: usize) -> usize {
 #[cfg(test)]
 mod tests {
     use serde_json::json;
-    use skiff_client::Informer;
 
     use super::*;
     use crate::plugins::{Sources, default_profile};
     use crate::testing::{node, node_with, pod, pod_with, snapshot};
 
     fn profile() -> Profile {
-        default_profile(&Sources { namespaces: Informer::detached(), budgets: Informer::detached() })
+        default_profile(&Sources::detached())
     }
 
     fn asking(cpu: &str) -> Arc<PodInfo> {

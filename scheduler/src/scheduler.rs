@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use kube::Client;
-use skiff_client::types::{Namespace, Node, Pod, PodDisruptionBudget};
+use skiff_client::types::{Node, Pod};
 use skiff_client::{EventRecorder, EventType, ObjectReference, SharedInformers, leader_election};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
@@ -54,8 +54,7 @@ async fn run_leading(config: Config, client: Client, shutdown: CancellationToken
     let informers =
         config.informers.clone().unwrap_or_else(|| SharedInformers::new(client.clone(), shutdown.clone()));
     let (pods, nodes) = (informers.get::<Pod>(), informers.get::<Node>());
-    let namespaces = informers.get::<Namespace>();
-    let sources = Sources { namespaces: namespaces.clone(), budgets: informers.get::<PodDisruptionBudget>() };
+    let sources = Sources::of(&informers);
     let profile = Arc::new(default_profile(&sources));
     let times = Times {
         initial_backoff: config.pod_initial_backoff,
@@ -78,11 +77,9 @@ async fn run_leading(config: Config, client: Client, shutdown: CancellationToken
         queue: scheduler.queue.clone(),
         scheduler_name: scheduler.config.scheduler_name.as_str().into(),
     };
-    handlers.attach(&pods, &nodes, &namespaces);
+    handlers.attach(&pods, &nodes, &sources);
     // Deciding on half of the nodes would be deciding wrongly.
-    let synced = async {
-        tokio::join!(pods.wait_synced(), nodes.wait_synced(), namespaces.wait_synced(), sources.budgets.wait_synced())
-    };
+    let synced = async { tokio::join!(pods.wait_synced(), nodes.wait_synced(), sources.wait_synced()) };
     if shutdown.run_until_cancelled(synced).await.is_none() {
         return Ok(());
     }

@@ -306,7 +306,7 @@ mod tests {
     #[test]
     fn pods_that_are_there_may_refuse() {
         let hermit = labelled("db", "a1", "db", required("podAntiAffinity", term("web")));
-        assert_eq!(fitting(&labelled("p", "", "web", Value::Null), &[hermit.clone()]), "b1");
+        assert_eq!(fitting(&labelled("p", "", "web", Value::Null), std::slice::from_ref(&hermit)), "b1");
         assert_eq!(fitting(&labelled("p", "", "other", Value::Null), &[hermit]), "skip");
     }
 

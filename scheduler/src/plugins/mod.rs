@@ -14,11 +14,14 @@ mod pod_topology_spread;
 mod preemption;
 mod scheduling_gates;
 mod taint_toleration;
+mod volume_binding;
 
 use std::sync::Arc;
 
-use skiff_client::Informer;
-use skiff_client::types::{Namespace, PodDisruptionBudget};
+use skiff_client::{Informer, SharedInformers};
+use skiff_client::types::{
+    Namespace, PersistentVolume, PersistentVolumeClaim, PodDisruptionBudget, StorageClass,
+};
 
 use crate::framework::Profile;
 
@@ -31,6 +34,48 @@ pub struct Sources {
     pub namespaces: Informer<Namespace>,
     /// For the choice of preemption victims.
     pub budgets: Informer<PodDisruptionBudget>,
+    /// For pods with claims.
+    pub claims: Informer<PersistentVolumeClaim>,
+    /// For pods with bound claims.
+    pub volumes: Informer<PersistentVolume>,
+    /// For pods with claims that are not bound.
+    pub classes: Informer<StorageClass>,
+}
+
+impl Sources {
+    /// The process's informers.
+    pub fn of(informers: &SharedInformers) -> Self {
+        Self {
+            namespaces: informers.get(),
+            budgets: informers.get(),
+            claims: informers.get(),
+            volumes: informers.get(),
+            classes: informers.get(),
+        }
+    }
+
+    /// Waits until every one of them has seen its whole collection once.
+    pub async fn wait_synced(&self) {
+        tokio::join!(
+            self.namespaces.wait_synced(),
+            self.budgets.wait_synced(),
+            self.claims.wait_synced(),
+            self.volumes.wait_synced(),
+            self.classes.wait_synced(),
+        );
+    }
+
+    /// Informers that only a test feeds.
+    #[cfg(test)]
+    pub(crate) fn detached() -> Self {
+        Self {
+            namespaces: Informer::detached(),
+            budgets: Informer::detached(),
+            claims: Informer::detached(),
+            volumes: Informer::detached(),
+            classes: Informer::detached(),
+        }
+    }
 }
 
 /// The default profile: upstream's plugins and weights (`apis/config/v1/default_plugins.go`), as far as they are here.
@@ -40,6 +85,7 @@ pub fn default_profile(sources: &Sources) -> Profile {
     let node_affinity = Arc::new(node_affinity::NodeAffinity);
     let node_ports = Arc::new(node_ports::NodePorts);
     let taint_toleration = Arc::new(taint_toleration::TaintToleration);
+    let volumes = Arc::new(volume_binding::VolumeBinding::new(sources));
     let spread = Arc::new(pod_topology_spread::PodTopologySpread);
     let pod_affinity = Arc::new(inter_pod_affinity::InterPodAffinity::new(sources.namespaces.clone()));
     Profile {
@@ -48,6 +94,7 @@ pub fn default_profile(sources: &Sources) -> Profile {
             node_affinity.clone(),
             node_ports.clone(),
             fit.clone(),
+            volumes.clone(),
             spread.clone(),
             pod_affinity.clone(),
         ],
@@ -58,6 +105,7 @@ pub fn default_profile(sources: &Sources) -> Profile {
             node_affinity.clone(),
             node_ports,
             fit.clone(),
+            volumes.clone(),
             spread.clone(),
             pod_affinity.clone(),
         ],

@@ -161,7 +161,7 @@ impl DefaultPreemption {
         };
         fits(&state, &node).map_err(|(_, status)| status)?;
 
-        lesser.sort_by(|a, b| importance(b).cmp(&importance(a)));
+        lesser.sort_by_key(|info| std::cmp::Reverse(importance(info)));
         let (protected, others) = self.split_by_budget(lesser);
         let mut victims = Vec::new();
         let mut violations = 0;
@@ -180,7 +180,7 @@ impl DefaultPreemption {
             // It fits with everything back: something else was in the way, and no eviction is needed.
             return Err(Status::unresolvable("No preemption victims found for incoming pod"));
         }
-        victims.sort_by(|a, b| importance(b).cmp(&importance(a)));
+        victims.sort_by_key(|info| std::cmp::Reverse(importance(info)));
         Ok(Candidate { node: node.name, victims, violations })
     }
 
@@ -241,7 +241,7 @@ mod tests {
 
     /// `node: victims`, or the message.
     fn check(there: &[Arc<PodInfo>], pod: &PodInfo, protected: &[&str], expected: &str) {
-        let sources = Sources { namespaces: Informer::detached(), budgets: Informer::detached() };
+        let sources = Sources::detached();
         for app in protected {
             let budget = json!({"metadata": {"name": app, "namespace": "n"},
                 "spec": {"selector": {"matchLabels": {"app": app}}}, "status": {"disruptionsAllowed": 0}});

@@ -135,14 +135,14 @@ impl Cluster {
         }
     }
 
-    /// Waits until the pod's condition PodScheduled is False for this reason, and returns the message.
-    pub(crate) async fn refusal(&self, name: &str) -> String {
+    /// Waits until the pod's condition PodScheduled is False with a message of which this is a part. Tries before the
+    /// scheduler knew of everything may have had other messages.
+    pub(crate) async fn refused(&self, name: &str, part: &str) {
         let refused = |pod: &Pod| {
             let condition = skiff_client::types::condition(&pod.status.conditions, "PodScheduled");
-            condition.filter(|condition| condition.status == "False").map(|condition| condition.message.clone())
+            condition.is_some_and(|condition| condition.status == "False" && condition.message.contains(part))
         };
-        let pod = self.wait_for_pod(name, "refused", |pod| refused(pod).is_some()).await;
-        refused(&pod).unwrap_or_default()
+        self.wait_for_pod(name, part, refused).await;
     }
 
     /// Waits for an event about a pod, and returns it.

@@ -13,8 +13,7 @@ async fn the_least_important_pod_goes() {
         cluster.node_of(name).await;
     }
     cluster.add_pod_with("meek", "1", json!({"priority": 1000, "preemptionPolicy": "Never"})).await;
-    let refused = cluster.refusal("meek").await;
-    assert!(refused.ends_with("preemption: not eligible due to preemptionPolicy=Never."), "{refused}");
+    cluster.refused("meek", " preemption: not eligible due to preemptionPolicy=Never.").await;
     cluster.add_pod_with("urgent", "1", json!({"priority": 2000})).await;
     assert_eq!(cluster.node_of("urgent").await, "only");
     let names: Vec<String> = cluster.all_pods().await.into_iter().map(|pod| pod.metadata.name).collect();

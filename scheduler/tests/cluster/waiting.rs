@@ -3,7 +3,8 @@
 use std::time::{Duration, Instant};
 
 use serde_json::json;
-use skiff_client::objects::PatchKind;
+use skiff_client::objects::{Objects, PatchKind};
+use skiff_client::types::{PersistentVolume, PersistentVolumeClaim};
 
 use crate::cluster::Cluster;
 
@@ -11,13 +12,13 @@ use crate::cluster::Cluster;
 async fn a_new_node_schedules_a_waiting_pod_at_once() {
     let cluster = Cluster::start().await;
     cluster.add_pod("web", "2").await;
-    assert_eq!(cluster.refusal("web").await, "no nodes available to schedule pods");
+    cluster.refused("web", "no nodes available to schedule pods").await;
     cluster.add_node("small", "1").await;
     let expected = "0/1 nodes are available: 1 Insufficient cpu. preemption: 0/1 nodes are available: 1 Preemption is not \
                     helpful for scheduling.";
-    let told = |pod: &skiff_client::types::Pod| pod.status.conditions.iter().any(|one| one.message == expected);
-    let pod = cluster.wait_for_pod("web", "told of the small node", told).await;
-    assert_eq!(pod.status.conditions.iter().filter(|one| one.type_ == "PodScheduled").count(), 1);
+    cluster.refused("web", expected).await;
+    let conditions = cluster.pod("web").await.status.conditions;
+    assert_eq!(conditions.iter().filter(|one| one.type_ == "PodScheduled").count(), 1);
     let since = Instant::now();
     cluster.add_node("large", "4").await;
     assert_eq!(cluster.node_of("web").await, "large");
@@ -42,7 +43,7 @@ async fn failures_are_events_with_upstreams_words() {
     let expected = "0/3 nodes are available: 1 node(s) had untolerated taint(s), 2 Insufficient cpu. preemption: 0/3 nodes \
                     are available: 3 Preemption is not helpful for scheduling.";
     assert_eq!(cluster.event("web", "FailedScheduling").await["message"], expected);
-    assert_eq!(cluster.refusal("web").await, expected);
+    cluster.refused("web", expected).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -50,20 +51,17 @@ async fn changes_of_nodes_and_pods_wake_those_they_help() {
     let cluster = Cluster::start().await;
     cluster.add_node_with(json!({"metadata": {"name": "only"}, "spec": {"unschedulable": true}}), "1").await;
     cluster.add_pod("first", "1").await;
-    let refused = cluster.refusal("first").await;
-    assert!(refused.starts_with("0/1 nodes are available: 1 node(s) were unschedulable."), "{refused}");
+    cluster.refused("first", "0/1 nodes are available: 1 node(s) were unschedulable.").await;
     cluster.patch_node("only", json!({"spec": {"unschedulable": null}})).await;
     assert_eq!(cluster.node_of("first").await, "only");
 
     cluster.add_pod("second", "1").await;
-    let refused = cluster.refusal("second").await;
-    assert!(refused.contains("1 Insufficient cpu"), "{refused}");
+    cluster.refused("second", "1 Insufficient cpu").await;
     cluster.delete_pod("first").await;
     assert_eq!(cluster.node_of("second").await, "only");
 
     cluster.add_pod_with("third", "0", json!({"nodeSelector": {"zone": "z"}})).await;
-    let refused = cluster.refusal("third").await;
-    assert!(refused.contains("1 node(s) didn't match Pod's node affinity/selector"), "{refused}");
+    cluster.refused("third", "1 node(s) didn't match Pod's node affinity/selector").await;
     cluster.patch_node("only", json!({"metadata": {"labels": {"zone": "z"}}})).await;
     assert_eq!(cluster.node_of("third").await, "only");
 }
@@ -79,4 +77,27 @@ async fn gates_hold_a_pod_back() {
     let open = json!([{"op": "remove", "path": "/spec/schedulingGates"}]);
     cluster.pods().patch("gated", "", PatchKind::Json, &open).await.expect("patched");
     assert_eq!(cluster.node_of("gated").await, "only");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn claims_must_be_bound_first() {
+    let cluster = Cluster::start().await;
+    cluster.add_node("only", "4").await;
+    let volumes = json!([{"name": "data", "persistentVolumeClaim": {"claimName": "data"}}]);
+    cluster.add_pod_with("web", "1", json!({ "volumes": volumes })).await;
+    let expected = "0/1 nodes are available: persistentvolumeclaim \"data\" not found. preemption: 0/1 nodes are available: \
+                    1 Preemption is not helpful for scheduling.";
+    cluster.refused("web", expected).await;
+
+    let spec = json!({"accessModes": ["ReadWriteOnce"], "storageClassName": "", "volumeName": "disk",
+        "resources": {"requests": {"storage": "1Gi"}}});
+    cluster.create::<PersistentVolumeClaim>("default", json!({"metadata": {"name": "data"}, "spec": spec})).await;
+    cluster.refused("web", "0/1 nodes are available: pod has unbound immediate PersistentVolumeClaims.").await;
+
+    let spec = json!({"accessModes": ["ReadWriteOnce"], "capacity": {"storage": "1Gi"}, "hostPath": {"path": "/disk"}});
+    cluster.create::<PersistentVolume>("", json!({"metadata": {"name": "disk"}, "spec": spec})).await;
+    let claims = Objects::<PersistentVolumeClaim>::namespaced(&cluster.client, "default");
+    let bound = json!({"metadata": {"annotations": {"pv.kubernetes.io/bind-completed": "yes"}}});
+    claims.patch("data", "", PatchKind::Merge, &bound).await.expect("patched");
+    assert_eq!(cluster.node_of("web").await, "only");
 }

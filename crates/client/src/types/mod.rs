@@ -14,6 +14,7 @@ mod apps;
 mod batch;
 mod core;
 mod policy;
+mod storage;
 
 pub use self::core::*;
 pub use apps::*;
@@ -24,6 +25,7 @@ pub use pod::*;
 pub use policy::*;
 pub use raw::*;
 pub use service::*;
+pub use storage::*;
 
 use serde::{Deserialize, Deserializer};
 

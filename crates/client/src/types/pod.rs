@@ -326,7 +326,13 @@ pub struct PodVolume {
     pub name: String,
     /// A claim it uses.
     pub persistent_volume_claim: Option<ClaimVolume>,
+    /// A claim that is made for it and goes with it.
+    pub ephemeral: Option<EphemeralVolume>,
 }
+
+/// `v1.EphemeralVolumeSource`, of which only its presence is read: the claim's name follows from the pod's.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+pub struct EphemeralVolume {}
 
 /// `v1.PersistentVolumeClaimVolumeSource`.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
