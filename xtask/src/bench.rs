@@ -3,7 +3,9 @@
 use std::path::Path;
 use std::process::Command;
 
-use anyhow::{bail, Context};
+use anyhow::{Context, bail};
+
+use crate::images;
 
 /// File whose table is replaced.
 const TABLE: &str = "SPECIFICATION.md";
@@ -12,7 +14,7 @@ const TABLE: &str = "SPECIFICATION.md";
 pub(crate) fn run(root: &Path, arguments: &[String]) -> anyhow::Result<()> {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let build = Command::new(cargo)
-        .args(["build", "--release", "--locked", "-p", "skiff-apiserver", "-p", "skiff-bench"])
+        .args(["build", "--release", "--locked", "-p", "skiff", "-p", "skiff-bench"])
         .current_dir(root)
         .status()
         .context("cannot run cargo")?;
@@ -20,8 +22,11 @@ pub(crate) fn run(root: &Path, arguments: &[String]) -> anyhow::Result<()> {
         bail!("the build failed");
     }
     let release = target_folder(root).join("release");
+    let archives = target_folder(root).join("images");
+    images::run(root, &archives)?;
     let mut bench = Command::new(release.join("skiff-bench"));
-    bench.arg("--program").arg(release.join("skiff"));
+    bench.arg("--program").arg(release.join("skiff")).arg("--images").arg(archives);
+    bench.arg("--manifest").arg(root.join("manifests/samples/app.yaml"));
     // A part of the rows is no table.
     if !arguments.iter().any(|argument| argument.starts_with("--rows")) {
         bench.arg("--write").arg(root.join(TABLE));

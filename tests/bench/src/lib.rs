@@ -9,6 +9,7 @@ pub mod run;
 pub mod rows;
 pub mod terms;
 
+pub mod application;
 pub mod client;
 pub mod kubeconfig;
 pub mod objects;

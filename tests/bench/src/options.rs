@@ -19,9 +19,12 @@ pub struct Options {
     /// Processes of the other API server and its store on this machine, for their CPU.
     #[arg(long, value_delimiter = ',')]
     pub server_pids: Vec<u32>,
-    /// Process whose tree is the whole of Skiff with the sample application, a minute after it is ready.
-    #[arg(long)]
-    pub application_pid: Option<u32>,
+    /// Folder of the images of the sample application.
+    #[arg(long, requires = "manifest")]
+    pub images: Option<PathBuf>,
+    /// Manifest of the sample application.
+    #[arg(long, requires = "images")]
+    pub manifest: Option<PathBuf>,
     /// Seconds that each load counts.
     #[arg(long, default_value_t = 5)]
     pub seconds: u64,

@@ -36,28 +36,17 @@ pub fn peak_rss(pids: &[u32]) -> anyhow::Result<u64> {
     pids.iter().map(|pid| Ok(kilobytes(&read(*pid, "status")?, "VmHWM:")? * 1024)).sum()
 }
 
-/// A process and all that descend from it.
-pub fn tree(root: u32) -> anyhow::Result<Vec<u32>> {
-    let mut tree = vec![root];
-    let mut parents = Vec::new();
+/// The processes that have a text on their command line.
+pub fn naming(text: &str) -> anyhow::Result<Vec<u32>> {
+    let mut naming = Vec::new();
     for entry in std::fs::read_dir("/proc")? {
-        let Some(pid) = entry?.file_name().to_str().and_then(|name| name.parse::<u32>().ok()) else {
-            continue;
-        };
-        // A process that has ended meanwhile is not in the tree.
-        let Ok(stat) = read(pid, "stat") else {
-            continue;
-        };
-        let parent = stat.rsplit_once(')').and_then(|(_, rest)| rest.split_whitespace().nth(1)?.parse::<u32>().ok());
-        parents.extend(parent.map(|parent| (pid, parent)));
+        let Some(pid) = entry?.file_name().to_str().and_then(|name| name.parse::<u32>().ok()) else { continue };
+        // A process that has ended meanwhile names nothing.
+        if read(pid, "cmdline").is_ok_and(|line| line.contains(text)) {
+            naming.push(pid);
+        }
     }
-    let mut next = 0;
-    while next < tree.len() {
-        let parent = tree[next];
-        tree.extend(parents.iter().filter(|(_, of)| *of == parent).map(|(pid, _)| *pid));
-        next += 1;
-    }
-    Ok(tree)
+    Ok(naming)
 }
 
 /// The load of the machine over the last minute, in processes that wanted to run.
@@ -106,9 +95,9 @@ mod tests {
     }
 
     #[test]
-    fn this_process_is_in_its_own_tree_and_has_memory() {
-        let tree = tree(std::process::id()).unwrap();
-        assert!(tree.contains(&std::process::id()));
+    fn this_process_is_found_by_its_name_and_has_memory() {
+        let name = std::env::args().next().unwrap();
+        assert!(naming(&name).unwrap().contains(&std::process::id()));
         assert!(pss(&[std::process::id()]).unwrap() > 0);
     }
 }

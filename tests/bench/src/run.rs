@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 
+use crate::application::Application;
 use crate::client::{JSON, PROTOBUF};
 use crate::kubeconfig::Access;
 use crate::objects::Pods;
@@ -20,8 +21,9 @@ use crate::{process, terms};
 const WATCHERS: usize = 1000;
 const EVENTS: usize = 200;
 
-/// A server settles for this long before its idle minute.
+/// A server settles for this long before it counts as idle: alone, and with everything.
 const SETTLE: Duration = Duration::from_secs(5);
+const SETTLE_ALL: Duration = Duration::from_secs(60);
 
 /// How long idle processes are watched: the API server alone, and everything.
 const IDLE_ALONE: Duration = Duration::from_secs(20);
@@ -81,8 +83,12 @@ async fn without_load(row: Row, options: &Options, program: &Path) -> anyhow::Re
             tokio::time::sleep(SETTLE).await;
             Some(rows::idle::measure(&[server.pid()], IDLE_ALONE).await?)
         }
-        Row::Application => match options.application_pid {
-            Some(pid) => Some(rows::idle::measure(&process::tree(pid)?, IDLE_ALL).await?),
+        Row::Application => match options.images.as_ref().zip(options.manifest.as_ref()) {
+            Some((images, manifest)) => {
+                let application = Application::start(program, images, manifest)?;
+                tokio::time::sleep(SETTLE_ALL).await;
+                Some(rows::idle::measure(&application.pids()?, IDLE_ALL).await?)
+            }
             None => None,
         },
         Row::Size => {
