@@ -134,3 +134,34 @@ async fn tables_and_metadata() {
         api.send("GET", &format!("{DEPLOYMENTS}/web"), &[("accept", "application/yaml")], Vec::new()).await.expect(200);
     assert!(yaml.text.contains("kind: Deployment"), "{}", yaml.text);
 }
+
+#[tokio::test]
+async fn a_creator_owns_what_go_does_not_always_write() {
+    let api = Api::start().await;
+    let spec = json!({
+        "selector": {"matchLabels": {"a": "b"}},
+        "template": {
+            "metadata": {"labels": {"a": "b"}},
+            "spec": {"containers": [{"name": "c", "image": "c:v1"}]}
+        }
+    });
+    let path = "/apis/apps/v1/namespaces/demo/deployments";
+    let made = api.post(path, json!({"metadata": {"name": "a"}, "spec": spec})).await.expect(201).json();
+    let container = json!({
+        ".": {}, "f:image": {}, "f:imagePullPolicy": {}, "f:name": {}, "f:resources": {},
+        "f:terminationMessagePath": {}, "f:terminationMessagePolicy": {}
+    });
+    let wanted = json!({"f:spec": {
+        "f:progressDeadlineSeconds": {}, "f:replicas": {}, "f:revisionHistoryLimit": {}, "f:selector": {},
+        "f:strategy": {"f:rollingUpdate": {".": {}, "f:maxSurge": {}, "f:maxUnavailable": {}}, "f:type": {}},
+        "f:template": {
+            "f:metadata": {"f:labels": {".": {}, "f:a": {}}},
+            "f:spec": {
+                "f:containers": {"k:{\"name\":\"c\"}": container}, "f:dnsPolicy": {}, "f:restartPolicy": {},
+                "f:schedulerName": {}, "f:securityContext": {}, "f:terminationGracePeriodSeconds": {}
+            }
+        }
+    }});
+    assert_eq!(made["metadata"]["managedFields"][0]["fieldsV1"], wanted);
+    assert_eq!(made["status"], json!({}));
+}

@@ -52,8 +52,8 @@ pub(super) fn item_of(schema: SchemaRef<'_>) -> SchemaRef<'_> {
 /// What a struct field of a built-in kind holds when it is absent, or `None` if absence is nothing.
 ///
 /// Upstream compares Go structs, in which a nested struct is always there and a field that is never omitted has its
-/// zero value; so nobody comes to own `.spec` by being the first to set `.spec.replicas`. The schema tells these fields
-/// by an empty or zero default. Custom resources are compared as they are.
+/// zero value; so nobody comes to own `.spec` by being the first to set `.spec.replicas`. The tables tell these fields
+/// by what Go always writes, other schemas by an empty or zero default. Custom resources are compared as they are.
 pub(super) fn absent(def: &TypeDef, field: &str) -> Option<&'static Value> {
     static NULL: Value = Value::Null;
     static OBJECT: Value = Value::Object(Object::new());
@@ -63,13 +63,22 @@ pub(super) fn absent(def: &TypeDef, field: &str) -> Option<&'static Value> {
     if !def.name.starts_with("io.k8s.") {
         return None;
     }
-    let FieldDef { default, required, .. } = def.field(field)?;
+    let FieldDef { default, required, wire, ty, .. } = def.field(field)?;
+    if !wire.pointer && !wire.proto.numbers().is_empty() {
+        match ty {
+            Type::Struct(_) => return Some(&OBJECT),
+            Type::Scalar(Scalar::String) if wire.keep_empty => return Some(&STRING),
+            Type::Scalar(Scalar::Int32 | Scalar::Int64) if wire.keep_empty => return Some(&ZERO),
+            Type::Scalar(Scalar::Bool) if wire.keep_empty => return Some(&FALSE),
+            _ => {}
+        }
+    }
     match default {
         Some(Value::Object(object)) if object.is_empty() => Some(&OBJECT),
         Some(Value::String(text)) if text.is_empty() => Some(&STRING),
         Some(Value::Int(0)) => Some(&ZERO),
         Some(Value::Bool(false)) => Some(&FALSE),
-        _ if *required => Some(&NULL),
+        _ if *required || wire.keep_empty => Some(&NULL),
         _ => None,
     }
 }
