@@ -60,6 +60,9 @@ struct Collected {
     task: tokio::task::JoinHandle<()>,
 }
 
+/// How long a command that took too long may take to be gone after it was killed.
+const END_DEADLINE: Duration = Duration::from_secs(2);
+
 /// The runtime's end of a terminal.
 pub(crate) struct Terminal(AsyncFd<OwnedFd>);
 
@@ -187,8 +190,8 @@ impl Engine {
         } else {
             match timeout(limit, exec.wait()).await {
                 Ok(code) => code,
-                // Dropping the exec kills the command.
                 Err(_) => {
+                    exec.end().await;
                     let text = format!("command {text:?} timed out: {}s", limit.as_secs());
                     return Err(Status::deadline_exceeded(text));
                 }
@@ -248,6 +251,15 @@ impl Exec {
             return Err(reason);
         }
         Ok(code)
+    }
+
+    /// Ends the command and waits until it is gone. What resists is killed when this is dropped.
+    async fn end(&mut self) {
+        let process = self.child.id().and_then(|id| i32::try_from(id).ok());
+        if let Some(process) = process.and_then(rustix::process::Pid::from_raw) {
+            let _ = rustix::process::kill_process(process, rustix::process::Signal::TERM);
+            let _ = timeout(END_DEADLINE, self.child.wait()).await;
+        }
     }
 }
 

@@ -14,10 +14,15 @@ use std::process::ExitCode;
 
 use libcontainer::oci_spec::runtime::{LinuxSeccomp, Process, Spec};
 use libcontainer::syscall::syscall::create_syscall;
+use nix::sys::signal::SigSet;
+use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::unistd::{Gid, Uid};
+use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fs::{Mode, OFlags};
 use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
-use rustix::process::{Pid, PidfdFlags, Signal, WaitOptions, pidfd_open, waitpid};
+use rustix::process::{
+    Pid, PidfdFlags, Signal, WaitOptions, WaitStatus, kill_process, pidfd_open, waitpid,
+};
 use rustix::thread::{ThreadNameSpaceType, move_into_thread_name_spaces};
 
 use super::executor::execve;
@@ -116,13 +121,7 @@ fn wait_for(child: Pid, errors: OwnedFd) -> io::Result<u8> {
     }
     let mut message = String::new();
     File::from(errors).read_to_string(&mut message)?;
-    let status = loop {
-        match waitpid(Some(child), WaitOptions::empty()) {
-            Ok(Some((_, status))) => break status,
-            Ok(None) | Err(rustix::io::Errno::INTR) => {}
-            Err(error) => return Err(error.into()),
-        }
-    };
+    let status = end_of(child)?;
     if !message.is_empty() {
         return Err(io::Error::other(message));
     }
@@ -130,6 +129,34 @@ fn wait_for(child: Pid, errors: OwnedFd) -> io::Result<u8> {
         .exit_status()
         .or_else(|| status.terminating_signal().map(|signal| 128 + signal));
     Ok(u8::try_from(code.unwrap_or(255)).unwrap_or(255))
+}
+
+/// Waits for the end of the command, and brings it about when this process is asked to end. So whoever sees this
+/// process end in time knows that the command is gone, too.
+fn end_of(child: Pid) -> io::Result<WaitStatus> {
+    let asked = SigSet::from(nix::sys::signal::Signal::SIGTERM);
+    asked.thread_block()?;
+    let asked = SignalFd::with_flags(&asked, SfdFlags::SFD_CLOEXEC)?;
+    let command = pidfd_open(child, PidfdFlags::empty())?;
+    let mut events = [
+        PollFd::new(&command, PollFlags::IN),
+        PollFd::new(&asked, PollFlags::IN),
+    ];
+    while let Err(error) = poll(&mut events, None) {
+        if error != rustix::io::Errno::INTR {
+            return Err(error.into());
+        }
+    }
+    if events[0].revents().is_empty() {
+        kill_process(child, Signal::KILL)?;
+    }
+    loop {
+        match waitpid(Some(child), WaitOptions::empty()) {
+            Ok(Some((_, status))) => return Ok(status),
+            Ok(None) | Err(rustix::io::Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
 }
 
 /// Turns this process into the command; returns only an error.
