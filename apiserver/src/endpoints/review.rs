@@ -137,13 +137,13 @@ fn decided(
             ..Attributes::default()
         },
         _ => {
-            let path = Path::new("spec").child("resourceAttributes");
-            let message = if resource.is_some() {
-                "cannot be specified in combination with resourceAttributes"
+            let (field, message) = if resource.is_some() {
+                ("nonResourceAttributes", "cannot be specified in combination with resourceAttributes")
             } else {
-                "exactly one of nonResourceAttributes or resourceAttributes must be specified"
+                ("resourceAttributes", "exactly one of nonResourceAttributes or resourceAttributes must be specified")
             };
-            errors.push(Error::invalid(&path, resource.unwrap_or_default(), message));
+            let path = Path::new("spec").child(field);
+            errors.insert(0, Error::invalid(&path, other.unwrap_or_default(), message));
             let kind = review.str_at(&["kind"]).unwrap_or("");
             return Err(status::invalid("authorization.k8s.io", kind, "", errors));
         }

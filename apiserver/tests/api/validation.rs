@@ -94,3 +94,43 @@ async fn events() {
     let wanted = "involvedObject.namespace: Invalid value: \"other\": does not match event.namespace";
     causes("/api/v1/namespaces/demo/events", stray, &[wanted]).await;
 }
+
+#[tokio::test]
+async fn quotas() {
+    let path = "/api/v1/namespaces/demo/resourcequotas";
+    let hard = json!({"pods": "-1", "foo": "1", "count/deployments.apps": "2", "requests.hugepages-2Mi": "0"});
+    causes(
+        path,
+        json!({"metadata": {"name": "a"}, "spec": {"hard": hard}}),
+        &[
+            "spec.hard[foo]: Invalid value: \"foo\": must be a standard resource for quota",
+            "spec.hard[pods]: Invalid value: \"-1\": must be greater than or equal to 0",
+        ],
+    )
+    .await;
+    let scopes = json!(["BestEffort", "NotBestEffort", "Sometimes"]);
+    let shown = "spec.scopes: Invalid value: [\"BestEffort\",\"NotBestEffort\",\"Sometimes\"]";
+    causes(
+        path,
+        json!({"metadata": {"name": "a"}, "spec": {"hard": {"cpu": "1"}, "scopes": scopes}}),
+        &[
+            &format!("{shown}: unsupported scope applied to resource"),
+            &format!("{shown}: unsupported scope"),
+            &format!("{shown}: conflicting scopes"),
+        ],
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn reviews_need_a_subject_and_an_object() {
+    causes(
+        "/apis/authorization.k8s.io/v1/subjectaccessreviews",
+        json!({"spec": {}}),
+        &[
+            "spec.resourceAttributes: Invalid value: null: exactly one of nonResourceAttributes or resourceAttributes must be specified",
+            "spec.user: Invalid value: \"\": at least one of user or group must be specified",
+        ],
+    )
+    .await;
+}

@@ -94,8 +94,12 @@ impl Strategy for ResourceQuotaStrategy {
             for message in names::qualified_name(name) {
                 errors.push(Error::invalid(&value.path(), name, message));
             }
+            if !name.contains('/') && !is_quota_resource(name) {
+                errors.push(Error::invalid(&value.path(), name, "must be a standard resource for quota"));
+            }
             resources::not_negative(&value, &mut errors);
         }
+        scopes(&spec, &mut errors);
         errors
     }
 
@@ -110,6 +114,73 @@ impl Strategy for ResourceQuotaStrategy {
 
     fn returns_deleted_object(&self) -> bool {
         true
+    }
+}
+
+/// What pods are counted and measured by in quotas.
+const OF_PODS: &[&str] = &[
+    "cpu",
+    "ephemeral-storage",
+    "limits.cpu",
+    "limits.ephemeral-storage",
+    "limits.memory",
+    "memory",
+    "requests.cpu",
+    "requests.ephemeral-storage",
+    "requests.memory",
+];
+/// What else quotas limit under names of their own; other kinds are `count/RESOURCE.GROUP`.
+const OF_OTHERS: &[&str] = &[
+    "configmaps",
+    "persistentvolumeclaims",
+    "pods",
+    "replicationcontrollers",
+    "requests.storage",
+    "resourcequotas",
+    "secrets",
+    "services",
+    "services.loadbalancers",
+    "services.nodeports",
+];
+
+fn is_quota_resource(name: &str) -> bool {
+    let huge_pages = name.strip_prefix("requests.").unwrap_or(name).starts_with("hugepages-");
+    huge_pages || OF_PODS.contains(&name) || OF_OTHERS.contains(&name)
+}
+
+/// Checks that scopes exist, fit the resources that are limited, and do not exclude each other.
+fn scopes(spec: &At<'_>, errors: &mut ErrorList) {
+    let (list, hard) = (spec.child("scopes"), spec.child("hard"));
+    for scope in list.items() {
+        let fits = |name: &str| match scope.text() {
+            "Terminating" | "NotTerminating" | "NotBestEffort" | "PriorityClass" | "CrossNamespacePodAffinity" => {
+                name == "pods" || OF_PODS.contains(&name)
+            }
+            "BestEffort" => name == "pods",
+            "VolumeAttributesClass" => matches!(name, "persistentvolumeclaims" | "requests.storage"),
+            _ => true,
+        };
+        let known = [
+            "Terminating",
+            "NotTerminating",
+            "BestEffort",
+            "NotBestEffort",
+            "PriorityClass",
+            "CrossNamespacePodAffinity",
+            "VolumeAttributesClass",
+        ];
+        if !known.contains(&scope.text()) {
+            list.invalid(errors, "unsupported scope");
+        }
+        for _ in hard.entries().filter(|(name, _)| is_quota_resource(name) && !fits(name)) {
+            list.invalid(errors, "unsupported scope applied to resource");
+        }
+    }
+    let has = |wanted: &str| list.items().any(|scope| scope.text() == wanted);
+    for (one, other) in [("BestEffort", "NotBestEffort"), ("Terminating", "NotTerminating")] {
+        if has(one) && has(other) {
+            list.invalid(errors, "conflicting scopes");
+        }
     }
 }
 
