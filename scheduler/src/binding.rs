@@ -1,6 +1,6 @@
 //! Telling the API where a pod goes.
 
-use kube::{Client, Error};
+use kube::Client;
 use serde_json::{Value, json};
 use skiff_client::errors;
 use skiff_client::objects::Objects;
@@ -13,8 +13,8 @@ pub enum Bound {
     Done,
     /// The pod is gone, or another one of its name took its place: nothing is left to do.
     Gone,
-    /// It may be tried again.
-    Failed(Error),
+    /// Why not; it may be tried again.
+    Failed(String),
 }
 
 /// Binds a pod (`pods/binding`); the UID keeps a successor of the same name from being bound instead.
@@ -30,6 +30,6 @@ pub async fn bind(client: &Client, pod: &Pod, node: &str) -> Bound {
     match pods.create_subresource::<Value>(&meta.name, "binding", &body).await {
         Ok(_) => Bound::Done,
         Err(error) if errors::is_not_found(&error) => Bound::Gone,
-        Err(error) => Bound::Failed(error),
+        Err(error) => Bound::Failed(error.to_string()),
     }
 }

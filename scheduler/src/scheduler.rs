@@ -24,6 +24,8 @@ use crate::schedule_one::{Outcome, Search, schedule};
 const FLUSH_PERIOD: Duration = Duration::from_secs(30);
 /// Failed pods that are told of at a time; the next cycle waits when all are taken.
 const PARALLEL_REPORTS: usize = 64;
+/// How long one binding, or one report with its preemptions, may take.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long bindings and reports in progress may take at the end.
 const STOP_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -153,7 +155,8 @@ impl Scheduler {
         let Ok(permit) = self.bindings.clone().acquire_owned().await else { return };
         let this = self.clone();
         self.tasks.spawn(async move {
-            let bound = binding::bind(&this.client, &pod.pod, &node).await;
+            let bound = tokio::time::timeout(REQUEST_TIMEOUT, binding::bind(&this.client, &pod.pod, &node)).await;
+            let bound = bound.unwrap_or_else(|_| Bound::Failed("no answer in time".into()));
             this.bound(&pod, &node, state, bound).await;
             drop(permit);
         });
@@ -187,6 +190,11 @@ impl Scheduler {
             // It has a node by now: the answer was lost, or another scheduler was faster.
             return self.queue.remove(pod.uid());
         }
+        // The room that was made for it is still its own.
+        let nominated = &pod.pod.status.nominated_node_name;
+        if !nominated.is_empty() {
+            self.cache.nominate(pod.clone(), nominated);
+        }
         tracing::warn!(pod = %pod.key(), message, "a pod could not be bound; it is tried again");
         self.queue.on_event(ClusterEvents::ASSIGNED_POD_DELETE, |_| true);
         self.queue.put_back_after_error(pod.uid());
@@ -218,16 +226,23 @@ impl Scheduler {
         let Ok(permit) = self.reports.clone().acquire_owned().await else { return };
         let (this, pod) = (self.clone(), pod.clone());
         self.tasks.spawn(async move {
-            let now = this.config.clock.now();
-            failure::tell(&this.client, &this.events, &pod.pod, &verdict, now).await;
-            if let Some(PostFilterResult { nominated_node: Some(node), victims, .. }) = post_filter {
-                let by = this.config.scheduler_name.as_str();
-                let preemption = Preemption { preemptor: &pod.pod, node: &node, by, now };
-                for victim in victims {
-                    failure::evict(&this.client, &this.events, &preemption, &victim).await;
-                }
+            let told = this.tell(&pod.pod, &verdict, post_filter);
+            if tokio::time::timeout(REQUEST_TIMEOUT, told).await.is_err() {
+                tracing::warn!(pod = %pod.key(), "a pod could not be told in time why it waits");
             }
             drop(permit);
         });
+    }
+
+    async fn tell(&self, pod: &Pod, verdict: &Verdict, post_filter: Option<PostFilterResult>) {
+        let now = self.config.clock.now();
+        failure::tell(&self.client, &self.events, pod, verdict, now).await;
+        if let Some(PostFilterResult { nominated_node: Some(node), victims, .. }) = post_filter {
+            let by = self.config.scheduler_name.as_str();
+            let preemption = Preemption { preemptor: pod, node: &node, by, now };
+            for victim in victims {
+                failure::evict(&self.client, &self.events, &preemption, &victim).await;
+            }
+        }
     }
 }

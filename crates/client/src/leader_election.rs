@@ -16,7 +16,8 @@ use tracing::{debug, info, warn};
 
 use crate::clock::{Clock, SystemClock, format_micro_time};
 use crate::errors;
-use crate::objects::{Objects, PatchKind};
+use crate::objects::Objects;
+use crate::resource::Kind;
 use crate::types::Lease;
 
 /// What to hold, as whom, and how fast.
@@ -91,9 +92,12 @@ where
 
 struct Candidate {
     config: Config,
-    leases: Objects<Lease>,
+    /// As JSON: a lease is replaced as a whole, because the roles of v1.36 let its holders update it but not patch it.
+    leases: Objects<Value>,
     /// The lease as last seen, and when we saw it change.
     observed: Option<(Lease, Instant)>,
+    /// The same lease in full.
+    full: Value,
 }
 
 /// What to do about a lease.
@@ -111,8 +115,8 @@ enum Step {
 
 impl Candidate {
     fn new(config: Config, client: Client) -> Self {
-        let leases = Objects::namespaced(&client, &config.namespace);
-        Self { config, leases, observed: None }
+        let leases = Objects::of(&client, Lease::RESOURCE, &config.namespace);
+        Self { config, leases, observed: None, full: Value::Null }
     }
 
     async fn acquire(&mut self) {
@@ -138,8 +142,11 @@ impl Candidate {
 
     /// One try to take or to renew; whether we hold the lease now.
     async fn attempt(&mut self) -> bool {
-        let lease = match self.leases.get_opt(&self.config.name).await {
-            Ok(lease) => lease,
+        let lease = match self.leases.get_opt(&self.config.name).await.and_then(|found| found.map(read).transpose()) {
+            Ok(lease) => lease.map(|(lease, full)| {
+                self.full = full;
+                lease
+            }),
             Err(error) => {
                 debug!(%error, lease = %self.config.name, "cannot read the lease");
                 return false;
@@ -156,13 +163,14 @@ impl Candidate {
             Step::Wait => return false,
             Step::Create(body) => self.leases.create(&body).await,
             Step::Update { version, spec } => {
-                let patch = json!({"metadata": {"resourceVersion": version}, "spec": spec});
-                self.leases.patch(&self.config.name, "", PatchKind::Merge, &patch).await
+                let body = replacement(self.full.clone(), &version, &spec);
+                self.leases.replace(&self.config.name, "", &body).await
             }
         };
-        match written {
-            Ok(lease) => {
+        match written.and_then(read) {
+            Ok((lease, full)) => {
                 self.observed = Some((lease, Instant::now()));
+                self.full = full;
                 true
             }
             Err(error) => {
@@ -181,17 +189,30 @@ impl Candidate {
             return;
         }
         let now = format_micro_time(self.config.clock.now());
-        let patch = json!({
-            "metadata": {"resourceVersion": lease.metadata.resource_version},
-            "spec": {"holderIdentity": "", "leaseDurationSeconds": 1, "renewTime": now, "acquireTime": now},
-        });
-        let write = self.leases.patch(&self.config.name, "", PatchKind::Merge, &patch);
+        let spec = json!({"holderIdentity": "", "leaseDurationSeconds": 1, "renewTime": now, "acquireTime": now});
+        let body = replacement(self.full.clone(), &lease.metadata.resource_version, &spec);
+        let write = self.leases.replace(&self.config.name, "", &body);
         match tokio::time::timeout(Duration::from_secs(5), write).await {
             Ok(Ok(_)) => info!(lease = %self.config.name, "released the lease"),
             Ok(Err(error)) => debug!(%error, lease = %self.config.name, "cannot release the lease"),
             Err(_) => debug!(lease = %self.config.name, "cannot release the lease in time"),
         }
     }
+}
+
+/// A lease as components read it, and in full.
+fn read(full: Value) -> kube::Result<(Lease, Value)> {
+    let lease = serde::Deserialize::deserialize(&full).map_err(kube::Error::SerdeError)?;
+    Ok((lease, full))
+}
+
+/// The lease with these fields of its spec, if it still has this version.
+fn replacement(mut full: Value, version: &str, spec: &Value) -> Value {
+    full["metadata"]["resourceVersion"] = json!(version);
+    for (field, value) in spec.as_object().into_iter().flatten() {
+        full["spec"][field] = value.clone();
+    }
+    full
 }
 
 /// What a candidate does about the lease that it sees.
@@ -222,6 +243,15 @@ fn plan(config: &Config, lease: Option<&Lease>, expired: bool, now: Timestamp) -
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_replacement_keeps_what_others_wrote() {
+        let full = json!({"metadata": {"name": "x", "labels": {"a": "b"}, "resourceVersion": "6"},
+            "spec": {"holderIdentity": "me", "strategy": "OldestEmulationVersion"}});
+        let expected = json!({"metadata": {"name": "x", "labels": {"a": "b"}, "resourceVersion": "7"},
+            "spec": {"holderIdentity": "", "strategy": "OldestEmulationVersion"}});
+        assert_eq!(replacement(full, "7", &json!({"holderIdentity": ""})), expected);
+    }
 
     #[test]
     fn a_candidate_takes_renews_or_waits() {

@@ -73,12 +73,14 @@ impl Cache {
         self.0.lock().remove(uid);
     }
 
-    /// Puts a pod on a node before the API shows it. `false` if it is on a node already.
+    /// Puts a pod on a node before the API shows it, and ends its nomination, or it would count twice. `false` if it is
+    /// on a node already.
     pub fn assume(&self, info: Arc<PodInfo>, node: &str) -> bool {
         let mut inner = self.0.lock();
         if inner.pods.contains_key(info.uid()) {
             return false;
         }
+        inner.clear_nomination(info.uid());
         inner.place(info, node, true);
         true
     }
@@ -103,10 +105,7 @@ impl Cache {
 
     /// Ends a pod's nomination.
     pub fn clear_nomination(&self, uid: &str) {
-        let mut inner = self.0.lock();
-        if inner.nominated.node_of(uid).is_some() {
-            Arc::make_mut(&mut inner.nominated).remove(uid);
-        }
+        self.0.lock().clear_nomination(uid);
     }
 
     /// Brings a snapshot up to date.
@@ -132,6 +131,12 @@ impl Inner {
         self.dirty.insert(name.to_owned());
         let info = self.nodes.entry(name.to_owned()).or_insert_with(|| Arc::new(NodeInfo::new(name)));
         Arc::make_mut(info)
+    }
+
+    fn clear_nomination(&mut self, uid: &str) {
+        if self.nominated.node_of(uid).is_some() {
+            Arc::make_mut(&mut self.nominated).remove(uid);
+        }
     }
 
     fn place(&mut self, info: Arc<PodInfo>, node: &str, assumed: bool) {
@@ -187,6 +192,22 @@ mod tests {
         assert_eq!(requested(&cache, "n"), 1000, "a confirmed pod is not forgotten");
         cache.remove_pod(bound.uid());
         assert_eq!(requested(&cache, "n"), 0);
+    }
+
+    #[test]
+    fn an_assumed_pod_is_not_expected_as_well() {
+        let cache = Cache::default();
+        cache.set_node(node("n", json!({"cpu": "4"})));
+        let waiting = pod("a", json!({"containers": []}));
+        cache.nominate(waiting.clone(), "n");
+        let expected = || {
+            let mut snapshot = Snapshot::default();
+            cache.update(&mut snapshot);
+            snapshot.nominated.on("n").count()
+        };
+        assert_eq!(expected(), 1);
+        assert!(cache.assume(waiting, "n"));
+        assert_eq!(expected(), 0);
     }
 
     #[test]

@@ -25,18 +25,29 @@ const DEADLINE: Duration = Duration::from_secs(20);
 /// How often a state is looked at while it is waited for.
 const LOOK: Duration = Duration::from_millis(5);
 
+/// Who the scheduler is to the server.
+const SCHEDULER: &str = "system:kube-scheduler";
+
 const EVENTS: ResourceType = ResourceType::new("", "v1", "events", "Event", true);
 
 /// The cluster; it ends with the test.
 pub(crate) struct Cluster {
     pub(crate) client: Client,
-    _server: Arc<ApiServer>,
-    _shutdown: DropGuard,
+    server: Arc<ApiServer>,
+    shutdown: CancellationToken,
+    _ended: DropGuard,
 }
 
 impl Cluster {
     /// Starts server and scheduler.
     pub(crate) async fn start() -> Self {
+        let cluster = Self::start_server().await;
+        cluster.start_scheduler(skiff_scheduler::Config::default());
+        cluster
+    }
+
+    /// Starts a server alone.
+    pub(crate) async fn start_server() -> Self {
         let shutdown = CancellationToken::new();
         let config = Config {
             advertise_address: [127, 0, 0, 1].into(),
@@ -45,22 +56,22 @@ impl Cluster {
             node_ports: 30000..=32767,
             runtime_config: Vec::new(),
             history: HistoryLimits::default(),
-            security: Box::new(|_| Ok(open_to_all())),
+            security: Box::new(|_| Ok(security())),
             shutdown: shutdown.clone(),
         };
         let storage = Arc::new(skiff_storage::memory::open(HistoryLimits::default()).expect("a memory store"));
         let server = ApiServer::build(config, storage).await.expect("a server");
         server.ready().await;
-        let user = UserInfo {
-            name: "system:kube-scheduler".into(),
-            groups: vec!["system:authenticated".into()],
-            ..UserInfo::default()
-        };
-        let client = Client::new(InProcess { service: server.service(), user: Arc::new(user) }, "default");
-        let scheduler =
-            skiff_scheduler::run(skiff_scheduler::Config::default(), client.clone(), shutdown.child_token());
-        tokio::spawn(async move { scheduler.await.expect("the scheduler runs until the end") });
-        Self { client, _server: server, _shutdown: shutdown.drop_guard() }
+        let client = client_as("admin", server.service());
+        Self { client, server, shutdown: shutdown.clone(), _ended: shutdown.drop_guard() }
+    }
+
+    /// Starts one more scheduler, and returns what stops it.
+    pub(crate) fn start_scheduler(&self, config: skiff_scheduler::Config) -> CancellationToken {
+        let stop = self.shutdown.child_token();
+        let scheduler = skiff_scheduler::run(config, client_as(SCHEDULER, self.server.service()), stop.clone());
+        tokio::spawn(async move { scheduler.await.expect("the scheduler runs until it is stopped") });
+        stop
     }
 
     pub(crate) fn pods(&self) -> Objects<Pod> {
@@ -181,10 +192,16 @@ pub(crate) async fn eventually<F: Future<Output = bool>>(what: &str, holds: impl
     tokio::time::timeout(DEADLINE, wait).await.unwrap_or_else(|_| panic!("not in time: {what}"));
 }
 
-fn open_to_all() -> Security {
+fn client_as(user: &str, service: Service) -> Client {
+    let groups = vec!["system:authenticated".into()];
+    let user = UserInfo { name: user.into(), groups, ..UserInfo::default() };
+    Client::new(InProcess { service, user: Arc::new(user) }, "default")
+}
+
+fn security() -> Security {
     Security {
         authenticator: Arc::new(Nobody),
-        authorizer: Arc::new(Everything),
+        authorizer: Arc::new(Rights),
         admission: Vec::new(),
         token_review: None,
         token_issuer: None,
@@ -203,11 +220,31 @@ impl Authenticator for Nobody {
     }
 }
 
-struct Everything;
+/// The administrator may do everything, the scheduler what upstream's role lets it do.
+struct Rights;
 
-impl Authorizer for Everything {
-    fn authorize(&self, _: &Attributes) -> Decision {
-        Decision::Allow(String::new())
+impl Authorizer for Rights {
+    fn authorize(&self, attributes: &Attributes) -> Decision {
+        let kind = match attributes.subresource.as_str() {
+            "" => attributes.resource.clone(),
+            subresource => format!("{}/{subresource}", attributes.resource),
+        };
+        let allowed: &[&str] = match kind.as_str() {
+            _ if attributes.user.name != SCHEDULER => return Decision::Allow(String::new()),
+            "events" => &["create", "patch", "update"],
+            "leases" if attributes.name == "kube-scheduler" => &["get", "list", "update", "watch"],
+            "leases" => &["create"],
+            "pods" => &["delete", "get", "list", "watch"],
+            "pods/binding" => &["create"],
+            "pods/status" => &["patch", "update"],
+            "nodes" | "namespaces" | "poddisruptionbudgets" | "storageclasses" => &["get", "list", "watch"],
+            "persistentvolumes" | "persistentvolumeclaims" => &["get", "list", "patch", "update", "watch"],
+            _ => &[],
+        };
+        if allowed.contains(&attributes.verb.as_str()) {
+            return Decision::Allow(String::new());
+        }
+        Decision::Deny(format!("{} {kind} is no right of the scheduler", attributes.verb))
     }
 
     fn rules_for(&self, _: &UserInfo, _: &str) -> RulesReview {

@@ -2,6 +2,7 @@
 
 mod cluster;
 mod capacity;
+mod leadership;
 mod placement;
 mod preemption;
 mod waiting;
