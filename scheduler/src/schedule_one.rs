@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use crate::cache::{NodeInfo, PodInfo, Snapshot};
-use crate::framework::{CycleState, Diagnosis, FitError, PostFilterResult, Profile};
+use crate::framework::{CycleState, Diagnosis, FitError, OnlyNodes, PostFilterResult, Profile, Status};
 
 /// Fewest nodes that are found feasible before the search may end (upstream `minFeasibleNodesToFind`).
 const MIN_FEASIBLE_NODES: usize = 100;
@@ -93,6 +93,9 @@ fn feasible_nodes(
     {
         return vec![node.clone()];
     }
+    if let Some(only) = &state.only_nodes {
+        return feasible_of(profile, only, state, pod, snapshot, diagnosis);
+    }
     let count = snapshot.nodes.len();
     let wanted = search.wanted(count);
     let mut feasible = Vec::new();
@@ -112,6 +115,35 @@ fn feasible_nodes(
         }
     }
     search.next_start = if count == 0 { 0 } else { (search.next_start + looked_at) % count };
+    feasible
+}
+
+/// Nodes that fit of those that the pod names itself: as a rule one, so the others need not be asked about.
+fn feasible_of(
+    profile: &Profile,
+    only: &OnlyNodes,
+    state: &CycleState,
+    pod: &PodInfo,
+    snapshot: &Snapshot,
+    diagnosis: &mut Diagnosis,
+) -> Vec<Arc<NodeInfo>> {
+    let mut feasible = Vec::new();
+    for node in only.names.iter().filter_map(|name| snapshot.get(name)) {
+        match profile.run_filter_with_nominated(state, pod, node, &snapshot.nominated) {
+            Ok(()) => feasible.push(node.clone()),
+            Err((plugin, status)) => {
+                diagnosis.refused_by(plugin);
+                diagnosis.nodes.insert(node.name.clone(), status);
+            }
+        }
+    }
+    if feasible.is_empty() {
+        diagnosis.refused_by(only.plugin);
+        let refused = Status::unresolvable(format!("node(s) didn't satisfy plugin(s) [{}]", only.plugin));
+        for node in snapshot.nodes.iter().filter(|node| !only.names.contains(&node.name)) {
+            diagnosis.nodes.insert(node.name.clone(), refused.clone());
+        }
+    }
     feasible
 }
 
@@ -186,6 +218,25 @@ mod tests {
             "0/3 nodes are available: 1 node(s) had untolerated taint(s), 2 Insufficient cpu. preemption: 0/3 nodes are \
              available: 3 Preemption is not helpful for scheduling."
         );
+    }
+
+    #[test]
+    fn who_names_nodes_is_tried_on_these_alone() {
+        let nodes = [node("a", json!({"cpu": "1"})), node("b", json!({"cpu": "8"})), node("c", json!({"cpu": "8"}))];
+        let naming = |names: &[&str]| {
+            let fields = json!([{"key": "metadata.name", "operator": "In", "values": names}]);
+            let terms = json!({"nodeSelectorTerms": [{"matchFields": fields}]});
+            let affinity = json!({"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": terms}});
+            let containers = json!([{"name": "c", "resources": {"requests": {"cpu": "2"}}}]);
+            decide(&pod("p", json!({"affinity": affinity, "containers": containers})), &snapshot(&nodes, &[]))
+        };
+        assert_eq!((naming(&["b"]), naming(&["a", "c"])), ("b".into(), "c".into()));
+        assert_eq!(
+            naming(&["a", "gone"]),
+            "0/3 nodes are available: 1 Insufficient cpu, 2 node(s) didn't satisfy plugin(s) [NodeAffinity]. preemption: 0/3 \
+             nodes are available: 3 Preemption is not helpful for scheduling."
+        );
+        assert!(naming(&[]).starts_with("0/3 nodes are available: pod affinity terms conflict. preemption: "));
     }
 
     #[test]

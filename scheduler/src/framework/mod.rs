@@ -18,7 +18,7 @@ use crate::cache::{NodeInfo, PodInfo, Snapshot};
 use crate::queue::ClusterEvents;
 
 pub use profile::{Diagnosis, FitError, Profile};
-pub use state::CycleState;
+pub use state::{CycleState, OnlyNodes};
 pub use status::{Code, Status};
 
 /// Best score of a node.

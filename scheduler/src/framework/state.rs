@@ -1,6 +1,7 @@
 //! What plugins remember within one cycle.
 
 use std::any::Any;
+use std::collections::BTreeSet;
 
 /// A value that a cycle's state can hold and copy.
 trait Remembered: Any + Send {
@@ -28,13 +29,24 @@ pub struct CycleState {
     values: Vec<Box<dyn Remembered>>,
     /// Plugins whose Filter has nothing to check in this cycle.
     pub skip_filter: Vec<&'static str>,
+    /// What PreFilter leaves of the nodes; none: all.
+    pub only_nodes: Option<OnlyNodes>,
+}
+
+/// Nodes that are worth asking about, when a pod names them itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OnlyNodes {
+    /// Names; there need not be such nodes.
+    pub names: BTreeSet<String>,
+    /// Plugin that says so.
+    pub plugin: &'static str,
 }
 
 impl Clone for CycleState {
     fn clone(&self) -> Self {
         // Through the box, or the box itself would be taken for the value.
         let values = self.values.iter().map(|value| (**value).copy()).collect();
-        Self { values, skip_filter: self.skip_filter.clone() }
+        Self { values, skip_filter: self.skip_filter.clone(), only_nodes: self.only_nodes.clone() }
     }
 }
 

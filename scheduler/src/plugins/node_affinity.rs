@@ -1,9 +1,11 @@
 //! NodeAffinity: a pod's node selector and required node affinity must match the node; preferred terms rank it.
 
+use std::collections::BTreeSet;
+
 use skiff_client::types::{NodeAffinity as Rules, NodeRequirement, NodeSelector, NodeSelectorTerm, Pod};
 
 use crate::cache::{NodeInfo, PodInfo, Snapshot};
-use crate::framework::{CycleState, Filter, Plugin, PreFilter, Score, Status, normalize_scores};
+use crate::framework::{CycleState, Filter, OnlyNodes, Plugin, PreFilter, Score, Status, normalize_scores};
 use crate::queue::ClusterEvents;
 
 /// The plugin.
@@ -63,10 +65,32 @@ fn satisfies(rule: &NodeRequirement, value: Option<&str>) -> bool {
     }
 }
 
+/// Names of the nodes that the pod's terms name; `None` if there is a term that names none. Requirements within a term
+/// all hold, terms are alternatives.
+fn named_nodes(required: &NodeSelector) -> Option<BTreeSet<String>> {
+    let mut names = BTreeSet::new();
+    for term in &required.node_selector_terms {
+        let naming = term.match_fields.iter().filter(|rule| rule.key == "metadata.name" && rule.operator == "In");
+        let mut lists = naming.map(|rule| rule.values.iter().cloned().collect::<BTreeSet<String>>());
+        let first = lists.next()?;
+        names.append(&mut lists.fold(first, |all, list| &all & &list));
+    }
+    Some(names)
+}
+
 impl PreFilter for NodeAffinity {
-    fn pre_filter(&self, _: &mut CycleState, pod: &PodInfo, _: &Snapshot) -> Status {
-        let required = rules(&pod.pod).is_some_and(|rules| rules.required.is_some());
-        if required || !pod.pod.spec.node_selector.is_empty() { Status::SUCCESS } else { Status::SKIP }
+    fn pre_filter(&self, state: &mut CycleState, pod: &PodInfo, _: &Snapshot) -> Status {
+        let required = rules(&pod.pod).and_then(|rules| rules.required.as_ref());
+        if required.is_none() && pod.pod.spec.node_selector.is_empty() {
+            return Status::SKIP;
+        }
+        let terms = required.filter(|required| !required.node_selector_terms.is_empty());
+        match terms.and_then(named_nodes) {
+            Some(names) if names.is_empty() => return Status::unresolvable("pod affinity terms conflict"),
+            Some(names) => state.only_nodes = Some(OnlyNodes { names, plugin: self.name() }),
+            None => {}
+        }
+        Status::SUCCESS
     }
 }
 
