@@ -203,25 +203,24 @@ async fn full_disk(cluster: &mut Cluster, disk: &Path) -> Result<(), String> {
     cluster.boot().await.map_err(|error| error.to_string())?;
     let filling = disk.join("filling");
     let _ = std::fs::write(&filling, vec![0; 16 << 20]);
-    let maps: Api<ConfigMap> = Api::namespaced(cluster.client(), "default");
-    let mut refused = None;
-    for number in 0..500 {
-        let map = map(&format!("full-{number}"), &"x".repeat(100_000));
-        if let Err(error) = maps.create(&PostParams::default(), &map).await {
-            refused = Some(error.to_string());
-            break;
-        }
-    }
+    let large = cluster.folder.join("large");
+    std::fs::write(&large, "x".repeat(500_000)).map_err(|error| error.to_string())?;
+    // By kubectl, which gives up at once: kube-rs tries again for minutes while the server says that it is unavailable.
+    let kubectl = kubectl::newest();
+    let write = |cluster: &Cluster, name: &str| {
+        let file = format!("--from-file={}", large.display());
+        let output = kubectl.output(cluster, &["create", "configmap", name, &file, "--request-timeout=5s"]);
+        if output.status.success() { Ok(()) } else { Err(text(&output)) }
+    };
+    let refused = (0..50).find_map(|number| write(cluster, &format!("full-{number}")).err());
     let refused = refused.ok_or("every write fitted")?;
     if !refused.contains("full") {
         return Err(format!("not said to be full: {refused}"));
     }
+    let maps: Api<ConfigMap> = Api::namespaced(cluster.client(), "default");
     maps.get("before").await.map_err(|error| format!("reads do not go on: {error}"))?;
     std::fs::remove_file(&filling).map_err(|error| error.to_string())?;
-    eventually("writes go on once there is room", async || {
-        maps.create(&PostParams::default(), &map("after", "x")).await.map_err(|error| error.to_string())
-    })
-    .await;
+    eventually("writes go on once there is room", async || write(cluster, "after")).await;
     Ok(())
 }
 
