@@ -27,7 +27,7 @@ test: setup build images
 bench: build
 	cargo xtask bench
 
-test-fresh: setup build
+test-fresh: setup
 	scripts/test-fresh
 
 test-vm: setup build images
