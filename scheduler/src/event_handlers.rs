@@ -104,8 +104,12 @@ impl Handlers {
             }
             return;
         }
-        if *pod.spec.scheduler_name != *self.scheduler_name || pod.metadata.is_deleting() {
+        if *pod.spec.scheduler_name != *self.scheduler_name {
             return self.queue.remove(uid);
+        }
+        if pod.metadata.is_deleting() {
+            // It may stay for long, held by a finalizer, but wants no node any more.
+            return self.pod_is_gone(pod);
         }
         let info = Arc::new(PodInfo::new(pod.clone()));
         if self.cache.is_placed(uid) {
@@ -113,7 +117,7 @@ impl Handlers {
             return self.queue.refresh(info);
         }
         match pod.status.nominated_node_name.as_str() {
-            "" => self.cache.clear_nomination(uid),
+            "" => drop(self.cache.clear_nomination(uid)),
             node => self.cache.nominate(info.clone(), node),
         }
         // What only the status says cannot make it schedulable: our own writes would wake it for ever.
@@ -126,10 +130,10 @@ impl Handlers {
     fn pod_is_gone(&self, pod: &Pod) {
         let uid = &pod.metadata.uid;
         self.queue.remove(uid);
-        self.cache.clear_nomination(uid);
+        let was_expected = self.cache.clear_nomination(uid);
         let was_placed = self.cache.is_placed(uid);
         self.cache.remove_pod(uid);
-        if was_placed {
+        if was_placed || was_expected {
             self.queue.on_event(ClusterEvents::ASSIGNED_POD_DELETE, |_| true);
         }
     }
@@ -195,6 +199,27 @@ mod tests {
         done.status.phase = "Succeeded".into();
         handlers.on_pod(&Event::Updated(&bound, &Arc::new(done)));
         assert!(!handlers.cache.is_placed("p"), "a finished pod takes nothing");
+    }
+
+    #[tokio::test]
+    async fn room_kept_for_a_pod_is_given_to_others_when_it_goes() {
+        let handlers = handlers();
+        let pod = |metadata| {
+            let spec = json!({"schedulerName": "default-scheduler"});
+            pod_with(json!({"metadata": metadata, "spec": spec, "status": {"nominatedNodeName": "n"}})).pod.clone()
+        };
+        let expected = pod(json!({"name": "p"}));
+        handlers.on_pod(&Event::Added(&expected));
+        assert_eq!(handlers.cache.nominated_node("p").as_deref(), Some("n"));
+        let other = pod_with(json!({"metadata": {"name": "q"}, "spec": {"schedulerName": "default-scheduler"}}));
+        handlers.queue.remove("p");
+        handlers.on_pod(&Event::Added(&other.pod));
+        handlers.queue.pop().await.expect("the other one");
+        handlers.queue.put_back_unschedulable("q", &[]);
+        let going = pod(json!({"name": "p", "deletionTimestamp": "2026-01-01T00:00:00Z", "finalizers": ["x/y"]}));
+        handlers.on_pod(&Event::Updated(&expected, &going));
+        assert_eq!(handlers.cache.nominated_node("p"), None);
+        assert_eq!(handlers.queue.counts().unschedulable, 0, "the other one is tried again");
     }
 
     #[test]

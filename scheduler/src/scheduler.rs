@@ -141,9 +141,14 @@ impl Scheduler {
     /// Counts the pod on its node from now on, and tells the API beside the next cycles.
     async fn place(self: &Arc<Self>, queued: QueuedPod, node: String, mut state: CycleState) {
         let pod = queued.info.clone();
+        let expected_at = self.cache.nominated_node(pod.uid());
         if !self.cache.assume(pod.clone(), &node) {
             self.queue.remove(pod.uid());
             return;
+        }
+        if expected_at.is_some_and(|expected_at| expected_at != node) {
+            // The room that was made elsewhere is free.
+            self.queue.on_event(ClusterEvents::ASSIGNED_POD_DELETE, |_| true);
         }
         for (at, plugin) in self.profile.reserve.iter().enumerate() {
             let status = plugin.reserve(&mut state, &pod, &node);
@@ -206,10 +211,11 @@ impl Scheduler {
         let message = error.to_string();
         tracing::debug!(pod = %pod.key(), message, "no node fits");
         let mut nominated_node = None;
+        let mut freed = false;
         if let Some(result) = &post_filter {
             match &result.nominated_node {
                 Some(node) => self.cache.nominate(pod.clone(), node),
-                None if !result.keep_nomination => self.cache.clear_nomination(pod.uid()),
+                None if !result.keep_nomination => freed = self.cache.clear_nomination(pod.uid()),
                 None => {}
             }
             if !result.keep_nomination {
@@ -218,6 +224,9 @@ impl Scheduler {
         }
         // Before the victims go: their going is the event that wakes the pod.
         self.queue.put_back_unschedulable(pod.uid(), &error.diagnosis.plugins);
+        if freed {
+            self.queue.on_event(ClusterEvents::ASSIGNED_POD_DELETE, |other| other.uid() != pod.uid());
+        }
         self.report(pod, Verdict { reason: UNSCHEDULABLE, message, nominated_node }, post_filter).await;
     }
 

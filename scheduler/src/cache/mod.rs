@@ -103,9 +103,14 @@ impl Cache {
         Arc::make_mut(&mut self.0.lock().nominated).add(info, node);
     }
 
-    /// Ends a pod's nomination.
-    pub fn clear_nomination(&self, uid: &str) {
-        self.0.lock().clear_nomination(uid);
+    /// Ends a pod's nomination; whether it had one, so that there may be room for others now.
+    pub fn clear_nomination(&self, uid: &str) -> bool {
+        self.0.lock().clear_nomination(uid)
+    }
+
+    /// The node on which room is being made for a pod.
+    pub fn nominated_node(&self, uid: &str) -> Option<String> {
+        self.0.lock().nominated.node_of(uid).map(str::to_owned)
     }
 
     /// Brings a snapshot up to date.
@@ -133,10 +138,12 @@ impl Inner {
         Arc::make_mut(info)
     }
 
-    fn clear_nomination(&mut self, uid: &str) {
-        if self.nominated.node_of(uid).is_some() {
+    fn clear_nomination(&mut self, uid: &str) -> bool {
+        let nominated = self.nominated.node_of(uid).is_some();
+        if nominated {
             Arc::make_mut(&mut self.nominated).remove(uid);
         }
+        nominated
     }
 
     fn place(&mut self, info: Arc<PodInfo>, node: &str, assumed: bool) {
