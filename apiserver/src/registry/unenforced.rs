@@ -20,9 +20,6 @@ pub fn warning(group: &str, plural: &str) -> Option<&'static str> {
         ("apps", "daemonsets" | "statefulsets") | ("batch", "cronjobs") => {
             "this object is stored but its controller is not built yet"
         }
-        ("policy", "poddisruptionbudgets") => {
-            "evictions respect this object, but nothing keeps its status up to date yet"
-        }
         ("resource.k8s.io", _) => "this object is stored but devices are not allocated yet",
         ("storage.k8s.io", _) | ("", "persistentvolumes" | "persistentvolumeclaims") => {
             "this object is stored but volumes are not provisioned or bound yet"

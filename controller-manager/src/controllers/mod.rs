@@ -6,6 +6,7 @@ use std::pin::Pin;
 use crate::context::Context;
 
 pub mod deployment;
+pub mod disruption;
 pub mod endpoints;
 pub mod endpointslice;
 pub mod garbage_collector;
@@ -43,6 +44,7 @@ pub const ALL: &[Descriptor] = &[
     descriptor!("deployment-controller", deployment::run),
     descriptor!("replicaset-controller", replicaset::run_replica_sets),
     descriptor!("replicationcontroller-controller", replicaset::run_replication_controllers),
+    descriptor!("disruption-controller", disruption::run),
     descriptor!("garbage-collector-controller", garbage_collector::run),
     descriptor!("job-controller", job::run),
     descriptor!("namespace-controller", namespace::run),
