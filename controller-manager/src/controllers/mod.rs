@@ -14,6 +14,7 @@ pub mod job;
 pub mod namespace;
 pub mod node_ipam;
 pub mod node_lifecycle;
+pub mod pod_gc;
 pub mod replicaset;
 pub mod root_ca;
 pub mod serviceaccount;
@@ -53,6 +54,7 @@ pub const ALL: &[Descriptor] = &[
     descriptor!("node-ipam-controller", node_ipam::run),
     descriptor!("node-lifecycle-controller", node_lifecycle::run),
     descriptor!("taint-eviction-controller", taint_eviction::run),
+    descriptor!("pod-garbage-collector-controller", pod_gc::run),
     descriptor!("ttl-after-finished-controller", ttl_after_finished::run),
 ];
 

@@ -1,0 +1,211 @@
+//! A cluster of an API server and all controllers, without kubelets and scheduler: the test is both.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use axum::body::Body;
+use http::{Request, Response};
+use kube::Client;
+use serde_json::{Value, json};
+use skiff_apimachinery::status::Status;
+use skiff_apiserver::authentication::{Authenticator, InProcessIdentity, UserInfo};
+use skiff_apiserver::authorization::{Attributes, Authorizer, Decision, RulesReview};
+use skiff_apiserver::server::Service;
+use skiff_apiserver::{ApiServer, Config, Security};
+use skiff_client::objects::{DeleteOptions, Objects, PatchKind};
+use skiff_client::types::{Pod, ReplicaSet};
+use skiff_client::{Kind, ResourceType};
+use skiff_storage::HistoryLimits;
+use tokio_util::sync::{CancellationToken, DropGuard};
+
+/// How long anything may take before a test fails.
+const DEADLINE: Duration = Duration::from_secs(30);
+/// How often a state is looked at while it is waited for.
+const LOOK: Duration = Duration::from_millis(10);
+
+/// Where the tests work.
+pub(crate) const NAMESPACE: &str = "default";
+
+pub(crate) const NAMESPACES: ResourceType = ResourceType::new("", "v1", "namespaces", "Namespace", false);
+pub(crate) const DEPLOYMENTS: ResourceType = ResourceType::new("apps", "v1", "deployments", "Deployment", true);
+pub(crate) const BUDGETS: ResourceType =
+    ResourceType::new("policy", "v1", "poddisruptionbudgets", "PodDisruptionBudget", true);
+
+/// The cluster; it ends with the test.
+pub(crate) struct Cluster {
+    pub(crate) client: Client,
+    _server: Arc<ApiServer>,
+    _shutdown: DropGuard,
+}
+
+impl Cluster {
+    /// Starts server and controllers.
+    pub(crate) async fn start() -> Self {
+        let shutdown = CancellationToken::new();
+        let config = Config {
+            advertise_address: [127, 0, 0, 1].into(),
+            advertise_port: 6443,
+            service_cidr: "10.96.0.0/16".parse().expect("a range"),
+            node_ports: 30000..=32767,
+            runtime_config: Vec::new(),
+            history: HistoryLimits::default(),
+            security: Box::new(|_| Ok(open_to_all())),
+            shutdown: shutdown.clone(),
+        };
+        let storage = Arc::new(skiff_storage::memory::open(HistoryLimits::default()).expect("a memory store"));
+        let server = ApiServer::build(config, storage).await.expect("a server");
+        server.ready().await;
+        let user = UserInfo {
+            name: "system:kube-controller-manager".into(),
+            groups: vec!["system:authenticated".into()],
+            ..UserInfo::default()
+        };
+        let client = Client::new(InProcess { service: server.service(), user: Arc::new(user) }, NAMESPACE);
+        let config = skiff_controller_manager::Config { root_ca: "a certificate".into(), ..Default::default() };
+        let controllers = skiff_controller_manager::run(config, client.clone(), shutdown.child_token());
+        tokio::spawn(async move { controllers.await.expect("the controllers run until the end") });
+        Self { client, _server: server, _shutdown: shutdown.drop_guard() }
+    }
+
+    /// Objects of a kind as JSON.
+    pub(crate) fn json(&self, resource: &ResourceType, namespace: &str) -> Objects<Value> {
+        Objects::of(&self.client, resource.clone(), namespace)
+    }
+
+    /// Makes an object in the tests' namespace.
+    pub(crate) async fn create(&self, resource: &ResourceType, object: Value) {
+        let created = self.json(resource, NAMESPACE).create(&object).await;
+        created.unwrap_or_else(|error| panic!("{object}: {error}"));
+    }
+
+    /// Reads an object in the tests' namespace; `Null` if it is not there.
+    pub(crate) async fn get(&self, resource: &ResourceType, name: &str) -> Value {
+        self.json(resource, NAMESPACE).get_opt(name).await.expect("an answer").unwrap_or(Value::Null)
+    }
+
+    /// Applies a merge patch in the tests' namespace.
+    pub(crate) async fn patch(&self, resource: &ResourceType, name: &str, patch: Value) {
+        let patched = self.json(resource, NAMESPACE).patch(name, "", PatchKind::Merge, &patch).await;
+        patched.unwrap_or_else(|error| panic!("{name} {patch}: {error}"));
+    }
+
+    /// All objects of a kind in the tests' namespace.
+    pub(crate) async fn list<K: Kind>(&self) -> Vec<K> {
+        let list = self.json(&K::RESOURCE, NAMESPACE).get("").await.expect("a list");
+        serde_json::from_value(list["items"].clone()).expect("objects")
+    }
+
+    /// Pods that are not being deleted.
+    pub(crate) async fn pods(&self) -> Vec<Pod> {
+        let pods: Vec<Pod> = self.list().await;
+        pods.into_iter().filter(|pod| !pod.metadata.is_deleting()).collect()
+    }
+
+    /// Replicas that the ReplicaSets want, the newest first; empty ones are left out.
+    pub(crate) async fn wanted(&self) -> Vec<i32> {
+        let mut sets: Vec<ReplicaSet> = self.list().await;
+        let revision = |set: &ReplicaSet| -> i64 {
+            let text = set.metadata.annotations.get("deployment.kubernetes.io/revision");
+            text.and_then(|text| text.parse().ok()).unwrap_or(0)
+        };
+        sets.sort_by_key(|set| std::cmp::Reverse(revision(set)));
+        sets.iter().filter_map(|set| set.spec.replicas).filter(|replicas| *replicas > 0).collect()
+    }
+
+    /// Does what kubelets do until something holds: new pods become ready, those to delete go.
+    pub(crate) async fn run_until<F: Future<Output = bool>>(&self, what: &str, holds: impl Fn() -> F) {
+        let wait = async {
+            while !holds().await {
+                self.kubelet_round().await;
+                tokio::time::sleep(LOOK).await;
+            }
+        };
+        tokio::time::timeout(DEADLINE, wait).await.unwrap_or_else(|_| panic!("not in time: {what}"));
+    }
+
+    async fn kubelet_round(&self) {
+        let api = Objects::<Pod>::namespaced(&self.client, NAMESPACE);
+        for pod in self.list::<Pod>().await {
+            // A pod may go while this round looks at it: the next round sees the outcome.
+            if pod.metadata.is_deleting() {
+                let mut options = DeleteOptions::with_uid(&pod.metadata.uid);
+                options.grace_period_seconds = Some(0);
+                drop(api.delete(&pod.metadata.name, &options).await);
+            } else if !pod.is_ready() {
+                let now = skiff_client::clock::format_time(jiff::Timestamp::now());
+                let patch = json!({"metadata": {"uid": pod.metadata.uid}, "status": {"phase": "Running",
+                    "conditions": [{"type": "Ready", "status": "True", "lastTransitionTime": now}]}});
+                drop(api.patch(&pod.metadata.name, "status", PatchKind::Strategic, &patch).await);
+            }
+        }
+    }
+}
+
+/// Waits until something holds, while no kubelet does anything.
+pub(crate) async fn eventually<F: Future<Output = bool>>(what: &str, holds: impl Fn() -> F) {
+    let wait = async {
+        while !holds().await {
+            tokio::time::sleep(LOOK).await;
+        }
+    };
+    tokio::time::timeout(DEADLINE, wait).await.unwrap_or_else(|_| panic!("not in time: {what}"));
+}
+
+fn open_to_all() -> Security {
+    Security {
+        authenticator: Arc::new(Nobody),
+        authorizer: Arc::new(Everything),
+        admission: Vec::new(),
+        token_review: None,
+        token_issuer: None,
+        oidc: None,
+        proxy_tls: None,
+        published: None,
+    }
+}
+
+struct Nobody;
+
+#[async_trait::async_trait]
+impl Authenticator for Nobody {
+    async fn authenticate(&self, _: &http::request::Parts) -> Result<Option<UserInfo>, Status> {
+        Ok(None)
+    }
+}
+
+struct Everything;
+
+impl Authorizer for Everything {
+    fn authorize(&self, _: &Attributes) -> Decision {
+        Decision::Allow(String::new())
+    }
+
+    fn rules_for(&self, _: &UserInfo, _: &str) -> RulesReview {
+        RulesReview::default()
+    }
+}
+
+/// Requests without a network.
+#[derive(Clone)]
+struct InProcess {
+    service: Service,
+    user: Arc<UserInfo>,
+}
+
+impl tower::Service<Request<kube::client::Body>> for InProcess {
+    type Response = Response<Body>;
+    type Error = std::convert::Infallible;
+    type Future = Pin<Box<dyn Future<Output = Result<Response<Body>, Self::Error>> + Send>>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        tower::Service::poll_ready(&mut self.service, context)
+    }
+
+    fn call(&mut self, request: Request<kube::client::Body>) -> Self::Future {
+        let mut request = request.map(Body::new);
+        request.extensions_mut().insert(InProcessIdentity(self.user.clone()));
+        tower::Service::call(&mut self.service, request)
+    }
+}

@@ -1,0 +1,6 @@
+//! All controllers against an API server of their own, on a memory store, in this process.
+
+mod cluster;
+mod deployments;
+mod disruption;
+mod namespaces;
