@@ -5,6 +5,7 @@ use std::pin::Pin;
 
 use crate::context::Context;
 
+pub mod cluster_role_aggregation;
 pub mod deployment;
 pub mod disruption;
 pub mod endpoints;
@@ -55,6 +56,7 @@ pub const ALL: &[Descriptor] = &[
     descriptor!("node-lifecycle-controller", node_lifecycle::run),
     descriptor!("taint-eviction-controller", taint_eviction::run),
     descriptor!("pod-garbage-collector-controller", pod_gc::run),
+    descriptor!("clusterrole-aggregation-controller", cluster_role_aggregation::run),
     descriptor!("ttl-after-finished-controller", ttl_after_finished::run),
 ];
 

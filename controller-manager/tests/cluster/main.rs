@@ -4,3 +4,4 @@ mod cluster;
 mod deployments;
 mod disruption;
 mod namespaces;
+mod roles;
