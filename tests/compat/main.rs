@@ -22,9 +22,6 @@ const AT_ONCE: usize = 3;
 /// Scripts that change the node, so that one version after the other runs them.
 const ALONE: [&str; 1] = ["nodes"];
 
-/// Scripts for which the server must describe its objects (OpenAPI), which it does not yet.
-const WAITING: [&str; 2] = ["apply", "explain"];
-
 /// Runs every script with every kubectl. `UPDATE_GOLDEN=1` writes what they say into the scripts;
 /// `KUBECTL_SCRIPTS=a,b` and `KUBECTL_VERSIONS=1.33` choose among them.
 #[test]
@@ -32,8 +29,7 @@ fn every_kubectl_does_what_the_scripts_say() {
     let update = std::env::var_os("UPDATE_GOLDEN").is_some();
     let kubectls = chosen("KUBECTL_VERSIONS", kubectl::all(), |kubectl| &kubectl.version);
     eprintln!("kubectl: {}", kubectls.iter().map(|kubectl| kubectl.version.as_str()).collect::<Vec<_>>().join(", "));
-    let mut scripts = chosen("KUBECTL_SCRIPTS", scripts(), |(name, _)| name);
-    scripts.retain(|name, _| !WAITING.contains(&name.as_str()));
+    let scripts = chosen("KUBECTL_SCRIPTS", scripts(), |(name, _)| name);
     with_cluster("kubectl", async |cluster| {
         let alone = |name: &str| update || ALONE.contains(&name);
         let mut differences = together(cluster, &kubectls, scripts.iter().filter(|(name, _)| !alone(name))).await;
