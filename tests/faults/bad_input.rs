@@ -217,8 +217,11 @@ async fn full_disk(cluster: &mut Cluster, disk: &Path) -> Result<(), String> {
     if !refused.contains("full") {
         return Err(format!("not said to be full: {refused}"));
     }
-    let maps: Api<ConfigMap> = Api::namespaced(cluster.client(), "default");
-    maps.get("before").await.map_err(|error| format!("reads do not go on: {error}"))?;
+    let read = |cluster: &Cluster| {
+        let output = kubectl.output(cluster, &["get", "configmap", "before", "--request-timeout=5s"]);
+        if output.status.success() { Ok(()) } else { Err(text(&output)) }
+    };
+    eventually("reads go on", async || read(cluster)).await;
     std::fs::remove_file(&filling).map_err(|error| error.to_string())?;
     eventually("writes go on once there is room", async || write(cluster, "after")).await;
     Ok(())
