@@ -3,6 +3,8 @@
 //! With a schema the parse itself finds unknown and duplicate fields, refuses values of the wrong type and writes
 //! scalars in their canonical form, so that no second pass is needed.
 
+use std::collections::HashSet;
+
 use compact_str::CompactString;
 
 use crate::quantity::Quantity;
@@ -11,6 +13,8 @@ use crate::value::{Object, Value};
 
 /// Deepest nesting that is read.
 pub const MAX_DEPTH: usize = 512;
+/// Members up to which looking at every earlier one beats hashing.
+const FEW_MEMBERS: usize = 32;
 /// Unknown and duplicate fields that are remembered.
 const MAX_REPORTED: usize = 100;
 
@@ -269,6 +273,7 @@ impl<'a> Parser<'a> {
         self.enter()?;
         self.at += 1;
         let mut entries: Vec<(CompactString, Value)> = Vec::new();
+        let (mut seen, mut blanked) = (HashSet::new(), false);
         self.skip_space();
         if self.peek() == Some(b'}') {
             self.at += 1;
@@ -287,7 +292,7 @@ impl<'a> Parser<'a> {
             }
             self.at += 1;
             self.path.push(Step::Field(key.clone()));
-            let repeated = entries.iter().any(|(k, _)| *k == key);
+            let repeated = is_repeated(&entries, &mut seen, &key);
             if repeated && self.out.duplicate.len() < MAX_REPORTED {
                 let path = self.path_text();
                 self.out.duplicate.push(path);
@@ -302,7 +307,9 @@ impl<'a> Parser<'a> {
                     if keep {
                         entries.push((key, value));
                     } else if repeated {
-                        entries.retain(|(k, _)| *k != key);
+                        // Hides the earlier value; taken out once, at the end.
+                        entries.push((key, Value::Null));
+                        blanked = true;
                     }
                 }
                 None => {
@@ -323,7 +330,11 @@ impl<'a> Parser<'a> {
         }
         self.at += 1;
         self.depth -= 1;
-        Ok(Value::Object(Object::from_unsorted(entries).0))
+        let mut object = Object::from_unsorted(entries).0;
+        if blanked {
+            object.retain(|key, value| !value.is_null() || schema.field_def(key).is_none());
+        }
+        Ok(Value::Object(object))
     }
 
     fn skip_value(&mut self) -> Result2<()> {
@@ -436,6 +447,17 @@ impl<'a> Parser<'a> {
     }
 }
 
+/// Whether an object has the key already. Large objects are hashed: a body of maximal size is one object of 300 000 keys.
+fn is_repeated(entries: &[(CompactString, Value)], seen: &mut HashSet<CompactString>, key: &CompactString) -> bool {
+    if entries.len() <= FEW_MEMBERS {
+        return entries.iter().any(|(earlier, _)| earlier == key);
+    }
+    if seen.is_empty() {
+        seen.extend(entries.iter().map(|(earlier, _)| earlier.clone()));
+    }
+    !seen.insert(key.clone())
+}
+
 fn string_end(bytes: &[u8], start: usize) -> Option<usize> {
     let mut at = start;
     while at < bytes.len() {
@@ -505,4 +527,45 @@ fn go_type(ty: &Type, table: &TypeTable) -> String {
 
 fn last_segment(name: &str) -> &str {
     name.rsplit('.').next().unwrap_or(name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::schema::{TypeDef, TypeId};
+
+    /// A body of maximal size once took minutes: every key was compared with all before it.
+    #[test]
+    fn objects_of_many_keys_are_read_in_bounded_time() {
+        let members = (0..200_000).map(|n| format!("\"{n}\":{n}")).collect::<Vec<_>>().join(",");
+        let text = format!("{{{members},\"7\":-1}}");
+        let started = std::time::Instant::now();
+        static ANY: Type = Type::Any;
+        let table = TypeTable::default();
+        let decoded = decode(text.as_bytes(), SchemaRef { table: &table, ty: &ANY }).expect("JSON");
+        assert!(started.elapsed() < std::time::Duration::from_secs(10), "{:?}", started.elapsed());
+        assert_eq!(decoded.duplicate, ["7"]);
+        assert_eq!(decoded.value.as_object().map(Object::len), Some(200_000));
+        assert_eq!(decoded.value.i64_at(&["7"]), Some(-1));
+    }
+
+    #[test]
+    fn a_repeated_field_that_ends_up_empty_is_absent() {
+        let fields =
+            vec![FieldDef::new("a", Type::Scalar(Scalar::String)), FieldDef::new("b", Type::Scalar(Scalar::String))];
+        let def = TypeDef { name: "Root".into(), fields, atomic: false, preserve_unknown: false };
+        let table = TypeTable::new(vec![def]);
+        let repeated = "\"b\":\"y\",".repeat(FEW_MEMBERS + 1);
+        for (text, want) in [
+            (r#"{"a":"x","a":"","b":"y"}"#.to_owned(), r#"{"b":"y"}"#),
+            (r#"{"a":"x","a":null,"a":"z","b":"y"}"#.to_owned(), r#"{"a":"z","b":"y"}"#),
+            (format!(r#"{{"a":"x",{repeated}"a":""}}"#), r#"{"b":"y"}"#),
+        ] {
+            let decoded = decode(text.as_bytes(), table.schema(TypeId(0))).expect("JSON");
+            let mut out = Vec::new();
+            write(&decoded.value, &mut out);
+            assert_eq!(String::from_utf8(out).expect("UTF-8"), want, "{text}");
+            assert!(decoded.duplicate.contains(&"a".to_owned()), "{text}");
+        }
+    }
 }

@@ -63,7 +63,8 @@ impl Quantity {
             (scaled(mantissa, scale + power + 9)?, Format::DecimalSi)
         } else {
             let exponent = suffix.strip_prefix(['e', 'E']).ok_or(ParseError)?.parse::<i32>().map_err(|_| ParseError)?;
-            (scaled(mantissa, scale.checked_add(exponent).ok_or(ParseError)? + 9)?, Format::DecimalExponent)
+            let power = scale.checked_add(exponent).and_then(|power| power.checked_add(9)).ok_or(ParseError)?;
+            (scaled(mantissa, power)?, Format::DecimalExponent)
         };
         Ok(Self { nanos: if negative { -nanos } else { nanos }, format })
     }
@@ -213,7 +214,7 @@ mod tests {
         ] {
             assert_eq!(Quantity::parse(text).expect(text).to_string(), want, "{text}");
         }
-        for text in ["", "x", "1.2.3", "1Xi", "--1", "1 "] {
+        for text in ["", "x", "1.2.3", "1Xi", "--1", "1 ", "1e2147483647", "0.1e-2147483648"] {
             assert!(Quantity::parse(text).is_err(), "{text}");
         }
     }

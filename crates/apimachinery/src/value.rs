@@ -94,6 +94,17 @@ impl Object {
         }
     }
 
+    /// Appends an entry in any order; [`Self::settle`] must follow. For decoders: inserting many keys that come in
+    /// descending order would move all of them each time.
+    pub(crate) fn append(&mut self, key: CompactString, value: Value) {
+        self.entries.push((key, value));
+    }
+
+    /// Sorts what [`Self::append`] added; the last of equal keys counts.
+    pub(crate) fn settle(&mut self) {
+        *self = Self::from_unsorted(std::mem::take(&mut self.entries)).0;
+    }
+
     /// Removes `key`.
     pub fn remove(&mut self, key: &str) -> Option<Value> {
         self.position(key).ok().map(|i| self.entries.remove(i).1)

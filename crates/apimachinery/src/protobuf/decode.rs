@@ -33,7 +33,8 @@ impl Decoder<'_> {
         let fields = &self.table.def(id).fields;
         let mut slots: Vec<Option<Value>> = vec![None; fields.len()];
         self.level(id, self.table.layout(id), bytes, &mut slots, depth)?;
-        let set = fields.iter().zip(slots).filter_map(|(field, slot)| {
+        let set = fields.iter().zip(slots).filter_map(|(field, mut slot)| {
+            settle(&field.ty, &mut slot);
             let value = slot.filter(|value| !is_absence(field, value))?;
             Some((field.name.clone(), value))
         });
@@ -110,9 +111,10 @@ impl Decoder<'_> {
                     }
                     Ok(())
                 })?;
+                settle(&map.value, &mut value);
                 let entries = slot.get_or_insert_with(|| Value::Object(Object::new()));
                 let Value::Object(entries) = entries else { return Err(wrong_wire_type()) };
-                entries.insert(key, value.unwrap_or_else(|| empty(&map.value)));
+                entries.append(key.into(), value.unwrap_or_else(|| empty(&map.value)));
             }
         }
         Ok(())
@@ -139,6 +141,13 @@ impl Decoder<'_> {
             (None, Wrapped::SchemaOrBool) => Value::Bool(allows),
             (None, _) => Value::Array(items),
         })
+    }
+}
+
+/// Puts the entries of a finished map in order.
+fn settle(ty: &Type, slot: &mut Option<Value>) {
+    if let (Type::Map(_), Some(Value::Object(entries))) = (ty, slot) {
+        entries.settle();
     }
 }
 
