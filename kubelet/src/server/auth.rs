@@ -225,6 +225,12 @@ fn subresources(path: &str) -> &'static [&'static str] {
         &["metrics"]
     } else if below("/logs") {
         &["log"]
+    } else if below("/checkpoint") {
+        &["checkpoint"]
+    } else if below("/statusz") {
+        &["statusz"]
+    } else if below("/flagz") {
+        &["configz"]
     } else {
         &["proxy"]
     }
@@ -277,6 +283,9 @@ mod tests {
             ("/metrics/resource", &["metrics"]),
             ("/stats/summary", &["stats"]),
             ("/logs/", &["log"]),
+            ("/checkpoint/n/p/c", &["checkpoint"]),
+            ("/flagz", &["configz"]),
+            ("/statusz", &["statusz"]),
             ("/exec/n/p/c", &["proxy"]),
             ("/containerLogs/n/p/c", &["proxy"]),
         ] {

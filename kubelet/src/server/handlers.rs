@@ -8,7 +8,7 @@ use http::{Request, StatusCode, header};
 use hyper::body::Incoming;
 use k8s_openapi::api::core::v1::{ContainerStatus, Pod};
 use serde_json::json;
-use tokio::sync::mpsc;
+use tokio::sync::{OwnedSemaphorePermit, mpsc};
 
 use super::path::{Route, Target, query};
 use super::reply::{self, Reply};
@@ -146,6 +146,13 @@ impl Server {
         )))
     }
 
+    /// The right to one more session; it is given back when the session ends.
+    fn session_place(&self) -> Result<OwnedSemaphorePermit, Failed> {
+        self.sessions.clone().try_acquire_owned().map_err(|_| {
+            reply::text(StatusCode::TOO_MANY_REQUESTS, "too many exec, attach and port-forward sessions on this node")
+        })
+    }
+
     /// A pod of this node by name.
     fn find(&self, target: &Target) -> Result<Arc<Pod>, Failed> {
         let pods = self.workers.pods();
@@ -194,6 +201,7 @@ impl Server {
             return Err(bad("you must specify a command".to_owned()));
         }
         require_upgrade(&request)?;
+        let place = self.session_place()?;
         let (_, id) = self.running_container(target).await?;
         let url = self
             .ctx
@@ -201,7 +209,7 @@ impl Server {
             .exec_url(&id, command, streams)
             .await
             .map_err(|error| runtime_failed(&error))?;
-        Ok(sessions::pass_on(request, &url).await)
+        Ok(sessions::pass_on(request, &url, place).await)
     }
 
     async fn attach(
@@ -213,6 +221,7 @@ impl Server {
         let mut streams =
             sessions::streams(pairs).map_err(|text| reply::text(StatusCode::BAD_REQUEST, text))?;
         require_upgrade(&request)?;
+        let place = self.session_place()?;
         let (pod, id) = self.running_container(target).await?;
         // Whether a process has a terminal is settled when it starts.
         streams.tty = pod
@@ -225,7 +234,7 @@ impl Server {
             .attach_url(&id, streams)
             .await
             .map_err(|error| runtime_failed(&error))?;
-        Ok(sessions::pass_on(request, &url).await)
+        Ok(sessions::pass_on(request, &url, place).await)
     }
 
     async fn port_forward(
@@ -235,6 +244,7 @@ impl Server {
         request: Request<Incoming>,
     ) -> Result<Reply, Failed> {
         require_upgrade(&request)?;
+        let place = self.session_place()?;
         let pod = self.find(target)?;
         let observed = self
             .ctx
@@ -262,7 +272,7 @@ impl Server {
             .port_forward_url(&sandbox.id, ports)
             .await
             .map_err(|error| runtime_failed(&error))?;
-        Ok(sessions::pass_on(request, &url).await)
+        Ok(sessions::pass_on(request, &url, place).await)
     }
 
     async fn run_command(

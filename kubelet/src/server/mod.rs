@@ -15,7 +15,7 @@ use std::time::Duration;
 use http::{Request, StatusCode};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
-use hyper_util::rt::{TokioExecutor, TokioIo};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use rustls::ServerConfig;
 use rustls::server::WebPkiClientVerifier;
@@ -35,6 +35,12 @@ use reply::Reply;
 const CONNECTIONS_MAX: usize = 1000;
 /// How long a handshake may take.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+/// Exec, attach and port-forward sessions at a time. They outlive their connection's place in [`CONNECTIONS_MAX`].
+const SESSIONS_MAX: usize = 500;
+/// How long the head of a request may take, which is also how long a connection may be idle.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(90);
+/// How often an HTTP/2 client is asked whether it is still there.
+const PING_INTERVAL: Duration = Duration::from_secs(30);
 /// Pause after a connection could not be accepted.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -45,6 +51,7 @@ pub(crate) struct Server {
     workers: PodWorkers,
     auth: Arc<Auth>,
     tls: Arc<ServerConfig>,
+    sessions: Arc<Semaphore>,
 }
 
 impl Server {
@@ -72,6 +79,7 @@ impl Server {
             workers,
             auth,
             tls: Arc::new(config),
+            sessions: Arc::new(Semaphore::new(SESSIONS_MAX)),
         })
     }
 
@@ -123,7 +131,9 @@ impl Server {
                 Ok::<_, Infallible>(server.answer(certificate.as_ref().as_ref(), request).await)
             }
         });
-        let builder = auto::Builder::new(TokioExecutor::new());
+        let mut builder = auto::Builder::new(TokioExecutor::new());
+        builder.http1().timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT);
+        builder.http2().timer(TokioTimer::new()).keep_alive_interval(PING_INTERVAL);
         if let Err(error) = builder
             .serve_connection_with_upgrades(TokioIo::new(stream), service)
             .await
@@ -154,6 +164,9 @@ impl Server {
             }
         }
         match path::route(&path) {
+            Some(route) if !route.takes(request.method()) => {
+                reply::text(StatusCode::METHOD_NOT_ALLOWED, "405: Method Not Allowed")
+            }
             Some(route) => self.handle(route, request).await,
             None => reply::text(StatusCode::NOT_FOUND, "404 page not found\n"),
         }

@@ -1,5 +1,7 @@
 //! The paths of the kubelet's API.
 
+use http::Method;
+
 /// What a request asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Route {
@@ -20,6 +22,17 @@ pub(crate) enum Route {
     Run(Target),
     /// A session with ports of a pod.
     PortForward(Target),
+}
+
+impl Route {
+    /// Whether the route answers a method, as upstream registers them.
+    pub(crate) fn takes(&self, method: &Method) -> bool {
+        match self {
+            Self::Exec(_) | Self::Attach(_) | Self::PortForward(_) => matches!(*method, Method::GET | Method::POST),
+            Self::Run(_) => *method == Method::POST,
+            _ => matches!(*method, Method::GET | Method::HEAD),
+        }
+    }
 }
 
 /// A pod, and a container of it unless the whole pod is meant.
@@ -158,6 +171,21 @@ mod tests {
             ("/nothing", None),
         ] {
             assert_eq!(route(path), expected, "{path}");
+        }
+    }
+
+    #[test]
+    fn methods() {
+        for (path, taken, refused) in [
+            ("/pods", Method::GET, Method::POST),
+            ("/metrics", Method::HEAD, Method::DELETE),
+            ("/exec/n/p/c", Method::POST, Method::PUT),
+            ("/exec/n/p/c", Method::GET, Method::DELETE),
+            ("/portForward/n/p", Method::GET, Method::PATCH),
+            ("/run/n/p/c", Method::POST, Method::GET),
+        ] {
+            let route = route(path).expect(path);
+            assert!(route.takes(&taken) && !route.takes(&refused), "{path}");
         }
     }
 

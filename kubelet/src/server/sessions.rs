@@ -1,6 +1,8 @@
 //! Interactive sessions. The runtime ends the protocols; here the upgraded bytes are only passed on
 //! (upstream: `pkg/kubelet/server/server.go`, proxyStream).
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use http::uri::PathAndQuery;
 use http::{HeaderName, Request, Response, StatusCode, Uri, header};
@@ -9,10 +11,13 @@ use hyper::body::Incoming;
 use hyper_util::rt::TokioIo;
 use skiff_streaming::proxy_upgraded;
 use tokio::net::TcpStream;
+use tokio::sync::OwnedSemaphorePermit;
 
 use super::reply::{self, Reply};
 use crate::runtime::Streams;
 
+/// How long the runtime's streaming server may take to answer the upgrade.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
 /// Headers that belong to the connection to us, or are nobody else's business.
 const NOT_PASSED_ON: [HeaderName; 3] =
     [header::HOST, header::AUTHORIZATION, header::CONTENT_LENGTH];
@@ -39,9 +44,11 @@ pub(crate) fn streams(query: &[(String, String)]) -> Result<Streams, String> {
 }
 
 /// Passes a request on to a URL of the runtime. If the runtime takes the upgrade, bytes go both ways from then on.
-pub(crate) async fn pass_on(mut request: Request<Incoming>, url: &str) -> Reply {
+/// `place` is held for as long as they do.
+pub(crate) async fn pass_on(mut request: Request<Incoming>, url: &str, place: OwnedSemaphorePermit) -> Reply {
     let client = hyper::upgrade::on(&mut request);
-    match ask(&request, url).await {
+    let asked = tokio::time::timeout(CONNECT_TIMEOUT, ask(&request, url));
+    match asked.await.unwrap_or_else(|late| Err(late.into())) {
         Ok(mut answer) if answer.status() == StatusCode::SWITCHING_PROTOCOLS => {
             let runtime = hyper::upgrade::on(&mut answer);
             tokio::spawn(async move {
@@ -53,6 +60,7 @@ pub(crate) async fn pass_on(mut request: Request<Incoming>, url: &str) -> Reply 
                     }
                     Err(error) => tracing::debug!(%error, "a session was not upgraded"),
                 }
+                drop(place);
             });
             let (head, _) = answer.into_parts();
             Response::from_parts(head, reply::empty())
