@@ -55,11 +55,12 @@ impl Applied {
 /// Applies every object of a file, in its order.
 pub(crate) async fn apply_file(client: &Client, path: &Path) -> anyhow::Result<Vec<Applied>> {
     let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
-    let objects: Vec<Option<Value>> =
-        serde_saphyr::from_multiple_with_options(&text, yaml_options()).with_context(|| format!("{} is not YAML", path.display()))?;
+    let objects: Vec<Option<Value>> = serde_saphyr::from_multiple_with_options(&text, yaml_options())
+        .with_context(|| format!("{} is not YAML", path.display()))?;
     let mut applied = Vec::new();
     for object in objects.into_iter().flatten() {
-        applied.push(Box::pin(apply(client, object)).await.with_context(|| format!("cannot apply {}", path.display()))?);
+        applied
+            .push(Box::pin(apply(client, object)).await.with_context(|| format!("cannot apply {}", path.display()))?);
     }
     ensure!(!applied.is_empty(), "{} has no objects", path.display());
     Ok(applied)
@@ -136,8 +137,12 @@ fn readiness(kind: &str, object: &Value) -> Readiness {
             let wanted = number("/spec/replicas").unwrap_or(1);
             of(status("availableReplicas").min(status("updatedReplicas")), wanted)
         }
-        "StatefulSet" => of(status("readyReplicas").min(status("updatedReplicas")), number("/spec/replicas").unwrap_or(1)),
-        "DaemonSet" => of(status("numberAvailable").min(status("updatedNumberScheduled")), status("desiredNumberScheduled")),
+        "StatefulSet" => {
+            of(status("readyReplicas").min(status("updatedReplicas")), number("/spec/replicas").unwrap_or(1))
+        }
+        "DaemonSet" => {
+            of(status("numberAvailable").min(status("updatedNumberScheduled")), status("desiredNumberScheduled"))
+        }
         "Job" if condition(object, "Failed").is_some() => {
             Readiness::Failed(condition(object, "Failed").unwrap_or_default())
         }

@@ -62,23 +62,11 @@ impl Cluster {
         settings.node_name = Some(node_name.clone());
         settings.node_ip = Some(node_ip);
 
-        let (storage, pki) = tokio::try_join!(
-            open_storage(&settings, &layout),
-            open_pki(&settings, &layout, &node_name, node_ip)
-        )?;
+        let (storage, pki) =
+            tokio::try_join!(open_storage(&settings, &layout), open_pki(&settings, &layout, &node_name, node_ip))?;
         let tasks = TaskTracker::new();
         let server = serve(&settings, storage, pki.clone(), node_ip, tcp, &tasks, &shutdown).await?;
-        let cluster = Self {
-            settings,
-            layout,
-            pki,
-            node_name,
-            node_ip,
-            server,
-            shutdown,
-            tasks,
-            _instance: instance,
-        };
+        let cluster = Self { settings, layout, pki, node_name, node_ip, server, shutdown, tasks, _instance: instance };
         cluster.write_files()?;
         cluster.server.ready().await;
         cluster.keep_bootstrapped().await;
@@ -200,12 +188,7 @@ async fn open_storage(settings: &Settings, layout: &Layout) -> anyhow::Result<Ar
     Ok(Arc::new(storage))
 }
 
-async fn open_pki(
-    settings: &Settings,
-    layout: &Layout,
-    node_name: &str,
-    node_ip: IpAddr,
-) -> anyhow::Result<Arc<Pki>> {
+async fn open_pki(settings: &Settings, layout: &Layout, node_name: &str, node_ip: IpAddr) -> anyhow::Result<Arc<Pki>> {
     let config = PkiConfig {
         dir: layout.pki(),
         node_name: node_name.to_owned(),

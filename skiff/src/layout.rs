@@ -106,8 +106,7 @@ pub fn write_private(path: &Path, content: &[u8]) -> anyhow::Result<()> {
     name.push(format!(".{}.tmp", std::process::id()));
     let temporary = path.with_file_name(name);
     let write = || -> std::io::Result<()> {
-        let mut file =
-            std::fs::File::options().create(true).truncate(true).write(true).mode(0o600).open(&temporary)?;
+        let mut file = std::fs::File::options().create(true).truncate(true).write(true).mode(0o600).open(&temporary)?;
         file.write_all(content)?;
         file.sync_all()?;
         std::fs::rename(&temporary, path)

@@ -4,19 +4,19 @@
 //! together (also for tests), [`in_process`] is how they talk to the API server, [`node`] is what runs on a machine;
 //! [`commands`] has a file per subcommand.
 
-pub mod settings;
-pub mod layout;
-pub mod machine;
-pub mod cluster;
-pub mod in_process;
-pub mod node;
-pub mod kubeconfig;
-pub mod instance;
-pub mod doctor;
-pub mod commands;
 mod apply;
 mod certificate;
+pub mod cluster;
+pub mod commands;
+pub mod doctor;
 mod endpoint;
+pub mod in_process;
+pub mod instance;
+pub mod kubeconfig;
+pub mod layout;
+pub mod machine;
+pub mod node;
+pub mod settings;
 mod terminal;
 
 pub use cluster::Cluster;

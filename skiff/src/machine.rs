@@ -1,8 +1,21 @@
 //! Who this machine is.
 
 use std::net::{IpAddr, Ipv4Addr, UdpSocket};
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, ensure};
+
+/// Where systemd-resolved keeps the servers that it asks itself.
+const RESOLVED: &str = "/run/systemd/resolve/resolv.conf";
+
+/// The file with this machine's name servers.
+///
+/// Where systemd-resolved runs, `/etc/resolv.conf` names its stub on a loopback address, which is nobody in a pod: so
+/// its own file goes first, as kubeadm sets it up.
+pub fn resolv_conf() -> PathBuf {
+    let resolved = Path::new(RESOLVED);
+    if resolved.exists() { resolved.to_owned() } else { PathBuf::from("/etc/resolv.conf") }
+}
 
 /// The host name in lower case, as upstream's kubelet names a node.
 pub fn node_name() -> anyhow::Result<String> {

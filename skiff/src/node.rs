@@ -82,6 +82,7 @@ pub(crate) fn start_dns(cluster: &Cluster) {
         node_name: cluster.node_name.clone(),
         node_address,
         service_ip: cluster.settings.service_ip(DNS_INDEX),
+        upstream: skiff_dns::Upstream::ResolvConf(cluster.settings.resolv_conf()),
         ..skiff_dns::Config::default()
     };
     let client = in_process::service_account(cluster.service(), "kube-system", "kube-dns");
@@ -105,6 +106,7 @@ fn kubelet_config(cluster: &Cluster) -> anyhow::Result<skiff_kubelet::Config> {
         cgroup_root: Some(cgroup(&settings.name)),
         cluster_dns: vec![settings.service_ip(DNS_INDEX).into()],
         cluster_domain: settings.cluster_domain.clone(),
+        resolv_conf: Some(settings.resolv_conf()),
         listen: (settings.bind_address, settings.kubelet_port).into(),
         serving: Some(skiff_kubelet::ServingTls { certificate, client_ca: Arc::new(client_ca) }),
         version: skiff_apiserver::routes::version::git_version(),

@@ -70,6 +70,10 @@ pub struct Settings {
     /// DNS zone of the cluster.
     #[arg(long, default_value = "cluster.local")]
     pub cluster_domain: String,
+    /// File with the name servers for names outside the cluster [default: systemd-resolved's if that runs, else
+    /// /etc/resolv.conf]
+    #[arg(long)]
+    pub resolv_conf: Option<PathBuf>,
     /// CRI socket of another runtime, such as unix:///run/containerd/containerd.sock [default: our own runtime]
     #[arg(long)]
     pub container_runtime_endpoint: Option<String>,
@@ -116,6 +120,11 @@ impl Settings {
     /// The `index`th address of the Service range: 1 is the API server's, 10 is DNS.
     pub fn service_ip(&self, index: u32) -> Ipv4Addr {
         Ipv4Addr::from(u32::from(self.service_cluster_ip_range.network()) + index)
+    }
+
+    /// The file with the name servers for names outside the cluster.
+    pub fn resolv_conf(&self) -> PathBuf {
+        self.resolv_conf.clone().unwrap_or_else(crate::machine::resolv_conf)
     }
 
     /// The group versions that `--runtime-config` turns on.

@@ -9,7 +9,8 @@ use serde_json::json;
 use skiff_tests::application::{self, NAMESPACE};
 use skiff_tests::cluster::text;
 use skiff_tests::kubectl::{self, Kubectl};
-use skiff_tests::{Cluster, eventually, eventually_within, with_cluster};
+use skiff_tests::network::NODE_IP;
+use skiff_tests::{Cluster, eventually, eventually_within, nameserver, with_cluster, with_cluster_of};
 
 /// How long a token may work after its pod is gone.
 const TOKEN_OUTLIVES: Duration = Duration::from_secs(10);
@@ -41,6 +42,24 @@ fn a_pod_finds_services_by_name() {
             let body = exec(cluster, &kubectl, &["wget", "-q", "-O", "-", &url]);
             assert!(body.contains("v1"), "{url}: {body}");
         }
+    });
+}
+
+#[test]
+fn a_pod_finds_outside_names_by_the_hosts_servers() {
+    let file = tempfile::NamedTempFile::new().expect("a file");
+    std::fs::write(file.path(), format!("nameserver {NODE_IP}\n")).expect("written");
+    let flags = ["--resolv-conf", &file.path().to_string_lossy()];
+    with_cluster_of("outside", &flags, async |cluster| {
+        let outside = "198.51.100.7".parse().expect("an address");
+        nameserver::serve(&format!("{NODE_IP}:53"), "www.outside.example.", outside).await.expect("a name server");
+        let kubectl = kubectl::newest();
+        application::apply(cluster, &kubectl).await;
+        tools_pod(cluster, &kubectl).await;
+        let found = exec(cluster, &kubectl, &["nslookup", "www.outside.example"]);
+        assert!(found.contains("10.96.0.10") && found.contains(&outside.to_string()), "{found}");
+        let nobody = exec(cluster, &kubectl, &["nslookup", "nobody.outside.example"]);
+        assert!(nobody.contains("NXDOMAIN"), "{nobody}");
     });
 }
 

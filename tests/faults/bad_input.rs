@@ -9,7 +9,7 @@ use kube::api::{ListParams, PostParams};
 use kube::{Api, Client};
 use serde_json::{Value, json};
 use skiff_tests::cluster::text;
-use skiff_tests::{Cluster, eventually, kubectl, with_cluster, with_control_plane};
+use skiff_tests::{Cluster, eventually, http1, kubectl, with_cluster, with_control_plane};
 
 /// How long a command that cannot succeed may take to say so.
 const SAYS_SO_WITHIN: Duration = Duration::from_secs(20);
@@ -98,6 +98,46 @@ fn images_that_cannot_be_had_are_named_and_tried_again_later() {
             })
             .await;
         }
+        good_request(cluster).await;
+    });
+}
+
+#[test]
+fn an_image_whose_layer_is_not_what_its_manifest_says_is_not_run() {
+    with_cluster("corrupt", async |cluster| {
+        let promised = format!("sha256:{}", "0".repeat(64));
+        let part = |kind: &str, size: usize| json!({"mediaType": format!("application/vnd.oci.image.{kind}"), "digest": promised, "size": size});
+        let layer = b"this is not what was promised";
+        let manifest = json!({
+            "schemaVersion": 2,
+            "mediaType": "application/vnd.oci.image.manifest.v1+json",
+            "config": part("config.v1+json", layer.len()),
+            "layers": [part("layer.v1.tar", layer.len())],
+        });
+        let registry = http1::serve(move |path| match path {
+            "/v2/" => Some(("application/json", b"{}".to_vec())),
+            "/v2/team/app/manifests/v1" => {
+                Some(("application/vnd.oci.image.manifest.v1+json", manifest.to_string().into_bytes()))
+            }
+            path if path.starts_with("/v2/team/app/blobs/") => Some(("application/octet-stream", layer.to_vec())),
+            _ => None,
+        });
+        let image = format!("{}/team/app:v1", registry.await.expect("a registry"));
+        let pods: Api<Pod> = Api::namespaced(cluster.client(), "default");
+        let pod = serde_json::from_value(json!({
+            "metadata": {"name": "corrupt"},
+            "spec": {"containers": [{"name": "c", "image": image}]},
+        }));
+        pods.create(&PostParams::default(), &pod.expect("a pod")).await.expect("created");
+        eventually("ErrImagePull", async || {
+            let pod = pods.get("corrupt").await.map_err(|error| error.to_string())?;
+            let status = serde_json::to_value(pod.status).map_err(|error| error.to_string())?;
+            let waiting = &status["containerStatuses"][0]["state"]["waiting"];
+            let named = |text: &str| text.contains(&image) && text.contains("digest");
+            let told = waiting["message"].as_str().is_some_and(named);
+            if waiting["reason"] == "ErrImagePull" && told { Ok(()) } else { Err(status.to_string()) }
+        })
+        .await;
         good_request(cluster).await;
     });
 }
@@ -240,6 +280,29 @@ fn doctor_names_the_capability_that_is_missing_and_no_other() {
     let said = text(&output).to_uppercase();
     assert!(said.contains("CAP_SYS_ADMIN"), "{said}");
     assert!(!said.contains("CAP_NET_ADMIN"), "{said}");
+}
+
+#[test]
+fn doctor_names_the_kernel_feature_that_is_missing_and_no_other() {
+    // A kernel without the pids controller, as a mount namespace of its own shows it: its hierarchy of version 1 is
+    // gone, and the unified one does not list it.
+    let hide = r#"
+        set -e
+        awk '$3 == "cgroup" && $4 ~ /(^|,)pids(,|$)/ { print $2 }' /proc/self/mounts | xargs -r umount --lazy
+        awk '$3 == "cgroup2" { print $2 "/cgroup.controllers" }' /proc/self/mounts | while read -r file; do
+            mount -t tmpfs none /mnt
+            sed 's/\bpids\b//' "$file" > /mnt/controllers
+            mount --bind /mnt/controllers "$file"
+        done
+        exec "$0" doctor
+    "#;
+    let program = skiff_tests::cluster::program();
+    let mut unshare = Command::new("unshare");
+    let output = unshare.args(["--mount", "--", "sh", "-c", hide]).arg(program).output().expect("unshare");
+    assert!(!output.status.success(), "{}", text(&output));
+    let said = text(&output);
+    let missing: Vec<_> = said.lines().filter(|line| line.starts_with("MISSING")).collect();
+    assert!(matches!(missing.as_slice(), [line] if line.contains("no controller for pids is mounted")), "{said}");
 }
 
 #[test]

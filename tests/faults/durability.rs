@@ -11,8 +11,10 @@ use kube::{Api, Client};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use skiff_tests::application::{self, NODE_PORT};
-use skiff_tests::{Cluster, http1, kubectl, processes, with_cluster};
+use skiff_tests::{Cluster, http1, kubectl, processes, with_cluster, with_control_plane};
 use tokio::task::JoinSet;
+
+use crate::syscalls::Trace;
 
 /// Rounds of writing, killing and starting again.
 const ROUNDS: usize = 20;
@@ -65,6 +67,30 @@ fn nothing_acknowledged_is_lost_by_kill_9() {
         let statuses = pods.iter().flat_map(|pod| pod.status.iter().flat_map(|status| &status.container_statuses));
         let restarts: i32 = statuses.flatten().map(|status| status.restart_count).sum();
         assert_eq!((pods.len(), restarts), (3, 0));
+    });
+}
+
+#[test]
+fn under_load_every_commit_is_synced() {
+    with_control_plane("syncs", async |cluster| {
+        let trace = Trace::start(cluster).await;
+        let (answered, stop) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicBool::new(false)));
+        let mut writers = JoinSet::new();
+        for writer in 0..WRITERS {
+            writers.spawn(write(cluster.client(), format!("s-w{writer}"), answered.clone(), stop.clone()));
+        }
+        skiff_tests::eventually("enough creates", async || match answered.load(Ordering::Acquire) {
+            enough if enough >= ACKNOWLEDGED => Ok(()),
+            few => Err(few),
+        })
+        .await;
+        stop.store(true, Ordering::Release);
+        let acknowledged: usize = writers.join_all().await.iter().map(Vec::len).sum();
+        let counted = trace.stop();
+        eprintln!("{acknowledged} creates were answered: {counted:?}");
+        // A commit can hold one create of each client at most, as each waits for its answer.
+        assert!(counted.commits >= acknowledged / WRITERS, "{counted:?} for {acknowledged} creates");
+        assert!(counted.syncs >= counted.commits, "{counted:?}");
     });
 }
 

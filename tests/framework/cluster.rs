@@ -37,11 +37,6 @@ pub struct Cluster {
 }
 
 impl Cluster {
-    /// Starts a cluster with everything on, and waits for its API server.
-    pub async fn start(test: &str, network: &Namespace) -> anyhow::Result<Cluster> {
-        Cluster::start_with(test, network, &[]).await
-    }
-
     /// Starts a cluster with further flags of `skiff server`, and waits for its API server.
     pub async fn start_with(test: &str, network: &Namespace, flags: &[&str]) -> anyhow::Result<Cluster> {
         let folder = std::env::temp_dir().join(format!("skiff-{}-{test}", network.name));

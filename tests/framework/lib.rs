@@ -18,6 +18,7 @@ pub mod application;
 pub mod cluster;
 pub mod http1;
 pub mod kubectl;
+pub mod nameserver;
 pub mod network;
 pub mod processes;
 pub mod wait;
@@ -57,8 +58,13 @@ pub fn with_network<T: Send>(test: impl AsyncFnOnce(&network::Namespace) -> T + 
 
 /// Runs a test with a cluster whose node is ready and has the images of the samples.
 pub fn with_cluster(name: &str, test: impl AsyncFnOnce(&mut Cluster) + Send) {
+    with_cluster_of(name, &[], test);
+}
+
+/// Likewise, with further flags of `skiff server`.
+pub fn with_cluster_of(name: &str, flags: &[&str], test: impl AsyncFnOnce(&mut Cluster) + Send) {
     with_network(async |network| {
-        let mut cluster = Cluster::start(name, network).await.expect("a cluster");
+        let mut cluster = Cluster::start_with(name, network, flags).await.expect("a cluster");
         cluster.until_node_ready().await;
         cluster.load_images().await;
         run(&mut cluster, test).await;

@@ -40,9 +40,14 @@ impl Status {
         if ready {
             let nodes = Api::<Node>::all(client.clone()).list(&ListParams::default()).await?;
             for node in nodes {
-                let node_ready = condition(node.status.iter().flat_map(|s| s.conditions.iter().flatten()).map(|c| (&c.type_, &c.status)));
+                let node_ready = condition(
+                    node.status.iter().flat_map(|s| s.conditions.iter().flatten()).map(|c| (&c.type_, &c.status)),
+                );
                 all_ready &= node_ready;
-                rows.push(vec![format!("node {}", node.metadata.name.unwrap_or_default()), word(node_ready).to_owned()]);
+                rows.push(vec![
+                    format!("node {}", node.metadata.name.unwrap_or_default()),
+                    word(node_ready).to_owned(),
+                ]);
             }
             let pods = Api::<Pod>::all(client).list(&ListParams::default()).await?;
             let ready = pods.iter().filter(|pod| {

@@ -51,7 +51,9 @@ pub(super) fn ports(settings: &Settings) -> Finding {
     let taken = flags.into_iter().find_map(|(flag, port)| {
         let address = SocketAddr::new(settings.bind_address, port);
         let error = TcpListener::bind(address).err()?;
-        Some(format!("cannot listen on {address} ({error}); end what listens there, or choose another port with {flag}"))
+        Some(format!(
+            "cannot listen on {address} ({error}); end what listens there, or choose another port with {flag}"
+        ))
     });
     taken.map_or(Finding::Fine, Finding::Missing)
 }
