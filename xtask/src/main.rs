@@ -4,6 +4,7 @@ mod bench;
 mod codegen;
 mod tidy;
 mod images;
+mod record;
 
 use std::path::PathBuf;
 
@@ -38,6 +39,12 @@ enum Command {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
     },
+    /// Record what a real kube-apiserver answers to the cases in tests/recorded.
+    Record {
+        /// --kubeconfig FILE, and the beginnings of the names (AREA/FILE/CASE) of the cases to record; all by default.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
 }
 
 fn main() -> anyhow::Result<()> {
@@ -47,5 +54,6 @@ fn main() -> anyhow::Result<()> {
         Command::Images { out } => images::run(&root, &out),
         Command::Tidy => tidy::run(&root),
         Command::Bench { arguments } => bench::run(&root, &arguments),
+        Command::Record { arguments } => record::run(&arguments),
     }
 }

@@ -85,7 +85,7 @@ pub fn validate_labels(labels: &Value, path: &Path) -> ErrorList {
         }
         let value = value.as_str().unwrap_or("");
         for message in names::label_value(value) {
-            errors.push(Error::invalid(&path.key(key), value, message));
+            errors.push(Error::invalid(path, value, message));
         }
     }
     errors

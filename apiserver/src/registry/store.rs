@@ -264,8 +264,7 @@ impl Store {
         if !object.str_at(&["metadata", "uid"]).unwrap_or("").is_empty() {
             // A uid asks for an object that exists.
             let uid = object.str_at(&["metadata", "uid"]).unwrap_or("");
-            let message = format!("Precondition failed: UID in precondition: {uid}, UID in object meta: ");
-            return Err(status::conflict(&self.group, &self.resource, write.name, &message));
+            return Err(self.uid_conflict(write, uid, ""));
         }
         self.admit(write, Operation::Create, write.name, &mut object, None).await?;
         self.create_admitted(write, object).await
@@ -274,7 +273,7 @@ impl Store {
     async fn update_once(&self, write: &Write<'_>, entry: &Entry, transform: Transform<'_>) -> Result<Attempt, Status> {
         let old = self.parse_stored(&entry.object.json)?;
         let mut new = transform(Some(&old))?;
-        self.check_uid(write.name, new.str_at(&["metadata", "uid"]), &old)?;
+        self.check_uid(write, new.str_at(&["metadata", "uid"]), &old)?;
         self.admit(write, Operation::Update, write.name, &mut new, Some(&old)).await?;
         self.check_version(write.name, &mut new, entry)?;
         let reservation = self.reserve(&mut new, Some(&old), write.dry_run).await?;
@@ -439,17 +438,20 @@ impl Store {
         Ok(())
     }
 
-    fn check_uid(&self, name: &str, wanted: Option<&str>, old: &Value) -> Result<(), Status> {
+    fn check_uid(&self, write: &Write<'_>, wanted: Option<&str>, old: &Value) -> Result<(), Status> {
         match wanted.filter(|wanted| !wanted.is_empty() && *wanted != meta::uid(old)) {
-            Some(wanted) => {
-                let message = format!(
-                    "Precondition failed: UID in precondition: {wanted}, UID in object meta: {}",
-                    meta::uid(old)
-                );
-                Err(status::conflict(&self.group, &self.resource, name, &message))
-            }
+            Some(wanted) => Err(self.uid_conflict(write, wanted, meta::uid(old))),
             None => Ok(()),
         }
+    }
+
+    /// 409 for a write meant for an object with another uid; upstream shows the error of its store.
+    fn uid_conflict(&self, write: &Write<'_>, wanted: &str, found: &str) -> Status {
+        let key = self.key(write.namespace, write.name);
+        let message = format!(
+            "StorageError: invalid object, Code: 4, Key: {key}, ResourceVersion: 0, AdditionalErrorMsg: Precondition failed: UID in precondition: {wanted}, UID in object meta: {found}"
+        );
+        status::conflict(&self.group, &self.resource, write.name, &message)
     }
 
     /// Refuses a version other than the current one; fills it in when the client does not insist on any.

@@ -27,3 +27,8 @@ pub fn warning(group: &str, plural: &str) -> Option<&'static str> {
         _ => return None,
     })
 }
+
+/// Whether a warning is one of these, for those who compare our answers with upstream's.
+pub fn is_ours(warning: &str) -> bool {
+    warning.ends_with(" yet") || warning.ends_with("no ingress controller is built in")
+}

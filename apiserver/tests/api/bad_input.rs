@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::client::Api;
+use skiff_fixture::Api;
 
 const MAPS: &str = "/api/v1/namespaces/demo/configmaps";
 const PODS: &str = "/api/v1/namespaces/demo/pods";
@@ -10,7 +10,7 @@ const DEPLOYMENTS: &str = "/apis/apps/v1/namespaces/demo/deployments";
 
 /// Posts a bad body, checks code, reason and message, and that a good request works then.
 async fn refused(path: &str, media: &str, body: impl Into<Vec<u8>>, code: u16, reason: &str, message: &str) {
-    let api = Api::start().await;
+    let api = Api::open().await;
     let answer = api.send("POST", path, &[("content-type", media)], body.into()).await.expect(code).json();
     assert_eq!((answer["kind"].as_str(), answer["reason"].as_str()), (Some("Status"), Some(reason)));
     assert_eq!(answer["message"].as_str(), Some(message));
@@ -42,7 +42,7 @@ async fn a_list_instead_of_an_object() {
 
 #[tokio::test]
 async fn broken_yaml() {
-    let api = Api::start().await;
+    let api = Api::open().await;
     let body = "apiVersion: v1\nkind: [Pod".as_bytes().to_vec();
     let answer = api.send("POST", PODS, &[("content-type", "application/yaml")], body).await.expect(400).json();
     let message = answer["message"].as_str().expect("message");
@@ -96,7 +96,7 @@ async fn unknown_and_duplicate_fields() {
     let path = format!("{MAPS}?fieldValidation=Strict");
     refused(&path, "application/json", body, 400, "BadRequest", strict).await;
 
-    let api = Api::start().await;
+    let api = Api::open().await;
     let send = |query: &'static str| {
         let (api, path) = (&api, format!("{MAPS}{query}"));
         async move { api.send("POST", &path, &[("content-type", "application/json")], body.into()).await }
@@ -158,7 +158,7 @@ async fn nesting_ten_thousand_deep() {
     };
     for body in [deep("[", "]"), deep(r#"{"a":"#, "}").replace("{\"a\":}", "{}")] {
         for media in ["application/json", "application/yaml"] {
-            let api = Api::start().await;
+            let api = Api::open().await;
             let answer = api.send("POST", MAPS, &[("content-type", media)], body.clone().into()).await;
             assert_eq!(answer.expect(400).json()["reason"], "BadRequest");
             let patch = [("content-type", "application/merge-patch+json")];
@@ -178,7 +178,7 @@ async fn media_types_that_nobody_reads() {
 
 #[tokio::test]
 async fn patches_with_unknown_fields_quote_the_patch() {
-    let api = Api::start().await;
+    let api = Api::open().await;
     api.post(MAPS, json!({"metadata": {"name": "a"}})).await.expect(201);
     let path = format!("{MAPS}/a?fieldValidation=Strict");
     let patch = json!({"dta": {"a": "b c"}});

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::client::Api;
+use skiff_fixture::Api;
 
 const REQUESTS: &str = "/apis/certificates.k8s.io/v1/certificatesigningrequests";
 
@@ -30,7 +30,7 @@ fn condition(kind: &str) -> Value {
 
 #[tokio::test]
 async fn nobody_asks_for_another() {
-    let api = Api::start().await;
+    let api = Api::open().await;
     let made = request(&api).await;
     assert_eq!(made["spec"]["username"], "admin");
     assert_eq!(made["spec"]["groups"], json!(["system:masters", "system:authenticated"]));
@@ -40,7 +40,7 @@ async fn nobody_asks_for_another() {
 
 #[tokio::test]
 async fn approvers_decide_and_signers_sign() {
-    let api = Api::start().await;
+    let api = Api::open().await;
     request(&api).await;
     let (status, approval) = (format!("{REQUESTS}/jane/status"), format!("{REQUESTS}/jane/approval"));
     let refused = api.patch(&status, "merge-patch+json", condition("Approved")).await.expect(422).json();

@@ -2,13 +2,13 @@
 
 use serde_json::json;
 
-use crate::client::Api;
+use skiff_fixture::Api;
 
 const MAPS: &str = "/api/v1/namespaces/demo/configmaps";
 
 #[tokio::test]
 async fn create_get_and_conflict() {
-    let api = Api::start().await;
+    let api = Api::open().await;
     let created = api
         .post(MAPS, json!({"kind": "ConfigMap", "apiVersion": "v1", "metadata": {"name": "a"}, "data": {"k": "v"}}))
         .await
@@ -31,7 +31,7 @@ async fn create_get_and_conflict() {
 
 #[tokio::test]
 async fn lists_pages_and_selectors() {
-    let api = Api::start().await;
+    let api = Api::open().await;
     let empty = api.get(MAPS).await.expect(200).json();
     assert_eq!((&empty["kind"], &empty["items"]), (&json!("ConfigMapList"), &json!([])));
     for (name, tier) in [("a", "front"), ("b", "back"), ("c", "front")] {
@@ -58,7 +58,7 @@ async fn lists_pages_and_selectors() {
 
 #[tokio::test]
 async fn update_needs_the_version_it_read_and_no_op_changes_nothing() {
-    let api = Api::start().await;
+    let api = Api::open().await;
     let path = format!("{MAPS}/a");
     let first = api.post(MAPS, json!({"metadata": {"name": "a"}, "data": {"k": "1"}})).await.expect(201).json();
     let mut changed = first.clone();
@@ -79,7 +79,7 @@ async fn update_needs_the_version_it_read_and_no_op_changes_nothing() {
 
 #[tokio::test]
 async fn all_patches() {
-    let api = Api::start().await;
+    let api = Api::open().await;
     let path = format!("{MAPS}/a");
     api.post(MAPS, json!({"metadata": {"name": "a"}, "data": {"k": "1", "x": "y"}})).await.expect(201);
     let merged = api.patch(&path, "merge-patch+json", json!({"data": {"k": "2", "x": null}})).await.expect(200).json();
@@ -104,7 +104,7 @@ async fn all_patches() {
 
 #[tokio::test]
 async fn watch_sees_everything_in_order() {
-    let api = Api::start().await;
+    let api = Api::open().await;
     let path = format!("{MAPS}/a");
     let mut events = api.watch(&format!("{MAPS}?watch=true")).await;
     api.post(MAPS, json!({"metadata": {"name": "a"}})).await.expect(201);
@@ -121,7 +121,7 @@ async fn watch_sees_everything_in_order() {
 
 #[tokio::test]
 async fn watch_lists_first_when_asked() {
-    let api = Api::start().await;
+    let api = Api::open().await;
     api.post(MAPS, json!({"metadata": {"name": "a"}})).await.expect(201);
     let query = "watch=1&sendInitialEvents=true&resourceVersionMatch=NotOlderThan&allowWatchBookmarks=true";
     let mut events = api.watch(&format!("{MAPS}?{query}")).await;
@@ -133,7 +133,7 @@ async fn watch_lists_first_when_asked() {
 
 #[tokio::test]
 async fn delete_by_name_collection_and_policy() {
-    let api = Api::start().await;
+    let api = Api::open().await;
     for name in ["a", "b", "c"] {
         api.post(MAPS, json!({"metadata": {"name": name}})).await.expect(201);
     }
@@ -159,7 +159,7 @@ async fn delete_by_name_collection_and_policy() {
 
 #[tokio::test]
 async fn generated_names_dry_run_and_field_validation() {
-    let api = Api::start().await;
+    let api = Api::open().await;
     let named = api.post(MAPS, json!({"metadata": {"generateName": "web-"}})).await.expect(201).json();
     let name = named["metadata"]["name"].as_str().expect("name");
     assert!(name.starts_with("web-") && name.len() == 9, "{name}");
@@ -179,7 +179,7 @@ async fn generated_names_dry_run_and_field_validation() {
 
 #[tokio::test]
 async fn bad_requests_get_clear_answers() {
-    let api = Api::start().await;
+    let api = Api::open().await;
     let json = [("content-type", "application/json")];
     let broken = api.send("POST", MAPS, &json, b"{".to_vec()).await.expect(400);
     assert!(broken.text.contains("unexpected end of JSON input"), "{}", broken.text);
@@ -200,7 +200,7 @@ async fn bad_requests_get_clear_answers() {
 
 #[tokio::test]
 async fn patches_at_the_same_time_all_count() {
-    let api = Api::start().await;
+    let api = Api::open().await;
     let path = format!("{MAPS}/a");
     api.post(MAPS, json!({"metadata": {"name": "a"}, "data": {}})).await.expect(201);
     let patches = (0..50).map(|number| {

@@ -2,13 +2,13 @@
 
 use serde_json::json;
 
-use crate::client::Api;
+use skiff_fixture::Api;
 
 const AGGREGATED: &str = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList";
 
 #[tokio::test]
 async fn both_forms_of_discovery() {
-    let api = Api::start().await;
+    let api = Api::open().await;
     let accept = format!("{AGGREGATED},application/json");
     let answer = api.send("GET", "/apis", &[("accept", &accept)], Vec::new()).await.expect(200);
     assert_eq!(answer.headers["content-type"], AGGREGATED);
@@ -33,7 +33,7 @@ async fn both_forms_of_discovery() {
 
 #[tokio::test]
 async fn version_health_metrics_and_headers() {
-    let api = Api::start().await;
+    let api = Api::open().await;
     let version = api.get("/version").await.expect(200).json();
     assert_eq!((&version["major"], &version["minor"]), (&json!("1"), &json!("36")));
     assert_eq!(api.get("/livez/ping").await.expect(200).text, "ok");

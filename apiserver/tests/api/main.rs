@@ -1,7 +1,6 @@
 //! The API server through its own front door, on a memory store: requests in, responses out.
 
 mod bad_input;
-mod client;
 mod configmaps;
 mod discovery;
 mod namespaces;

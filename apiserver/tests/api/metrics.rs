@@ -2,11 +2,11 @@
 
 use serde_json::json;
 
-use crate::client::Api;
+use skiff_fixture::Api;
 
 #[tokio::test]
 async fn metrics_have_upstreams_names() {
-    let api = Api::start().await;
+    let api = Api::open().await;
     let maps = "/api/v1/namespaces/demo/configmaps";
     api.post(maps, json!({"metadata": {"name": "a"}})).await.expect(201);
     api.get(&format!("{maps}/a?resourceVersion=2")).await.expect(200);

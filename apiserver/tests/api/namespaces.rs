@@ -2,13 +2,13 @@
 
 use serde_json::json;
 
-use crate::client::Api;
+use skiff_fixture::Api;
 
 const NAMESPACES: &str = "/api/v1/namespaces";
 
 #[tokio::test]
 async fn a_namespace_ends_in_two_steps() {
-    let api = Api::start().await;
+    let api = Api::open().await;
     let created = api.post(NAMESPACES, json!({"metadata": {"name": "demo"}})).await.expect(201).json();
     assert_eq!(created["status"]["phase"], "Active");
     assert_eq!(created["spec"]["finalizers"], json!(["kubernetes"]));
@@ -31,7 +31,7 @@ async fn a_namespace_ends_in_two_steps() {
 
 #[tokio::test]
 async fn status_and_metadata_have_their_own_endpoints() {
-    let api = Api::start().await;
+    let api = Api::open().await;
     api.post(NAMESPACES, json!({"metadata": {"name": "demo"}})).await.expect(201);
     let path = format!("{NAMESPACES}/demo");
     let patch = json!({"metadata": {"annotations": {"a": "b"}}, "status": {"conditions": [

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::client::Api;
+use skiff_fixture::Api;
 
 /// The document of a group version, by the address that the index gives.
 async fn document(api: &Api, name: &str) -> (String, Value) {
@@ -16,7 +16,7 @@ async fn document(api: &Api, name: &str) -> (String, Value) {
 
 #[tokio::test]
 async fn kubectl_finds_what_it_asks_for() {
-    let api = Api::start().await;
+    let api = Api::open().await;
     let (_, apps) = document(&api, "apis/apps/v1").await;
     let patch = &apps["paths"]["/apis/apps/v1/namespaces/{namespace}/deployments/{name}"]["patch"];
     let kind = json!({"group": "apps", "version": "v1", "kind": "Deployment"});
@@ -53,7 +53,7 @@ async fn every_reference_leads_somewhere() {
             _ => {}
         }
     }
-    let api = Api::start().await;
+    let api = Api::open().await;
     let index = api.get("/openapi/v3").await.expect(200).json();
     let addresses = index["paths"].as_object().expect("paths").values();
     let mut documents = vec![(String::from("/openapi/v2"), "/definitions/")];
@@ -74,7 +74,7 @@ async fn every_reference_leads_somewhere() {
 
 #[tokio::test]
 async fn documents_are_kept_by_their_hash() {
-    let api = Api::start().await;
+    let api = Api::open().await;
     let (url, _) = document(&api, "api/v1").await;
     let moved = api.get("/openapi/v3/api/v1?hash=OLD").await.expect(301);
     assert_eq!(moved.headers["location"], url);
@@ -89,7 +89,7 @@ async fn documents_are_kept_by_their_hash() {
 
 #[tokio::test]
 async fn version_2_is_there_in_both_encodings() {
-    let api = Api::start().await;
+    let api = Api::open().await;
     let swagger = api.get("/openapi/v2").await.expect(200).json();
     assert_eq!(swagger["swagger"], "2.0");
     let post = &swagger["paths"]["/api/v1/namespaces/{namespace}/pods"]["post"];

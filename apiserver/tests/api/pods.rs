@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::client::Api;
+use skiff_fixture::Api;
 
 const PODS: &str = "/api/v1/namespaces/demo/pods";
 
@@ -20,7 +20,7 @@ async fn bind(api: &Api, name: &str) {
 
 #[tokio::test]
 async fn a_new_pod_is_complete() {
-    let api = Api::start().await;
+    let api = Api::open().await;
     let mut asked = pod("a");
     asked["status"] = json!({"phase": "Running"});
     let created = api.post(PODS, asked).await.expect(201).json();
@@ -33,7 +33,7 @@ async fn a_new_pod_is_complete() {
 
 #[tokio::test]
 async fn bad_pods_are_refused_with_every_reason() {
-    let api = Api::start().await;
+    let api = Api::open().await;
     let bad = json!({
         "metadata": {"name": "bad"},
         "spec": {
@@ -64,7 +64,7 @@ async fn bad_pods_are_refused_with_every_reason() {
 
 #[tokio::test]
 async fn only_a_few_fields_of_a_pod_may_change() {
-    let api = Api::start().await;
+    let api = Api::open().await;
     api.post(PODS, pod("a")).await.expect(201);
     let path = format!("{PODS}/a");
     let image = json!({"spec": {"containers": [{"name": "main", "image": "echo:v2"}]}});
@@ -90,7 +90,7 @@ async fn only_a_few_fields_of_a_pod_may_change() {
 
 #[tokio::test]
 async fn a_pod_is_bound_once() {
-    let api = Api::start().await;
+    let api = Api::open().await;
     api.post(PODS, pod("a")).await.expect(201);
     bind(&api, "a").await;
     let bound = api.get(&format!("{PODS}/a")).await.json();
@@ -105,7 +105,7 @@ async fn a_pod_is_bound_once() {
 
 #[tokio::test]
 async fn deletion_waits_for_the_node() {
-    let api = Api::start().await;
+    let api = Api::open().await;
     api.post(PODS, pod("unbound")).await.expect(201);
     api.delete(&format!("{PODS}/unbound"), None).await.expect(200);
     api.get(&format!("{PODS}/unbound")).await.expect(404);
@@ -126,7 +126,7 @@ async fn deletion_waits_for_the_node() {
 
 #[tokio::test]
 async fn budgets_guard_evictions() {
-    let api = Api::start().await;
+    let api = Api::open().await;
     api.post(PODS, pod("a")).await.expect(201);
     bind(&api, "a").await;
     let running = json!({"status": {"phase": "Running", "conditions": [{"type": "Ready", "status": "True"}]}});

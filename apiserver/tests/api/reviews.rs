@@ -2,11 +2,11 @@
 
 use serde_json::json;
 
-use crate::client::Api;
+use skiff_fixture::Api;
 
 #[tokio::test]
 async fn may_i_and_who_am_i() {
-    let api = Api::start().await;
+    let api = Api::open().await;
     let review = json!({"spec": {"resourceAttributes": {"verb": "get", "resource": "pods"}}});
     let answer = api.post("/apis/authorization.k8s.io/v1/selfsubjectaccessreviews", review).await.expect(201).json();
     assert_eq!(answer["status"]["allowed"], true);

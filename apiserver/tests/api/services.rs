@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::client::Api;
+use skiff_fixture::Api;
 
 const SERVICES: &str = "/api/v1/namespaces/demo/services";
 
@@ -12,7 +12,7 @@ fn service(name: &str, spec: Value) -> Value {
 
 #[tokio::test]
 async fn cluster_ips_are_unique_and_come_back() {
-    let api = Api::start().await;
+    let api = Api::open().await;
     let ports = json!([{"port": 80}]);
     let first = api.post(SERVICES, service("a", json!({"ports": ports}))).await.expect(201).json();
     let ip = first["spec"]["clusterIP"].as_str().expect("ip").to_owned();
@@ -41,7 +41,7 @@ async fn cluster_ips_are_unique_and_come_back() {
 
 #[tokio::test]
 async fn failed_and_dry_writes_keep_nothing() {
-    let api = Api::start().await;
+    let api = Api::open().await;
     let asked = json!({"type": "NodePort", "ports": [{"port": 80, "nodePort": 30080}]});
     let invalid = json!({"type": "NodePort", "ports": [{"port": 80, "nodePort": 30080}], "sessionAffinity": "x"});
     api.post(SERVICES, service("bad", invalid)).await.expect(422);
@@ -60,7 +60,7 @@ async fn failed_and_dry_writes_keep_nothing() {
 
 #[tokio::test]
 async fn updates_keep_what_was_allocated_and_types_change() {
-    let api = Api::start().await;
+    let api = Api::open().await;
     let path = format!("{SERVICES}/a");
     let spec = json!({"type": "NodePort", "ports": [{"port": 80}]});
     let first = api.post(SERVICES, service("a", spec.clone())).await.expect(201).json();
@@ -87,7 +87,7 @@ async fn updates_keep_what_was_allocated_and_types_change() {
 
 #[tokio::test]
 async fn headless_services_have_no_address() {
-    let api = Api::start().await;
+    let api = Api::open().await;
     let created = api.post(SERVICES, service("a", json!({"clusterIP": "None"}))).await.expect(201).json();
     assert_eq!(created["spec"]["clusterIPs"], json!(["None"]));
     // Since v1.36 the name of a Service may begin with a digit.
@@ -99,7 +99,7 @@ async fn headless_services_have_no_address() {
 
 #[tokio::test]
 async fn concurrent_creates_never_share() {
-    let api = Api::start().await;
+    let api = Api::open().await;
     let names = (0..64).map(|i| format!("s{i}")).collect::<Vec<_>>();
     let creates = names
         .iter()

@@ -2,11 +2,11 @@
 
 use serde_json::{Value, json};
 
-use crate::client::Api;
+use skiff_fixture::Api;
 
 /// Posts an object and compares the causes, each as `field: message`.
 async fn causes(path: &str, object: Value, wanted: &[&str]) {
-    let api = Api::start().await;
+    let api = Api::open().await;
     let refused = api.post(path, object).await.expect(422).json();
     let list = refused["details"]["causes"].as_array().expect("causes");
     let text = |cause: &Value, key: &str| cause[key].as_str().unwrap_or("").to_owned();
@@ -54,7 +54,7 @@ async fn namespaces_and_nodes() {
     causes("/api/v1/namespaces", json!({"metadata": {"name": "a"}, "spec": {"finalizers": ["x"]}}), &[unknown]).await;
     let bad = "spec.podCIDRs[0]: Invalid value: \"x\": must be a valid CIDR value, (e.g. 10.9.8.0/24 or 2001:db8::/64)";
     causes("/api/v1/nodes", json!({"metadata": {"name": "a"}, "spec": {"podCIDR": "x"}}), &[bad]).await;
-    let api = Api::start().await;
+    let api = Api::open().await;
     let node = json!({"metadata": {"name": "a"}, "spec": {"podCIDR": "10.244.0.0/24"}});
     let made = api.post("/api/v1/nodes", node).await.expect(201).json();
     assert_eq!(made["spec"]["podCIDRs"], json!(["10.244.0.0/24"]));
@@ -63,7 +63,7 @@ async fn namespaces_and_nodes() {
 #[tokio::test]
 async fn signing_requests() {
     let spec = json!({"request": "YQ==", "signerName": "x", "usages": ["any", "x", "any"], "expirationSeconds": 5});
-    let api = Api::start().await;
+    let api = Api::open().await;
     let path = "/apis/certificates.k8s.io/v1/certificatesigningrequests";
     let refused = api.post(path, json!({"metadata": {"name": "a"}, "spec": spec})).await.expect(422).json();
     let fields = refused["details"]["causes"].as_array().expect("causes").iter();

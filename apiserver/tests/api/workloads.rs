@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::client::Api;
+use skiff_fixture::Api;
 
 const DEPLOYMENTS: &str = "/apis/apps/v1/namespaces/demo/deployments";
 const JOBS: &str = "/apis/batch/v1/namespaces/demo/jobs";
@@ -23,7 +23,7 @@ fn deployment() -> Value {
 
 #[tokio::test]
 async fn a_deployment_counts_its_generations() {
-    let api = Api::start().await;
+    let api = Api::open().await;
     let path = format!("{DEPLOYMENTS}/web");
     let created = api.post(DEPLOYMENTS, deployment()).await.expect(201).json();
     assert_eq!((&created["spec"]["replicas"], &created["metadata"]["generation"]), (&json!(1), &json!(1)));
@@ -45,7 +45,7 @@ async fn a_deployment_counts_its_generations() {
 
 #[tokio::test]
 async fn scale_is_a_view_of_the_replicas() {
-    let api = Api::start().await;
+    let api = Api::open().await;
     api.post(DEPLOYMENTS, deployment()).await.expect(201);
     let path = format!("{DEPLOYMENTS}/web/scale");
     let scale = api.get(&path).await.expect(200).json();
@@ -63,7 +63,7 @@ async fn scale_is_a_view_of_the_replicas() {
 
 #[tokio::test]
 async fn a_job_selects_its_own_pods() {
-    let api = Api::start().await;
+    let api = Api::open().await;
     let spec = json!({"template": {"spec": {"restartPolicy": "Never", "containers": [{"name": "a", "image": "b:1"}]}}});
     let created = api.post(JOBS, json!({"metadata": {"name": "hello"}, "spec": spec})).await.expect(201).json();
     let uid = &created["metadata"]["uid"];
@@ -83,7 +83,7 @@ async fn a_job_selects_its_own_pods() {
 
 #[tokio::test]
 async fn one_autoscaler_in_two_versions() {
-    let api = Api::start().await;
+    let api = Api::open().await;
     let v1 = "/apis/autoscaling/v1/namespaces/demo/horizontalpodautoscalers";
     let v2 = "/apis/autoscaling/v2/namespaces/demo/horizontalpodautoscalers";
     let target = json!({"apiVersion": "apps/v1", "kind": "Deployment", "name": "web"});
@@ -103,7 +103,7 @@ async fn one_autoscaler_in_two_versions() {
 
 #[tokio::test]
 async fn events_are_the_same_in_both_groups() {
-    let api = Api::start().await;
+    let api = Api::open().await;
     let newer = "/apis/events.k8s.io/v1/namespaces/demo/events";
     let event = json!({
         "metadata": {"name": "e"}, "regarding": {"kind": "Pod", "namespace": "demo", "name": "p"},
@@ -119,7 +119,7 @@ async fn events_are_the_same_in_both_groups() {
 
 #[tokio::test]
 async fn tables_and_metadata() {
-    let api = Api::start().await;
+    let api = Api::open().await;
     api.post(DEPLOYMENTS, deployment()).await.expect(201);
     let table = api.send("GET", DEPLOYMENTS, &[TABLE], Vec::new()).await.expect(200).json();
     assert_eq!((&table["kind"], &table["rows"][0]["cells"][0]), (&json!("Table"), &json!("web")));
@@ -137,7 +137,7 @@ async fn tables_and_metadata() {
 
 #[tokio::test]
 async fn a_creator_owns_what_go_does_not_always_write() {
-    let api = Api::start().await;
+    let api = Api::open().await;
     let spec = json!({
         "selector": {"matchLabels": {"a": "b"}},
         "template": {

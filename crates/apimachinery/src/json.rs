@@ -186,8 +186,11 @@ impl<'a> Parser<'a> {
         for step in &self.path {
             schema = match (step, schema) {
                 (Step::Field(name), Some(at)) => {
-                    owner = at.struct_def().or(owner);
-                    names.push(name.as_str());
+                    // Keys of maps are no fields.
+                    if let Some(def) = at.struct_def() {
+                        owner = Some(def);
+                        names.push(name.as_str());
+                    }
                     at.member(name)
                 }
                 (Step::Key(key), Some(at)) => at.member(key),

@@ -25,6 +25,8 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("skiff-dns", &["apimachinery", "api", "component-base", "client"]),
     ("skiff-runtime", &["component-base", "cri", "netlink", "streaming"]),
     ("skiff-bench", &[]),
+    ("skiff-fixture", &["apimachinery", "apiserver", "storage"]),
+    ("skiff-recorded", &["apiserver", "fixture"]),
     ("echo", &[]),
     ("xtask", &[]),
 ];

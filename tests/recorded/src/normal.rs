@@ -1,0 +1,146 @@
+//! What no two servers share, replaced: uids, versions, times of now, generated names, allocated addresses and ports.
+//!
+//! A value that the case itself wrote is no such thing and stays.
+
+use jiff::{SignedDuration, Timestamp};
+use regex::Regex;
+use serde_json::{Map, Value};
+use std::sync::LazyLock;
+
+/// Times this near to now are times that the server made.
+const NOW: SignedDuration = SignedDuration::from_hours(1);
+
+static UID: LazyLock<Regex> = LazyLock::new(|| {
+    Regex::new("[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}").expect("a regular expression")
+});
+static TIME: LazyLock<Regex> = LazyLock::new(|| {
+    Regex::new(r"\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}(\.\d+)?Z").expect("a regular expression")
+});
+
+/// What is known about the case whose answers are normalised.
+pub struct Context<'a> {
+    /// The namespace of the case.
+    pub namespace: &'a str,
+    /// Everything that the case wrote.
+    pub written: &'a str,
+    /// Whether managedFields stay.
+    pub managed_fields: bool,
+}
+
+impl Context<'_> {
+    /// Normalises a body.
+    pub fn value(&self, value: &mut Value) {
+        match value {
+            Value::String(text) => *text = self.text(text),
+            Value::Array(items) => items.iter_mut().for_each(|item| self.value(item)),
+            Value::Object(object) => self.object(object),
+            _ => {}
+        }
+    }
+
+    fn object(&self, object: &mut Map<String, Value>) {
+        if !self.managed_fields {
+            object.remove("managedFields");
+        }
+        self.generated_name(object);
+        let entries = std::mem::take(object);
+        for (key, mut value) in entries {
+            let replacement = match (key.as_str(), &value) {
+                ("resourceVersion", Value::String(text)) if text.parse::<u64>().is_ok() => Some("<rv>"),
+                ("continue", Value::String(text)) if !text.is_empty() => Some("<continue>"),
+                ("clusterIP", Value::String(text)) if text.contains(['.', ':']) => Some("<ip>"),
+                ("nodePort" | "healthCheckNodePort", Value::Number(_)) => Some("<port>"),
+                _ => None,
+            };
+            match replacement {
+                Some(replacement) if !self.wrote(&value) => value = replacement.into(),
+                _ if key == "clusterIPs" => self.addresses(&mut value),
+                _ => self.value(&mut value),
+            }
+            object.insert(self.text(&key), value);
+        }
+    }
+
+    fn addresses(&self, list: &mut Value) {
+        for address in list.as_array_mut().into_iter().flatten() {
+            let allocated = address.as_str().is_some_and(|text| text.contains(['.', ':'])) && !self.wrote(address);
+            if allocated {
+                *address = "<ip>".into();
+            }
+        }
+    }
+
+    fn wrote(&self, value: &Value) -> bool {
+        self.written.contains(&value.to_string())
+    }
+
+    fn generated_name(&self, metadata: &mut Map<String, Value>) {
+        let Some(Value::String(base)) = metadata.get("generateName") else { return };
+        let made = matches!(metadata.get("name"), Some(Value::String(name)) if name.starts_with(base.as_str()));
+        if made && !metadata.get("name").is_some_and(|name| self.wrote(name)) {
+            metadata.insert("name".into(), format!("{base}<generated>").into());
+        }
+    }
+
+    fn text(&self, text: &str) -> String {
+        let text = text.replace(self.namespace, "<ns>");
+        let text = UID.replace_all(&text, |found: &regex::Captures<'_>| self.unless_written(&found[0], "<uid>", true));
+        let text = TIME.replace_all(&text, |found: &regex::Captures<'_>| {
+            let recent = found[0].parse::<Timestamp>().is_ok_and(|time| time.duration_since(Timestamp::now()).abs() < NOW);
+            self.unless_written(&found[0], "<time>", recent)
+        });
+        shorten(&text)
+    }
+
+    fn unless_written(&self, found: &str, replacement: &str, replace: bool) -> String {
+        if replace && !self.written.contains(found) { replacement.to_owned() } else { found.to_owned() }
+    }
+}
+
+/// Writes long repetitions of one character the way cases do.
+fn shorten(text: &str) -> String {
+    const LONG: usize = 40;
+    let mut out = String::new();
+    let mut rest = text;
+    while let Some(first) = rest.chars().next() {
+        let end = rest.find(|c| c != first).unwrap_or(rest.len());
+        let times = end / first.len_utf8();
+        if times >= LONG {
+            out.push_str(&format!("<{first}*{times}>"));
+        } else {
+            out.push_str(&rest[..end]);
+        }
+        rest = &rest[end..];
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn what_servers_make_goes_and_what_clients_wrote_stays() {
+        let context = Context { namespace: "c123", written: r#"{"clusterIP":"10.96.0.9"}"#, managed_fields: false };
+        let mut value = json!({
+            "metadata": {
+                "uid": "0a1b2c3d-0000-4000-8000-000000000000", "resourceVersion": "12", "namespace": "c123",
+                "generateName": "a-", "name": "a-xyz12", "managedFields": [], "creationTimestamp": Timestamp::now().to_string()
+            },
+            "spec": {"clusterIP": "10.96.0.9", "clusterIPs": ["10.96.0.10", "None"], "ports": [{"nodePort": 30001}]},
+            "time": "2001-01-01T00:00:00Z"
+        });
+        context.value(&mut value);
+        let wanted = json!({
+            "metadata": {
+                "uid": "<uid>", "resourceVersion": "<rv>", "namespace": "<ns>", "generateName": "a-",
+                "name": "a-<generated>", "creationTimestamp": "<time>"
+            },
+            "spec": {"clusterIP": "10.96.0.9", "clusterIPs": ["<ip>", "None"], "ports": [{"nodePort": "<port>"}]},
+            "time": "2001-01-01T00:00:00Z"
+        });
+        assert_eq!(value, wanted);
+    }
+}
