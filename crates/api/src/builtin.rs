@@ -21,6 +21,9 @@ const UNVERSIONED: &[&str] = &["Status", "APIVersions", "APIGroup", "APIGroupLis
 /// Kinds of `meta.k8s.io/v1` and `v1beta1`.
 const META_GROUP: &[&str] = &["Table", "TableOptions", "PartialObjectMetadata", "PartialObjectMetadataList"];
 
+/// The one kind of `meta.k8s.io` whose fields have other numbers in `v1beta1`.
+const META_V1BETA1_LIST: &str = "io.k8s.apimachinery.pkg.apis.meta.v1beta1.PartialObjectMetadataList";
+
 /// Kinds without a resource in this server that are decoded or encoded, as (group, version, kind, definition).
 const WITHOUT_RESOURCE: &[(&str, &str, &str, &str)] = &[
     ("", "v1", "List", "io.k8s.api.core.v1.List"),
@@ -272,6 +275,8 @@ impl Builtin {
                 entries.push((key("meta.k8s.io", version, kind), meta(kind)));
             }
         }
+        entries
+            .push((key("meta.k8s.io", "v1beta1", "PartialObjectMetadataList"), lookup(&self.types, META_V1BETA1_LIST)));
         let served = self.groups.iter().flat_map(|g| g.versions.iter().map(|v| (g.name.as_str(), v.name.as_str())));
         for (group, version) in served.chain([("meta.k8s.io", "v1"), ("meta.k8s.io", "v1beta1")]) {
             for kind in IN_EVERY_GROUP_VERSION {

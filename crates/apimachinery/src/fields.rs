@@ -82,7 +82,8 @@ mod tests {
     #[test]
     fn selectors() {
         let selector = Selector::parse(r"metadata.name=a\,b,spec.x!=1,status.phase==Running").expect("valid");
-        let terms = selector.requirements().iter().map(|r| (r.field.as_str(), r.equal, r.value.as_str())).collect::<Vec<_>>();
+        let terms =
+            selector.requirements().iter().map(|r| (r.field.as_str(), r.equal, r.value.as_str())).collect::<Vec<_>>();
         assert_eq!(terms, [("metadata.name", true, "a,b"), ("spec.x", false, "1"), ("status.phase", true, "Running")]);
         assert!(Selector::parse("abc").is_err());
         assert!(Selector::parse("a=b=c").is_err());

@@ -46,7 +46,15 @@ impl Builder {
 
 /// A field of this type.
 pub(crate) fn field(name: &str, ty: Type) -> FieldDef {
-    FieldDef { name: name.into(), ty, required: false, default: None, patch: PatchStrategy::default(), atomic: None, wire: Default::default() }
+    FieldDef {
+        name: name.into(),
+        ty,
+        required: false,
+        default: None,
+        patch: PatchStrategy::default(),
+        atomic: None,
+        wire: Default::default(),
+    }
 }
 
 impl FieldDef {

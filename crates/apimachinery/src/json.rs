@@ -9,6 +9,7 @@ use compact_str::CompactString;
 
 use crate::quantity::Quantity;
 use crate::schema::{FieldDef, Scalar, SchemaRef, Type, TypeTable};
+use crate::time::{Moment, Precision};
 use crate::value::{Object, Value};
 
 /// Deepest nesting that is read.
@@ -62,13 +63,7 @@ pub fn write(value: &Value, out: &mut Vec<u8>) {
         Value::Bool(true) => out.extend_from_slice(b"true"),
         Value::Bool(false) => out.extend_from_slice(b"false"),
         Value::Int(n) => out.extend_from_slice(n.to_string().as_bytes()),
-        Value::Float(n) => {
-            let mut text = n.to_string();
-            if !n.is_finite() {
-                text = "null".to_owned();
-            }
-            out.extend_from_slice(text.as_bytes());
-        }
+        Value::Float(n) => write_float(*n, out),
         Value::String(text) => write_string(text, out),
         Value::Array(items) => {
             out.push(b'[');
@@ -94,6 +89,19 @@ pub fn write(value: &Value, out: &mut Vec<u8>) {
         }
         Value::Raw(text) => out.extend_from_slice(text.as_bytes()),
     }
+}
+
+/// As Go's `encoding/json` does: very large and very small numbers with an exponent.
+fn write_float(number: f64, out: &mut Vec<u8>) {
+    let text = match number.abs() {
+        size if !size.is_finite() => "null".to_owned(),
+        size if size != 0.0 && !(1e-6..1e21).contains(&size) => {
+            let text = format!("{number:e}");
+            if size < 1.0 { text } else { text.replace('e', "e+") }
+        }
+        _ => number.to_string(),
+    };
+    out.extend_from_slice(text.as_bytes());
 }
 
 fn write_string(text: &str, out: &mut Vec<u8>) {
@@ -403,12 +411,9 @@ impl<'a> Parser<'a> {
                 if text.is_empty() {
                     return Ok(Value::Null);
                 }
-                let time = crate::time::parse(&text).ok_or_else(|| {
-                    DecodeError(format!("parsing time {text:?} as \"2006-01-02T15:04:05Z07:00\": cannot parse it"))
-                })?;
-                let micro = *scalar == Scalar::MicroTime;
-                let canonical = if micro { crate::time::format_micro(time) } else { crate::time::format(time) };
-                return Ok(Value::from(canonical));
+                let precision = if *scalar == Scalar::MicroTime { Precision::Micros } else { Precision::Seconds };
+                let moment = Moment::parse(&text, precision).map_err(DecodeError)?;
+                return Ok(if moment.is_zero() { Value::Null } else { Value::from(moment.text(precision)) });
             }
             other => return Err(self.mismatch("string", other)),
         }
@@ -417,18 +422,19 @@ impl<'a> Parser<'a> {
 
     fn number(&mut self, ty: &Type) -> Result2<Value> {
         let rest = &self.text[self.at..];
-        let end = rest.find(|c: char| !matches!(c, '0'..='9' | '-' | '+' | '.' | 'e' | 'E')).unwrap_or(rest.len());
-        let text = &rest[..end];
-        // The JSON grammar is checked by a parser that knows it.
-        let number = serde_json::from_str::<serde_json::Number>(text)
-            .map_err(|_| DecodeError(format!("invalid number {text}")))?;
-        self.at += end;
-        let integer = number.as_i64();
+        let end = rest.bytes().position(|c| !matches!(c, b'0'..=b'9' | b'-' | b'+' | b'.' | b'e' | b'E'));
+        let text = &rest[..end.unwrap_or(rest.len())];
+        if !is_number(text.as_bytes()) {
+            return Err(DecodeError(format!("invalid number {text}")));
+        }
+        self.at += text.len();
+        let integer = text.parse::<i64>().ok();
+        let float = || match text.parse::<f64>() {
+            Ok(number) if number.is_finite() => Ok(Value::Float(number)),
+            _ => Err(self.mismatch(&format!("number {text}"), ty)),
+        };
         match ty {
-            Type::Any => Ok(match integer {
-                Some(n) => Value::Int(n),
-                None => Value::Float(number.as_f64().unwrap_or(0.0)),
-            }),
+            Type::Any | Type::Scalar(Scalar::Double) => integer.map_or_else(float, |n| Ok(Value::Int(n))),
             Type::Scalar(Scalar::Int32 | Scalar::IntOrString) => match integer.and_then(|n| i32::try_from(n).ok()) {
                 Some(n) => Ok(Value::from(n)),
                 None => Err(self.mismatch(&format!("number {text}"), ty)),
@@ -437,10 +443,6 @@ impl<'a> Parser<'a> {
                 Some(n) => Ok(Value::Int(n)),
                 None => Err(self.mismatch(&format!("number {text}"), ty)),
             },
-            Type::Scalar(Scalar::Double) => Ok(match integer {
-                Some(n) => Value::Int(n),
-                None => Value::Float(number.as_f64().unwrap_or(0.0)),
-            }),
             Type::Scalar(Scalar::Quantity) => {
                 let quantity = Quantity::parse(text).map_err(|error| DecodeError(error.to_string()))?;
                 Ok(Value::from(quantity.to_string()))
@@ -448,6 +450,29 @@ impl<'a> Parser<'a> {
             other => Err(self.mismatch("number", other)),
         }
     }
+}
+
+/// The JSON grammar of numbers.
+fn is_number(text: &[u8]) -> bool {
+    let digits = |text: &[u8]| text.iter().take_while(|c| c.is_ascii_digit()).count();
+    let mut rest = text.strip_prefix(b"-").unwrap_or(text);
+    let whole = digits(rest);
+    if whole == 0 || (whole > 1 && rest[0] == b'0') {
+        return false;
+    }
+    rest = &rest[whole..];
+    if let Some(fraction) = rest.strip_prefix(b".") {
+        let length = digits(fraction);
+        if length == 0 {
+            return false;
+        }
+        rest = &fraction[length..];
+    }
+    if let [b'e' | b'E', exponent @ ..] = rest {
+        let exponent = exponent.strip_prefix(b"-").or(exponent.strip_prefix(b"+")).unwrap_or(exponent);
+        return !exponent.is_empty() && digits(exponent) == exponent.len();
+    }
+    rest.is_empty()
 }
 
 /// Whether an object has the key already. Large objects are hashed: a body of maximal size is one object of 300 000 keys.
@@ -550,6 +575,29 @@ mod tests {
         assert_eq!(decoded.duplicate, ["7"]);
         assert_eq!(decoded.value.as_object().map(Object::len), Some(200_000));
         assert_eq!(decoded.value.i64_at(&["7"]), Some(-1));
+    }
+
+    #[test]
+    fn numbers_are_read_and_written_as_go_does() {
+        for (text, want) in [
+            ("0", "0"),
+            ("-0", "0"),
+            ("9223372036854775808", "9223372036854776000"),
+            ("1.50", "1.5"),
+            ("1e2", "100"),
+            ("1e21", "1e+21"),
+            ("-1E-7", "-1e-7"),
+            ("0.000001", "0.000001"),
+            ("1.7976931348623157e308", "1.7976931348623157e+308"),
+            ("5e-324", "5e-324"),
+        ] {
+            let mut out = Vec::new();
+            write(&parse(text.as_bytes()).expect(text), &mut out);
+            assert_eq!(String::from_utf8_lossy(&out), want, "{text}");
+        }
+        for text in ["-", "01", "1.", ".5", "1e", "1e+", "+1", "1e400", "--1", "1-1"] {
+            assert!(parse(text.as_bytes()).is_err(), "{text}");
+        }
     }
 
     #[test]

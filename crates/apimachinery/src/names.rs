@@ -178,7 +178,8 @@ pub fn env_var_name(text: &str) -> Vec<String> {
     }
     if !text.chars().all(|c| matches!(c, ' '..='~') && c != '=') {
         return vec![
-            "a valid environment variable name must consist only of printable ASCII characters other than '='".to_owned(),
+            "a valid environment variable name must consist only of printable ASCII characters other than '='"
+                .to_owned(),
         ];
     }
     Vec::new()
@@ -198,7 +199,9 @@ mod tests {
 
     #[test]
     fn labels_and_subdomains() {
-        for (name, good) in [("a", true), ("a-1", true), ("1a", true), ("-a", false), ("A", false), ("", false), ("a.b", false)] {
+        for (name, good) in
+            [("a", true), ("a-1", true), ("1a", true), ("-a", false), ("A", false), ("", false), ("a.b", false)]
+        {
             assert_eq!(dns1123_label(name).is_empty(), good, "{name}");
         }
         for (name, good) in [("a.b-c", true), ("a..b", false), (".a", false), ("a_b", false)] {

@@ -214,8 +214,10 @@ pub fn not_acceptable(offered: &[&str]) -> Status {
 
 /// 415; `offered` are the media types there are.
 pub fn unsupported_media_type(offered: &[&str]) -> Status {
-    let message =
-        format!("the body of the request was in an unknown format - accepted media types include: {}", offered.join(", "));
+    let message = format!(
+        "the body of the request was in an unknown format - accepted media types include: {}",
+        offered.join(", ")
+    );
     Status::new(415, "UnsupportedMediaType", message)
 }
 

@@ -2,15 +2,17 @@
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use jiff::Timestamp;
 
+use super::MAX_DEPTH;
 use super::layout::{self, JSON_SCHEMA_PROPS, Layout, Node};
 use super::wire::{self, Field, wrong_wire_type};
-use super::MAX_DEPTH;
 use crate::json::{self, DecodeError};
 use crate::schema::{FieldDef, Scalar, SchemaRef, Type, TypeId, TypeTable, Wrapped};
-use crate::time;
+use crate::time::{Moment, Precision};
 use crate::value::{Object, Value};
+
+/// Seconds since 1970 of the years that have four digits.
+const SECONDS: std::ops::Range<i64> = -62_167_219_200..253_402_300_800;
 
 /// Reads a message.
 pub(super) fn message(schema: SchemaRef<'_>, bytes: &[u8]) -> Result<Value, DecodeError> {
@@ -57,15 +59,7 @@ impl Decoder<'_> {
             Some(Node::Message(inner)) => self.level(id, inner, value.bytes()?, slots, depth),
             Some(Node::Field(at)) => {
                 let field = &fields[*at];
-                match field.wire.wrapped {
-                    Wrapped::No | Wrapped::Items => {
-                        self.add(&field.ty, field.wire.wrapped, value, &mut slots[*at], depth)
-                    }
-                    other => {
-                        slots[*at] = Some(self.schema_or(other, value.bytes()?, depth)?);
-                        Ok(())
-                    }
-                }
+                self.add(&field.ty, field.wire.wrapped, value, &mut slots[*at], depth)
             }
         })
     }
@@ -82,6 +76,7 @@ impl Decoder<'_> {
         match ty {
             Type::Scalar(scalar) => *slot = self::scalar(*scalar, field)?,
             Type::Struct(id) => *slot = Some(Value::Object(self.object(*id, field.bytes()?, depth + 1)?)),
+            Type::Any if wrapped != Wrapped::No => *slot = Some(self.schema_or(wrapped, field.bytes()?, depth)?),
             Type::Any => *slot = raw_json(field.bytes()?)?,
             Type::List(list) if wrapped == Wrapped::Items => {
                 let mut items = Some(Value::Array(Vec::new()));
@@ -94,7 +89,9 @@ impl Decoder<'_> {
             Type::List(list) => {
                 let items = slot.get_or_insert_with(|| Value::Array(Vec::new()));
                 let Value::Array(items) = items else { return Err(wrong_wire_type()) };
-                if let (Type::Scalar(scalar @ (Scalar::Int32 | Scalar::Int64)), Field::Bytes(bytes)) = (&list.item, field) {
+                if let (Type::Scalar(scalar @ (Scalar::Int32 | Scalar::Int64)), Field::Bytes(bytes)) =
+                    (&list.item, field)
+                {
                     return wire::packed(bytes, |value| items.push(integer(*scalar, value)));
                 }
                 let mut item = None;
@@ -191,12 +188,22 @@ fn integer(scalar: Scalar, value: u64) -> Value {
     }
 }
 
+/// A number as JSON has it: without a fraction where it is whole.
+fn double(number: f64) -> Value {
+    let whole = number as i64;
+    if whole as f64 == number && whole.unsigned_abs() < 1 << f64::MANTISSA_DIGITS {
+        Value::Int(whole)
+    } else {
+        Value::Float(number)
+    }
+}
+
 fn scalar(scalar: Scalar, field: Field<'_>) -> Result<Option<Value>, DecodeError> {
     Ok(Some(match scalar {
         Scalar::Bool => Value::Bool(field.varint()? != 0),
         Scalar::Int32 | Scalar::Int64 => integer(scalar, field.varint()?),
         Scalar::Double => match field {
-            Field::Fixed64(bits) => Value::Float(f64::from_bits(bits)),
+            Field::Fixed64(bits) => double(f64::from_bits(bits)),
             _ => return Err(wrong_wire_type()),
         },
         Scalar::String => Value::String(field.text()?.into()),
@@ -212,7 +219,10 @@ fn scalar(scalar: Scalar, field: Field<'_>) -> Result<Option<Value>, DecodeError
             Value::String(if text.is_empty() { "0".into() } else { text.into() })
         }
         Scalar::IntOrString => int_or_string(field.bytes()?)?,
-        Scalar::Time | Scalar::MicroTime => return timestamp(field.bytes()?, scalar == Scalar::MicroTime),
+        Scalar::Time | Scalar::MicroTime => {
+            let precision = if scalar == Scalar::MicroTime { Precision::Micros } else { Precision::Seconds };
+            return timestamp(field.bytes()?, precision);
+        }
         // No kind with a protobuf form has one.
         Scalar::Duration => return Err(wrong_wire_type()),
         Scalar::FieldsV1 => {
@@ -235,23 +245,25 @@ fn scalar(scalar: Scalar, field: Field<'_>) -> Result<Option<Value>, DecodeError
     }))
 }
 
-fn timestamp(bytes: &[u8], with_fraction: bool) -> Result<Option<Value>, DecodeError> {
+fn timestamp(bytes: &[u8], precision: Precision) -> Result<Option<Value>, DecodeError> {
     if bytes.is_empty() {
         return Ok(None);
     }
-    let (mut seconds, mut nanoseconds) = (0, 0);
+    let (mut second, mut nanosecond) = (0, 0);
     wire::fields(bytes, |number, field| {
         match number {
-            1 => seconds = field.varint()? as i64,
-            2 => nanoseconds = field.varint()? as i32,
+            1 => second = field.varint()? as i64,
+            2 => nanosecond = field.varint()? as i32,
             _ => {}
         }
         Ok(())
     })?;
-    let at = Timestamp::new(seconds, if with_fraction { nanoseconds } else { 0 })
-        .map_err(|_| DecodeError(format!("a time of {seconds} s is out of range")))?;
-    let text = if with_fraction { time::format_micro(at) } else { time::format(at) };
-    Ok(Some(Value::String(text.into())))
+    let nanosecond = u32::try_from(nanosecond).ok().filter(|nanosecond| *nanosecond < 1_000_000_000);
+    let (Some(nanosecond), true) = (nanosecond, SECONDS.contains(&second)) else {
+        return Err(DecodeError(format!("a time of {second} s is out of range")));
+    };
+    let moment = Moment { second, nanosecond };
+    Ok((!moment.is_zero()).then(|| Value::String(moment.text(precision).into())))
 }
 
 fn int_or_string(bytes: &[u8]) -> Result<Value, DecodeError> {

@@ -2,13 +2,12 @@
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use jiff::Timestamp;
 
 use super::layout::{Layout, Node};
 use super::{MAX_DEPTH, wire};
 use crate::json::{self, DecodeError};
-use crate::schema::{FieldDef, Scalar, SchemaRef, Type, TypeId, TypeTable, Wrapped};
-use crate::time;
+use crate::schema::{Scalar, SchemaRef, Type, TypeId, TypeTable, Wrapped};
+use crate::time::{Moment, Precision};
 use crate::value::{Object, Value};
 
 /// Appends the message of an object.
@@ -57,7 +56,7 @@ impl Encoder<'_> {
                 Node::Field(at) => {
                     let field = &fields[*at];
                     match object.and_then(|object| object.get(&field.name)).filter(|value| !value.is_null()) {
-                        Some(value) => self.field(*number, field, value, out, depth)?,
+                        Some(value) => self.value(*number, &field.ty, field.wire.wrapped, value, out, depth)?,
                         None if !field.wire.pointer => self.zero(*number, &field.ty, out, depth)?,
                         None => {}
                     }
@@ -65,20 +64,6 @@ impl Encoder<'_> {
             }
         }
         Ok(())
-    }
-
-    fn field(
-        &self,
-        number: u32,
-        field: &FieldDef,
-        value: &Value,
-        out: &mut Vec<u8>,
-        depth: u32,
-    ) -> Result<(), DecodeError> {
-        match field.wire.wrapped {
-            Wrapped::No | Wrapped::Items => self.value(number, &field.ty, field.wire.wrapped, value, out, depth),
-            other => wire::message(out, number, |out| self.schema_or(other, value, out, depth)),
-        }
     }
 
     /// What Go writes for a field that is no pointer and not set.
@@ -97,8 +82,8 @@ impl Encoder<'_> {
             Type::Scalar(Scalar::IntOrString) => {
                 return wire::message(out, number, |out| int_or_string(&Value::Int(0), out));
             }
-            Type::Scalar(Scalar::Time | Scalar::MicroTime) => wire::put_bytes(out, number, b""),
-            Type::Scalar(Scalar::Bytes | Scalar::FieldsV1 | Scalar::Duration) | Type::List(_) | Type::Map(_) | Type::Any => {}
+            Type::Scalar(Scalar::Time | Scalar::MicroTime) | Type::Any => wire::put_bytes(out, number, b""),
+            Type::Scalar(Scalar::Bytes | Scalar::FieldsV1 | Scalar::Duration) | Type::List(_) | Type::Map(_) => {}
         }
         Ok(())
     }
@@ -117,6 +102,9 @@ impl Encoder<'_> {
             Type::Struct(id) => {
                 let object = value.as_object().ok_or_else(|| mismatch("message", value))?;
                 wire::message(out, number, |out| self.object(*id, Some(object), out, depth + 1))
+            }
+            Type::Any if wrapped != Wrapped::No => {
+                wire::message(out, number, |out| self.schema_or(wrapped, value, out, depth))
             }
             Type::Any => wire::message(out, number, |out| {
                 let mut text = Vec::new();
@@ -213,9 +201,10 @@ fn scalar(number: u32, scalar: Scalar, value: &Value, out: &mut Vec<u8>) -> Resu
         }
         Scalar::IntOrString => return wire::message(out, number, |out| int_or_string(value, out)),
         Scalar::Time | Scalar::MicroTime => {
-            let at = time::parse(text()?).ok_or_else(|| mismatch("time", value))?;
+            let precision = if scalar == Scalar::MicroTime { Precision::Micros } else { Precision::Seconds };
+            let at = Moment::parse(text()?, precision).map_err(|_| mismatch("time", value))?;
             return wire::message(out, number, |out| {
-                timestamp(at, scalar == Scalar::MicroTime, out);
+                timestamp(at, precision, out);
                 Ok(())
             });
         }
@@ -233,10 +222,13 @@ fn scalar(number: u32, scalar: Scalar, value: &Value, out: &mut Vec<u8>) -> Resu
     Ok(())
 }
 
-fn timestamp(at: Timestamp, with_fraction: bool, out: &mut Vec<u8>) {
-    wire::put_integer(out, 1, at.as_second());
-    let microseconds = at.subsec_nanosecond() / 1000 * 1000;
-    wire::put_integer(out, 2, if with_fraction { i64::from(microseconds) } else { 0 });
+fn timestamp(at: Moment, precision: Precision, out: &mut Vec<u8>) {
+    let nanosecond = match precision {
+        Precision::Seconds => 0,
+        Precision::Micros => at.nanosecond / 1000 * 1000,
+    };
+    wire::put_integer(out, 1, at.second);
+    wire::put_integer(out, 2, i64::from(nanosecond));
 }
 
 fn int_or_string(value: &Value, out: &mut Vec<u8>) -> Result<(), DecodeError> {

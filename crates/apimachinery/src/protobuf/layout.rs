@@ -5,8 +5,7 @@ use std::sync::OnceLock;
 use crate::schema::{TypeDef, TypeId, TypeTable};
 
 /// The one type that refers to itself through `JSONSchemaPropsOr...`.
-pub(crate) const JSON_SCHEMA_PROPS: &str =
-    "io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1.JSONSchemaProps";
+pub(crate) const JSON_SCHEMA_PROPS: &str = "io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1.JSONSchemaProps";
 
 /// What stands at a number.
 #[derive(Clone, Debug, PartialEq)]

@@ -2,7 +2,9 @@
 
 use super::*;
 use crate::json;
-use crate::schema::{FieldDef, ListKind, ListType, MapType, ProtoPath, Scalar, Type, TypeDef, TypeId, TypeTable, Wrapped};
+use crate::schema::{
+    FieldDef, ListKind, ListType, MapType, ProtoPath, Scalar, Type, TypeDef, TypeId, TypeTable, Wrapped,
+};
 
 fn field(name: &str, numbers: &[u16], ty: Type, pointer: bool) -> FieldDef {
     let mut field = FieldDef::new(name, ty);
