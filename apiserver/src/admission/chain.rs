@@ -13,7 +13,6 @@ use super::node_restriction::NodeRestriction;
 use super::persistent_volume_claim_resize::PersistentVolumeClaimResize;
 use super::pod_security::PodSecurity;
 use super::priority::Priority;
-use super::resource_quota::{QuotaStore, ResourceQuota};
 use super::runtime_class::RuntimeClass;
 use super::service_account::ServiceAccount;
 use super::storage_object_in_use_protection::StorageObjectInUseProtection;
@@ -38,7 +37,8 @@ pub struct AdmissionChain {
 }
 
 impl AdmissionChain {
-    /// The plugins that are on by default, and NodeRestriction, which kubeadm turns on.
+    /// The plugins that are on by default, and NodeRestriction, which kubeadm turns on. ResourceQuota, which needs the
+    /// registry and must be last, is added by whoever has it.
     pub fn default_plugins(config: &AdmissionConfig) -> Self {
         let AdmissionConfig { objects, authorizer } = config;
         Self::new(vec![
@@ -59,13 +59,6 @@ impl AdmissionChain {
             Arc::new(CertificateSubjectRestriction),
             Arc::new(DefaultIngressClass::new(objects.clone())),
         ])
-    }
-
-    /// The same chain with ResourceQuota at its end, where it must be: after it nothing else may refuse.
-    pub fn with_quota(&self, store: Arc<dyn QuotaStore>) -> Self {
-        let mut plugins = self.plugins.to_vec();
-        plugins.push(Arc::new(ResourceQuota::new(store)));
-        Self::new(plugins)
     }
 
     /// These plugins, in this order.

@@ -30,7 +30,7 @@ use skiff_apimachinery::value::Value;
 use crate::authentication::UserInfo;
 
 pub use self::chain::{AdmissionChain, AdmissionConfig};
-pub use self::resource_quota::QuotaStore;
+pub use self::resource_quota::{QuotaStore, ResourceQuota};
 
 /// What happens to the object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use skiff_storage::Storage;
 
+use super::quota::RegistryQuotas;
 use super::{ApiServer, Settings};
+use crate::admission::ResourceQuota;
 use crate::cacher::Cacher;
 use crate::config::Config;
 use crate::flow_control::FlowControl;
@@ -28,6 +30,11 @@ impl ApiServer {
             info.served_by_default || enabled.iter().any(|version| *version == info.api_version())
         });
         let security = (config.security)(cacher.clone())?;
+        let mut admission = security.admission;
+        if let Some(quotas) = registry.store("", "resourcequotas") {
+            // Last of all: what is charged is stored, unless the store itself refuses.
+            admission.push(Arc::new(ResourceQuota::new(Arc::new(RegistryQuotas::new(quotas.clone())))));
+        }
         let health = Health::default();
         health.store_ok.store(true, std::sync::atomic::Ordering::Relaxed);
         Ok(Arc::new(Self {
@@ -41,7 +48,7 @@ impl ApiServer {
             cacher,
             authenticator: security.authenticator,
             authorizer: security.authorizer,
-            admission: security.admission,
+            admission,
             token_review: security.token_review,
             token_issuer: security.token_issuer,
             oidc: security.oidc,

@@ -3,6 +3,7 @@
 mod bootstrap;
 mod build;
 mod listen;
+mod quota;
 mod security;
 
 use std::convert::Infallible;

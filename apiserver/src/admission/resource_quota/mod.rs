@@ -32,13 +32,15 @@ pub trait QuotaStore: Send + Sync + 'static {
     async fn update_status(&self, quota: &Value) -> Result<bool, Status>;
 }
 
-pub(super) struct ResourceQuota {
+/// The plugin.
+pub struct ResourceQuota {
     store: Arc<dyn QuotaStore>,
     locks: Vec<tokio::sync::Mutex<()>>,
 }
 
 impl ResourceQuota {
-    pub(super) fn new(store: Arc<dyn QuotaStore>) -> Self {
+    /// Charges the quotas of this store.
+    pub fn new(store: Arc<dyn QuotaStore>) -> Self {
         Self { store, locks: std::iter::repeat_with(Default::default).take(LOCKS).collect() }
     }
 
