@@ -19,11 +19,28 @@ pub(crate) fn run(root: &Path, check: bool) -> anyhow::Result<()> {
         let path = api.join("facts").join(name);
         fs::read_to_string(&path).with_context(|| format!("reading {}", path.display()))
     };
-    let types: BTreeMap<String, TypeFact> = serde_json::from_str(&read("types.json")?).context("types.json")?;
+    let mut types: BTreeMap<String, TypeFact> = serde_json::from_str(&read("types.json")?).context("types.json")?;
+    let enums: BTreeMap<String, BTreeMap<String, Vec<String>>> =
+        serde_json::from_str(&read("enums.json")?).context("enums.json")?;
+    add_enums(&mut types, enums)?;
     let groups: Vec<GroupFact> = serde_json::from_str(&read("resources.json")?).context("resources.json")?;
     emit(&api.join("src/tables/types.tsv"), &type_table(&types)?, check)?;
     emit(&root.join("crates/descriptions/types.in"), &described_types(&types), check)?;
     emit(&api.join("src/tables/resources.tsv"), &resource_table(&groups, &types)?, check)
+}
+
+/// Tells the fields whose values are listed.
+fn add_enums(
+    types: &mut BTreeMap<String, TypeFact>,
+    enums: BTreeMap<String, BTreeMap<String, Vec<String>>>,
+) -> anyhow::Result<()> {
+    for (name, fields) in enums {
+        for (field, values) in fields {
+            let fact = types.get_mut(&name).and_then(|ty| ty.fields.get_mut(&field));
+            fact.with_context(|| format!("enums.json: no field {name}.{field}"))?.values = values;
+        }
+    }
+    Ok(())
 }
 
 fn emit(path: &Path, text: &str, check: bool) -> anyhow::Result<()> {
@@ -77,6 +94,9 @@ struct FieldFact {
     #[expect(dead_code, reason = "a fact that the tables do not need: creationTimestamp is handled with the times")]
     omit_zero: bool,
     go: Option<String>,
+    /// Values that are listed in `enums.json`.
+    #[serde(skip)]
+    values: Vec<String>,
 }
 
 #[derive(Deserialize)]
@@ -123,8 +143,6 @@ fn type_table(types: &BTreeMap<String, TypeFact>) -> anyhow::Result<String> {
         }
         let gvk = fact.gvk.iter().map(|(g, v, k)| format!("{g}/{v}/{k}")).collect::<Vec<_>>().join(",");
         let unions = if fact.unions.is_null() { String::new() } else { fact.unions.to_string() };
-        // Every group version registers its own DeleteOptions and WatchEvent; the resource table says which exist.
-        let gvk = if fact.gvk.len() > 2 { String::new() } else { gvk };
         record(&mut out, &[&format!("={name}"), &flags, &gvk, &unions]);
         for (field, fact) in &fact.fields {
             field_record(&mut out, field, fact, &ids).with_context(|| format!("{name}.{field}"))?;
@@ -181,7 +199,8 @@ fn field_record(out: &mut String, name: &str, fact: &FieldFact, ids: &HashMap<&s
         (fact.pointer, '*'),
         (fact.keep_empty, 'e'),
         (fact.zero_default, 'z'),
-        (fact.ty.starts_with("[]") && fact.list.is_none(), 'u'),
+        // Bytes are a list to Go, and one field says how that merges.
+        ((fact.ty.starts_with("[]") || fact.ty == "bytes") && fact.list.is_none(), 'u'),
         (fact.map.as_deref() == Some("atomic"), 'a'),
         (fact.map.as_deref() == Some("granular"), 'g'),
     ] {
@@ -208,6 +227,7 @@ fn field_record(out: &mut String, name: &str, fact: &FieldFact, ids: &HashMap<&s
             fact.merge_key.as_deref().unwrap_or_default(),
             &default,
             fact.go.as_deref().unwrap_or_default(),
+            &fact.values.join(","),
         ],
     );
     Ok(())

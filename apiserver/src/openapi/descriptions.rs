@@ -1,18 +1,18 @@
-//! What types and fields mean, in words: upstream's where there are any, ours for lists.
+//! What types and fields mean, in words: upstream's where there are any, ours for lists and watch events.
 
 use std::borrow::Cow;
 
 /// Descriptions by type and field.
-pub struct Descriptions(skiff_descriptions::Descriptions);
+pub(crate) struct Descriptions(skiff_descriptions::Descriptions);
 
 impl Descriptions {
     /// Reads them all.
-    pub fn load() -> std::io::Result<Self> {
+    pub(crate) fn load() -> std::io::Result<Self> {
         skiff_descriptions::Descriptions::load().map(Self)
     }
 
     /// Of a type, by definition name.
-    pub fn of_type(&self, name: &str) -> Option<Cow<'_, str>> {
+    pub(crate) fn of_type(&self, name: &str) -> Option<Cow<'_, str>> {
         if let Some(text) = self.0.of_type(name) {
             return Some(text.into());
         }
@@ -22,8 +22,11 @@ impl Descriptions {
     }
 
     /// Of a field of a type.
-    pub fn of_field(&self, name: &str, field: &str) -> Option<&str> {
+    pub(crate) fn of_field(&self, name: &str, field: &str) -> Option<&str> {
         let known = self.0.of_field(name, field);
+        if name.ends_with(".WatchEvent") {
+            return Some(if field == "type" { "What happened." } else { "The object it happened to, as it is now." });
+        }
         if known.is_some() || !name.ends_with("List") {
             return known;
         }

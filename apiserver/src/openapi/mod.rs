@@ -6,10 +6,11 @@
 mod descriptions;
 mod gnostic;
 mod operations;
+mod parameters;
+mod paths;
 mod schemas;
-mod v2;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{Read, Write};
 use std::sync::{Arc, OnceLock};
 
@@ -23,16 +24,24 @@ use sha2::{Digest, Sha512};
 use skiff_apimachinery::status::{self, Status};
 
 use self::descriptions::Descriptions;
+use self::operations::{Answer, MEDIA, Operation};
 use self::schemas::{Schemas, Version};
 use crate::ApiServer;
 use crate::context::RequestContext;
+use crate::negotiation::parse_accept;
 use crate::response::{self, Response};
+use crate::routes::version;
 
 const JSON: &str = "application/json";
-/// Protobuf of version 2, as clients have called it over time.
+/// Protobuf of each version, as clients have called it over time. Go cannot parse the older name of the type, so answers
+/// have the newer one.
 const PROTOBUF_V2: [&str; 2] = [
-    "application/com.github.proto-openapi.spec.v2@v1.0+protobuf",
     "application/com.github.proto-openapi.spec.v2.v1.0+protobuf",
+    "application/com.github.proto-openapi.spec.v2@v1.0+protobuf",
+];
+const PROTOBUF_V3: [&str; 2] = [
+    "application/com.github.proto-openapi.spec.v3.v1.0+protobuf",
+    "application/com.github.proto-openapi.spec.v3@v1.0+protobuf",
 ];
 /// What a document with its hash in the URL may be kept for: it never changes.
 const FOREVER: &str = "public, immutable";
@@ -42,31 +51,33 @@ const ONE_YEAR: jiff::SignedDuration = jiff::SignedDuration::from_hours(365 * 24
 #[derive(Default)]
 pub struct OpenApi {
     v3: OnceLock<BTreeMap<String, Document>>,
-    v2: OnceLock<[Document; 2]>,
+    v2: OnceLock<Document>,
 }
 
-/// A finished document.
+/// A finished document in both encodings, compressed.
 struct Document {
-    gzip: Bytes,
-    /// SHA-512 of the document, in upper-case hexadecimal.
+    json: Bytes,
+    protobuf: Bytes,
+    /// SHA-512 of the JSON, in upper-case hexadecimal.
     hash: String,
 }
 
 impl Document {
-    fn new(plain: &[u8]) -> std::io::Result<Self> {
-        let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
-        encoder.write_all(plain)?;
-        let hash = Sha512::digest(plain).iter().map(|byte| format!("{byte:02X}")).collect();
-        Ok(Self { gzip: encoder.finish()?.into(), hash })
-    }
-
-    fn of(value: &Value) -> std::io::Result<Self> {
-        Self::new(value.to_string().as_bytes())
+    fn new(document: &Value, protobuf: &[u8]) -> std::io::Result<Self> {
+        let json = document.to_string();
+        let hash = Sha512::digest(&json).iter().map(|byte| format!("{byte:02X}")).collect();
+        Ok(Self { json: compress(json.as_bytes())?, protobuf: compress(protobuf)?, hash })
     }
 
     fn etag(&self) -> HeaderValue {
         HeaderValue::from_str(&format!("\"{}\"", self.hash)).unwrap_or(HeaderValue::from_static("\"\""))
     }
+}
+
+fn compress(plain: &[u8]) -> std::io::Result<Bytes> {
+    let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
+    encoder.write_all(plain)?;
+    Ok(encoder.finish()?.into())
 }
 
 /// Answers `/openapi/v2`, `/openapi/v3` and what is below it.
@@ -105,16 +116,14 @@ fn index(server: &ApiServer, cx: &RequestContext) -> Result<Response, Status> {
 fn version_3(server: &ApiServer, cx: &RequestContext, headers: &HeaderMap, name: &str) -> Result<Response, Status> {
     let documents = server.openapi.v3(server).map_err(status::internal_error)?;
     let Some(document) = documents.get(name) else { return Ok(response::not_found_path()) };
-    if offered(&cx.accept, &[JSON]).is_none() {
-        return Err(status::not_acceptable(&[JSON]));
-    }
+    let Some(media) = offered(&cx.accept, PROTOBUF_V3) else { return Ok(not_acceptable()) };
     let asked = cx.query.text("hash");
     if !asked.is_empty() && asked != document.hash {
         let mut moved = response::plain(StatusCode::MOVED_PERMANENTLY, JSON, "");
         set(&mut moved, header::LOCATION, &format!("/openapi/v3/{name}?hash={}", document.hash));
         return Ok(moved);
     }
-    let mut answer = send(cx, headers, document, JSON)?;
+    let mut answer = send(cx, headers, document, media)?;
     if asked.is_empty() {
         return Ok(answer);
     }
@@ -125,24 +134,29 @@ fn version_3(server: &ApiServer, cx: &RequestContext, headers: &HeaderMap, name:
 }
 
 fn version_2(server: &ApiServer, cx: &RequestContext, headers: &HeaderMap) -> Result<Response, Status> {
-    let [json, protobuf] = server.openapi.v2(server).map_err(status::internal_error)?;
-    match offered(&cx.accept, &[JSON, PROTOBUF_V2[0], PROTOBUF_V2[1]]) {
-        Some(JSON) => send(cx, headers, json, JSON),
-        // Go cannot parse the older name of the type, so the answer has the newer one.
-        Some(_) => send(cx, headers, protobuf, PROTOBUF_V2[1]),
-        None => Err(status::not_acceptable(&[JSON, PROTOBUF_V2[0]])),
+    let document = server.openapi.v2(server).map_err(status::internal_error)?;
+    match offered(&cx.accept, PROTOBUF_V2) {
+        Some(media) => send(cx, headers, document, media),
+        None => Ok(not_acceptable()),
     }
 }
 
-/// The first media type of an Accept header that is on offer; the first on offer for a client that takes anything.
-fn offered(accept: &str, offers: &[&'static str]) -> Option<&'static str> {
+/// 406 as upstream sends it here: without a body.
+fn not_acceptable() -> Response {
+    let mut answer = http::Response::new(axum::body::Body::empty());
+    *answer.status_mut() = StatusCode::NOT_ACCEPTABLE;
+    set(&mut answer, header::VARY, "Accept");
+    answer
+}
+
+/// JSON or the first name of protobuf, whichever the Accept header names first; JSON for a client that takes anything.
+fn offered(accept: &str, protobuf: [&'static str; 2]) -> Option<&'static str> {
     if accept.trim().is_empty() {
-        return offers.first().copied();
+        return Some(JSON);
     }
-    let mut clauses = accept.split(',').map(|clause| clause.split(';').next().unwrap_or("").trim());
-    clauses.find_map(|clause| match clause {
-        "*/*" | "application/*" => offers.first().copied(),
-        clause => offers.iter().find(|offer| offer.eq_ignore_ascii_case(clause)).copied(),
+    parse_accept(accept).iter().find_map(|clause| {
+        let wanted = protobuf.iter().any(|name| clause.covers(name));
+        if clause.covers(JSON) { Some(JSON) } else { wanted.then_some(protobuf[0]) }
     })
 }
 
@@ -154,15 +168,16 @@ fn send(
     media: &'static str,
 ) -> Result<Response, Status> {
     let etag = document.etag();
+    let gzip = if media == JSON { &document.json } else { &document.protobuf };
     let mut answer = if headers.get(header::IF_NONE_MATCH) == Some(&etag) {
         response::plain(StatusCode::NOT_MODIFIED, media, "")
     } else if cx.accepts_gzip {
-        let mut answer = response::plain(StatusCode::OK, media, document.gzip.clone());
+        let mut answer = response::plain(StatusCode::OK, media, gzip.clone());
         set(&mut answer, header::CONTENT_ENCODING, "gzip");
         answer
     } else {
-        let mut plain = Vec::with_capacity(document.gzip.len() * 16);
-        GzDecoder::new(&document.gzip[..]).read_to_end(&mut plain).map_err(status::internal_error)?;
+        let mut plain = Vec::with_capacity(gzip.len() * 16);
+        GzDecoder::new(&gzip[..]).read_to_end(&mut plain).map_err(status::internal_error)?;
         response::plain(StatusCode::OK, media, plain)
     };
     answer.headers_mut().insert(header::ETAG, etag);
@@ -185,7 +200,7 @@ impl OpenApi {
         Ok(self.v3.get_or_init(|| made))
     }
 
-    fn v2(&self, server: &ApiServer) -> std::io::Result<&[Document; 2]> {
+    fn v2(&self, server: &ApiServer) -> std::io::Result<&Document> {
         if let Some(made) = self.v2.get() {
             return Ok(made);
         }
@@ -194,100 +209,110 @@ impl OpenApi {
     }
 }
 
-fn kinds(server: &ApiServer) -> schemas::Kinds {
-    schemas::kinds(skiff_api::builtin(), |group, version| {
-        server.registry.serves(group, version) || group == "meta.k8s.io" || (group.is_empty() && version == "v1")
-    })
+/// The group versions that are served, each once.
+fn group_versions(server: &ApiServer) -> BTreeSet<(&str, &str)> {
+    server.registry.resources().map(|resource| (resource.info.group.as_str(), resource.info.version.as_str())).collect()
 }
 
-/// The group versions that are served, each once, in order.
-fn group_versions(server: &ApiServer) -> Vec<(&str, &str)> {
-    let mut versions = Vec::new();
-    for resource in server.registry.resources() {
-        let version = (resource.info.group.as_str(), resource.info.version.as_str());
-        if !versions.contains(&version) {
-            versions.push(version);
-        }
-    }
-    versions
-}
-
-/// Paths of one group version, its list of resources included.
-fn version_paths(server: &ApiServer, group: &str, version: &str, schemas: &mut Schemas<'_>) -> Map<String, Value> {
-    let base = operations::base(group, version);
-    let tag = operations::tag(group, version);
+/// The operations of one group version, its list of resources included.
+fn of_group_version(server: &ApiServer, group: &str, version: &str) -> Vec<Operation> {
     let id = format!("get{}APIResources", operations::title(group, version));
-    let mut paths = operations::single(&format!("{base}/"), &id, &tag, &schemas.meta("APIResourceList"));
+    let path = format!("{}/", operations::base(group, version));
+    let list = Answer::Definition(operations::meta("APIResourceList"));
+    let mut all = vec![operations::read_only(&path, &id, &operations::tag(group, version), &MEDIA, list)];
     let own = |info: &skiff_api::KindInfo| info.group == group && info.version == version;
     for resource in server.registry.resources().filter(|resource| own(resource.info)) {
-        operations::add(resource, schemas, &mut paths);
+        all.extend(operations::of_resource(resource));
     }
-    paths
+    all
 }
 
-/// Documents that are not of a group version: name, path, operation, tag and kind of the answer.
-fn other_paths(server: &ApiServer) -> Vec<(String, String, String, String, &'static str)> {
+/// Operations that are not of a group version, by the name of their document.
+fn others(server: &ApiServer) -> Vec<(String, Operation)> {
+    let read = |name: &str, id: &str, tag: &str, media: &[&'static str], answer| {
+        (name.to_owned(), operations::read_only(&format!("/{name}/"), id, tag, media, answer))
+    };
+    let discovery = |name: &str, id: &str, tag: &str, kind: &str| {
+        read(name, id, tag, &MEDIA, Answer::Definition(operations::meta(kind)))
+    };
     let mut others = vec![
-        ("api".to_owned(), "/api/".to_owned(), "getCoreAPIVersions".to_owned(), "core".to_owned(), "APIVersions"),
-        ("apis".to_owned(), "/apis/".to_owned(), "getAPIVersions".to_owned(), "apis".to_owned(), "APIGroupList"),
+        discovery("api", "getCoreAPIVersions", "core", "APIVersions"),
+        discovery("apis", "getAPIVersions", "apis", "APIGroupList"),
     ];
-    let mut groups = group_versions(server).into_iter().map(|(group, _)| group).collect::<Vec<_>>();
-    groups.dedup();
+    let groups = group_versions(server).into_iter().map(|(group, _)| group).collect::<BTreeSet<_>>();
     for group in groups.into_iter().filter(|group| !group.is_empty()) {
         let id = format!("get{}APIGroup", operations::title(group, ""));
-        let tag = operations::tag(group, "").trim_end_matches('_').to_owned();
-        others.push((format!("apis/{group}"), format!("/apis/{group}/"), id, tag, "APIGroup"));
+        others.push(discovery(&format!("apis/{group}"), &id, &operations::tag(group, ""), "APIGroup"));
+    }
+    let info = Answer::Definition("io.k8s.apimachinery.pkg.version.Info".to_owned());
+    others.push(read("version", "getCodeVersion", "version", &[JSON], info));
+    if server.oidc.is_some() {
+        let (name, id) = (".well-known/openid-configuration", "getServiceAccountIssuerOpenIDConfiguration");
+        let keys = "getServiceAccountIssuerOpenIDKeyset";
+        for (name, id, tag, media) in
+            [(name, id, "WellKnown", JSON), ("openid/v1/jwks", keys, "openid", "application/jwk-set+json")]
+        {
+            let (name, mut operation) = read(name, id, tag, &[media], Answer::Text);
+            operation.consumes.clear();
+            others.push((name, operation));
+        }
     }
     others
 }
 
 fn render_v3(server: &ApiServer) -> std::io::Result<BTreeMap<String, Document>> {
-    let (builtin, kinds, descriptions) = (skiff_api::builtin(), kinds(server), Descriptions::load()?);
-    let new = || Schemas::new(builtin, Version::V3, &kinds, &descriptions);
+    let descriptions = Descriptions::load()?;
     let mut documents = BTreeMap::new();
+    let mut add = |name: String, only, operations: &[Operation]| {
+        let mut schemas = Schemas::new(Version::V3, only, &descriptions);
+        let paths = paths::of(operations, &mut schemas);
+        let document = version_3_document(paths, schemas.finish());
+        documents.insert(name, Document::new(&document, &gnostic::v3::document(&document))?);
+        std::io::Result::Ok(())
+    };
     for (group, version) in group_versions(server) {
-        let mut schemas = new();
-        let paths = version_paths(server, group, version, &mut schemas);
         let name = operations::base(group, version).trim_start_matches('/').to_owned();
-        documents.insert(name, Document::of(&version_3_document(paths, schemas.finish()))?);
+        add(name, Some((group, version)), &of_group_version(server, group, version))?;
     }
-    for (name, path, id, tag, kind) in other_paths(server) {
-        let mut schemas = new();
-        let paths = operations::single(&path, &id, &tag, &schemas.meta(kind));
-        documents.insert(name, Document::of(&version_3_document(paths, schemas.finish()))?);
+    for (name, operation) in others(server) {
+        add(name, None, &[operation])?;
     }
-    let mut schemas = new();
-    let info = schemas.reference("io.k8s.apimachinery.pkg.version.Info");
-    let paths = operations::single("/version/", "getCodeVersion", "version", &info);
-    documents.insert("version".to_owned(), Document::of(&version_3_document(paths, schemas.finish()))?);
     Ok(documents)
 }
 
 fn version_3_document(paths: Map<String, Value>, schemas: Map<String, Value>) -> Value {
-    json!({
-        "openapi": "3.0.0",
-        "info": {"title": "Kubernetes", "version": crate::routes::version::git_version()},
-        "paths": paths,
-        "components": {"schemas": schemas, "securitySchemes": {"BearerToken": bearer_token()}},
-    })
+    let mut components = json!({"securitySchemes": {"BearerToken": bearer_token()}});
+    if !schemas.is_empty() {
+        components["schemas"] = schemas.into();
+    }
+    json!({"openapi": "3.0.0", "info": info(), "paths": paths, "components": components})
+}
+
+fn info() -> Value {
+    let version = format!("{}.{}", version::KUBERNETES_MAJOR, version::KUBERNETES_MINOR);
+    json!({"title": "Kubernetes", "version": version})
 }
 
 fn bearer_token() -> Value {
     json!({"description": "Bearer Token authentication", "in": "header", "name": "authorization", "type": "apiKey"})
 }
 
-fn render_v2(server: &ApiServer) -> std::io::Result<[Document; 2]> {
-    let (kinds, descriptions) = (kinds(server), Descriptions::load()?);
-    let mut schemas = Schemas::new(skiff_api::builtin(), Version::V2, &kinds, &descriptions);
-    let mut paths = Map::new();
+fn render_v2(server: &ApiServer) -> std::io::Result<Document> {
+    let descriptions = Descriptions::load()?;
+    let mut schemas = Schemas::new(Version::V2, None, &descriptions);
+    let mut all = Vec::new();
     for (group, version) in group_versions(server) {
-        paths.extend(version_paths(server, group, version, &mut schemas));
+        all.extend(of_group_version(server, group, version));
     }
-    for (_, path, id, tag, kind) in other_paths(server) {
-        paths.extend(operations::single(&path, &id, &tag, &schemas.meta(kind)));
-    }
-    let info = schemas.reference("io.k8s.apimachinery.pkg.version.Info");
-    paths.extend(operations::single("/version/", "getCodeVersion", "version", &info));
-    let document = v2::document(&crate::routes::version::git_version(), paths, schemas.finish());
-    Ok([Document::of(&document)?, Document::new(&gnostic::document(&document))?])
+    all.extend(others(server).into_iter().map(|(_, operation)| operation));
+    let paths = paths::of(&all, &mut schemas);
+    let document = json!({
+        "swagger": "2.0",
+        "info": info(),
+        "paths": paths,
+        "definitions": schemas.finish(),
+        "securityDefinitions": {"BearerToken": bearer_token()},
+        "security": [{"BearerToken": []}],
+    });
+    Document::new(&document, &gnostic::v2::document(&document))
 }

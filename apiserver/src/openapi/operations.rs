@@ -1,337 +1,317 @@
 //! What can be done with each resource, as OpenAPI operations.
 //!
 //! kubectl looks at the query parameters and the patch types of an operation to know what a server understands; client
-//! generators make methods of `operationId`. Names follow `k8s.io/apiserver/pkg/endpoints/installer.go`. Operations are
-//! made once, for version 3; version 2 is derived from them.
+//! generators make methods of `operationId`. The rules are those of `k8s.io/apiserver/pkg/endpoints/installer.go`;
+//! [`super::paths`] writes the operations down in either version.
 
-use serde_json::{Map, Value, json};
-use skiff_api::KindInfo;
-use skiff_api::Subresource;
+use skiff_api::{KindInfo, Subresource};
 
-use super::schemas::Schemas;
+use super::parameters::{self, Parameter};
 use crate::registry::Resource;
 
 /// What bodies and answers are written in.
-const MEDIA: [&str; 3] = ["application/json", "application/yaml", "application/vnd.kubernetes.protobuf"];
+pub(crate) const MEDIA: [&str; 3] = ["application/json", "application/yaml", "application/vnd.kubernetes.protobuf"];
 const STREAMS: [&str; 2] = ["application/json;stream=watch", "application/vnd.kubernetes.protobuf;stream=watch"];
 const PATCHES: [&str; 4] = [
-    "application/apply-patch+yaml",
     "application/json-patch+json",
     "application/merge-patch+json",
     "application/strategic-merge-patch+json",
+    "application/apply-patch+yaml",
 ];
+const ANY: [&str; 1] = ["*/*"];
 
-const LIST: &[(&str, &str)] = &[
-    ("allowWatchBookmarks", "boolean"),
-    ("continue", "string"),
-    ("fieldSelector", "string"),
-    ("labelSelector", "string"),
-    ("limit", "integer"),
-    ("resourceVersion", "string"),
-    ("resourceVersionMatch", "string"),
-    ("sendInitialEvents", "boolean"),
-    ("timeoutSeconds", "integer"),
-    ("watch", "boolean"),
-];
-const WRITE: &[(&str, &str)] = &[("dryRun", "string"), ("fieldManager", "string"), ("fieldValidation", "string")];
-const DELETE: &[(&str, &str)] = &[
-    ("dryRun", "string"),
-    ("gracePeriodSeconds", "integer"),
-    ("orphanDependents", "boolean"),
-    ("propagationPolicy", "string"),
+/// Methods that a proxy passes on, with their names in operations.
+const PROXIED: [(&str, &str); 7] = [
+    ("get", "Get"),
+    ("put", "Put"),
+    ("post", "Post"),
+    ("delete", "Delete"),
+    ("options", "Options"),
+    ("head", "Head"),
+    ("patch", "Patch"),
 ];
 
 /// One method on one path.
-struct Operation<'a> {
-    method: &'static str,
-    /// Words of the `operationId` before and behind the group version.
-    words: (&'static str, &'static str),
-    /// `x-kubernetes-action`.
-    action: &'static str,
-    query: Vec<(&'a str, &'a str)>,
-    body: Body,
-    answers: &'static [u16],
-    answer: Answer,
+#[derive(Clone, Debug)]
+pub(crate) struct Operation {
+    /// Path, with its parameters in braces.
+    pub(crate) path: String,
+    /// HTTP method in lower case.
+    pub(crate) method: &'static str,
+    /// `operationId`.
+    pub(crate) id: String,
+    /// The only tag.
+    pub(crate) tag: String,
+    /// `x-kubernetes-action` with the group, version and kind; `None` where no resource is meant.
+    pub(crate) action: Option<(&'static str, [String; 3])>,
+    /// Parameters of path and query.
+    pub(crate) parameters: Vec<Parameter>,
+    /// Definition of the body, and whether there has to be one.
+    pub(crate) body: Option<(String, bool)>,
+    /// Media types of the body.
+    pub(crate) consumes: Vec<&'static str>,
+    /// Media types of the answer.
+    pub(crate) produces: Vec<&'static str>,
+    /// HTTP codes of the answer.
+    pub(crate) answers: &'static [u16],
+    /// What the answer is.
+    pub(crate) answer: Answer,
 }
 
-#[derive(PartialEq)]
-enum Body {
-    None,
-    Object,
-    Patch,
-    DeleteOptions,
-}
-
-#[derive(PartialEq)]
-enum Answer {
-    Object,
-    List,
-    Status,
+/// What an operation answers with.
+#[derive(Clone, Debug)]
+pub(crate) enum Answer {
+    /// An object of this definition.
+    Definition(String),
+    /// Text.
     Text,
 }
 
-/// What the operations of one resource or subresource have in common.
-struct Target<'a> {
-    resource: &'a KindInfo,
-    subresource: Option<&'a Subresource>,
-    object: Value,
-    list: Value,
-    /// `Namespaced` or nothing, before the kind; `ForAllNamespaces` after it.
-    affix: (&'static str, &'static str),
-}
-
-/// Adds the paths of a resource.
-pub fn add(resource: &Resource, schemas: &mut Schemas<'_>, paths: &mut Map<String, Value>) {
-    let info = resource.info;
-    let base = base(&info.group, &info.version);
-    let scoped = if info.namespaced { "/namespaces/{namespace}" } else { "" };
-    let object = schemas.of(info.type_id);
-    let list = info.list_type_id.map_or(Value::Null, |id| schemas.of(id));
-    let scope = if info.namespaced { "Namespaced" } else { "" };
-    let target =
-        |affix| Target { resource: info, subresource: None, object: object.clone(), list: list.clone(), affix };
-    let collection = collection_operations(info);
-    if info.namespaced && info.has_verb("list") {
-        let everywhere = vec![list_operation()];
-        put(paths, format!("{base}/{}", info.plural), &target(("", "ForAllNamespaces")), everywhere, schemas);
-    }
-    let path = format!("{base}{scoped}/{}", info.plural);
-    put(paths, path.clone(), &target((scope, "")), collection, schemas);
-    put(paths, format!("{path}/{{name}}"), &target((scope, "")), item_operations(info), schemas);
-    for subresource in &info.subresources {
-        // What connects has options in the query only.
-        let object = if connects(subresource) { Value::Null } else { schemas.of(subresource.type_id) };
-        let target =
-            Target { resource: info, subresource: Some(subresource), object, list: Value::Null, affix: (scope, "") };
-        let path = format!("{path}/{{name}}/{}", subresource.name);
-        put(paths, path, &target, subresource_operations(subresource), schemas);
-    }
+/// Definition of a type of `meta/v1`.
+pub(crate) fn meta(kind: &str) -> String {
+    format!("io.k8s.apimachinery.pkg.apis.meta.v1.{kind}")
 }
 
 /// `/api/VERSION` or `/apis/GROUP/VERSION`.
-pub fn base(group: &str, version: &str) -> String {
+pub(crate) fn base(group: &str, version: &str) -> String {
     if group.is_empty() { format!("/api/{version}") } else { format!("/apis/{group}/{version}") }
 }
 
-/// `core_v1`.
-pub fn tag(group: &str, version: &str) -> String {
+/// `core_v1`; `core` without a version.
+pub(crate) fn tag(group: &str, version: &str) -> String {
     let group = if group.is_empty() { "core" } else { group.trim_end_matches(".k8s.io") };
-    format!("{}_{version}", camel(group, false))
+    let group = camel(group, false);
+    if version.is_empty() { group } else { format!("{group}_{version}") }
 }
 
 /// `AppsV1`.
-pub fn title(group: &str, version: &str) -> String {
+pub(crate) fn title(group: &str, version: &str) -> String {
     let group = if group.is_empty() { "core" } else { group.trim_end_matches(".k8s.io") };
     format!("{}{}", camel(group, true), camel(version, true))
 }
 
-/// A document of one path that only reads something, such as `/version/`.
-pub fn single(path: &str, id: &str, tag: &str, answer: &Value) -> Map<String, Value> {
-    let operation = json!({
-        "description": "",
-        "operationId": id,
-        "responses": {"200": response(answer, &MEDIA[..1]), "401": {"description": "Unauthorized"}},
-        "tags": [tag],
-    });
-    Map::from_iter([(path.to_owned(), json!({"get": operation}))])
-}
-
-fn list_operation() -> Operation<'static> {
-    let (answers, answer) = (&[200][..], Answer::List);
+/// The operation of a path that is only read, such as `/version/`.
+pub(crate) fn read_only(path: &str, id: &str, tag: &str, media: &[&'static str], answer: Answer) -> Operation {
     Operation {
+        path: path.to_owned(),
         method: "get",
-        words: ("list", ""),
-        action: "list",
-        query: LIST.to_vec(),
-        body: Body::None,
-        answers,
+        id: id.to_owned(),
+        tag: tag.to_owned(),
+        action: None,
+        parameters: Vec::new(),
+        body: None,
+        consumes: media.to_vec(),
+        produces: media.to_vec(),
+        answers: &[200],
         answer,
     }
 }
 
-fn collection_operations(info: &KindInfo) -> Vec<Operation<'static>> {
-    let mut operations = Vec::new();
-    if info.has_verb("list") {
-        operations.push(list_operation());
-    }
-    if info.has_verb("create") {
-        operations.push(create());
-    }
-    if info.has_verb("deletecollection") {
-        operations.push(Operation {
-            method: "delete",
-            words: ("delete", "Collection"),
-            action: "deletecollection",
-            query: DELETE.iter().chain(LIST.iter().filter(|(name, _)| !name.contains("atch"))).copied().collect(),
-            body: Body::DeleteOptions,
-            answers: &[200],
-            answer: Answer::Status,
-        });
-    }
-    operations
-}
-
-fn create() -> Operation<'static> {
-    let (answers, answer) = (&[200, 201, 202][..], Answer::Object);
-    let query = WRITE.to_vec();
-    Operation { method: "post", words: ("create", ""), action: "post", query, body: Body::Object, answers, answer }
-}
-
-fn item_operations(info: &KindInfo) -> Vec<Operation<'static>> {
-    let mut operations = object_operations(|verb| info.has_verb(verb));
-    if info.has_verb("delete") {
-        operations.push(Operation {
-            method: "delete",
-            words: ("delete", ""),
-            action: "delete",
-            query: DELETE.to_vec(),
-            body: Body::DeleteOptions,
-            answers: &[200, 202],
-            answer: Answer::Status,
-        });
-    }
-    operations
-}
-
-fn object_operations(has: impl Fn(&str) -> bool) -> Vec<Operation<'static>> {
-    let mut operations = Vec::new();
-    let operation = |method, word, action, query, body, answers| {
-        let answer = Answer::Object;
-        Operation { method, words: (word, ""), action, query, body, answers, answer }
-    };
-    if has("get") {
-        operations.push(operation("get", "read", "get", Vec::new(), Body::None, &[200]));
-    }
-    if has("update") {
-        operations.push(operation("put", "replace", "put", WRITE.to_vec(), Body::Object, &[200, 201]));
-    }
-    if has("patch") {
-        let query = WRITE.iter().copied().chain([("force", "boolean")]).collect();
-        operations.push(operation("patch", "patch", "patch", query, Body::Patch, &[200, 201]));
-    }
-    operations
-}
-
-fn connects(subresource: &Subresource) -> bool {
-    subresource.kind.ends_with("Options")
-}
-
-fn subresource_operations(subresource: &Subresource) -> Vec<Operation<'static>> {
-    let has = |verb: &str| subresource.verbs.iter().any(|v| v == verb);
-    if !connects(subresource) && subresource.name != "log" {
-        let mut operations = object_operations(has);
-        if has("create") {
-            operations.push(create());
-        }
-        return operations;
-    }
-    let methods = [
-        ("get", "get", "Get"),
-        ("create", "post", "Post"),
-        ("update", "put", "Put"),
-        ("patch", "patch", "Patch"),
-        ("delete", "delete", "Delete"),
-    ];
-    let (action, own) = if subresource.name == "log" { ("get", Some(("read", ""))) } else { ("connect", None) };
-    let connect = |(_, method, word)| Operation {
-        method,
-        words: own.unwrap_or(("connect", word)),
-        action,
-        query: Vec::new(),
-        body: Body::None,
-        answers: &[200],
-        answer: Answer::Text,
-    };
-    methods.into_iter().filter(|(verb, ..)| has(verb)).map(connect).collect()
-}
-
-fn put(
-    paths: &mut Map<String, Value>,
+/// What operations on one resource or subresource have in common.
+struct Target<'a> {
+    info: &'a KindInfo,
+    subresource: Option<&'a Subresource>,
+    /// Path of the collection, or of the subresource.
     path: String,
-    target: &Target<'_>,
-    operations: Vec<Operation<'_>>,
-    schemas: &mut Schemas<'_>,
-) {
-    if operations.is_empty() {
-        return;
+    /// `Namespaced` or nothing, before the kind.
+    scope: &'static str,
+    /// Behind the kind: `ForAllNamespaces`, `WithPath` or nothing.
+    suffix: &'static str,
+}
+
+impl Target<'_> {
+    fn definition(&self) -> String {
+        let id = self.subresource.map_or(self.info.type_id, |sub| sub.type_id);
+        skiff_api::builtin().types.def(id).name.clone().into()
     }
-    let mut item = Map::new();
-    for operation in operations {
-        item.insert(operation.method.to_owned(), render(target, &operation, schemas));
+
+    fn list_definition(&self) -> String {
+        let id = self.info.list_type_id.unwrap_or(self.info.type_id);
+        skiff_api::builtin().types.def(id).name.clone().into()
     }
-    let mut parameters = Vec::new();
-    for (name, place) in [("{name}", "name"), ("{namespace}", "namespace")] {
-        if path.contains(name) {
-            parameters.push(json!({
-                "in": "path", "name": place, "required": true, "schema": {"type": "string", "uniqueItems": true}
-            }));
+
+    /// An operation that answers with the object, on the path of the target.
+    fn operation(&self, method: &'static str, word: &str, action: &'static str) -> Operation {
+        let info = self.info;
+        let (group, version, kind) = match self.subresource {
+            Some(sub) => (&sub.group, &sub.version, &sub.kind),
+            None => (&info.group, &info.version, &info.kind),
+        };
+        let subresource = self.subresource.map(|sub| camel(&sub.name, true)).unwrap_or_default();
+        let title = title(&info.group, &info.version);
+        let (before, after) = word.split_once('*').unwrap_or((word, ""));
+        Operation {
+            path: self.path.clone(),
+            method,
+            id: format!("{before}{title}{after}{}{}{subresource}{}", self.scope, info.kind, self.suffix),
+            tag: tag(&info.group, &info.version),
+            action: Some((action, [group.to_string(), version.to_string(), kind.to_string()])),
+            parameters: parameters::PRETTY.to_vec(),
+            body: None,
+            consumes: ANY.to_vec(),
+            produces: MEDIA.to_vec(),
+            answers: &[200],
+            answer: Answer::Definition(self.definition()),
         }
     }
-    parameters.push(query_parameter("pretty", "string"));
-    item.insert("parameters".to_owned(), parameters.into());
-    paths.insert(path, item.into());
+
+    fn create(&self) -> Operation {
+        let mut operation = self.operation("post", "create", "post");
+        operation.parameters.extend_from_slice(parameters::WRITE);
+        Operation { body: Some((self.definition(), true)), answers: &[200, 201, 202], ..operation }
+    }
+
+    fn list(&self) -> Operation {
+        let mut operation = self.operation("get", "list", "list");
+        operation.parameters.extend_from_slice(parameters::LIST);
+        operation.produces.extend(STREAMS);
+        Operation { answer: Answer::Definition(self.list_definition()), ..operation }
+    }
+
+    fn delete_collection(&self) -> Operation {
+        let mut operation = self.operation("delete", "delete*Collection", "deletecollection");
+        operation.parameters.extend_from_slice(parameters::DELETE);
+        operation.parameters.extend(parameters::LIST.iter().filter(|p| !parameters::WATCH_ONLY.contains(&p.name)));
+        let answer = Answer::Definition(meta("Status"));
+        Operation { body: Some((meta("DeleteOptions"), false)), answer, ..operation }
+    }
+
+    fn delete(&self, returns_object: bool) -> Operation {
+        let mut operation = self.operation("delete", "delete", "delete");
+        operation.parameters.extend_from_slice(parameters::DELETE);
+        if !returns_object {
+            operation.answer = Answer::Definition(meta("Status"));
+        }
+        Operation { body: Some((meta("DeleteOptions"), false)), answers: &[200, 202], ..operation }
+    }
+
+    /// GET, PUT and PATCH of an object.
+    fn object_operations(&self, has: impl Fn(&str) -> bool) -> Vec<Operation> {
+        let mut operations = Vec::new();
+        if has("get") {
+            operations.push(self.operation("get", "read", "get"));
+        }
+        if has("update") {
+            let mut put = self.operation("put", "replace", "put");
+            put.parameters.extend_from_slice(parameters::WRITE);
+            operations.push(Operation { body: Some((self.definition(), true)), answers: &[200, 201], ..put });
+        }
+        if has("patch") {
+            let mut patch = self.operation("patch", "patch", "patch");
+            patch.parameters.extend_from_slice(parameters::WRITE);
+            patch.parameters.push(parameters::FORCE);
+            let consumes = PATCHES.to_vec();
+            let body = Some((meta("Patch"), true));
+            operations.push(Operation { body, consumes, answers: &[200, 201], ..patch });
+        }
+        operations
+    }
+
+    /// The older way to watch, by path.
+    fn watch(&self, action: &'static str) -> Operation {
+        let mut operation = self.operation("get", "watch", action);
+        if action == "watchlist" {
+            let (kind, suffix) = (&self.info.kind, self.suffix);
+            operation.id = operation.id.trim_end_matches(suffix).trim_end_matches(kind.as_str()).to_owned();
+            operation.id.push_str(&format!("{kind}List{suffix}"));
+        }
+        operation.parameters.extend_from_slice(parameters::LIST);
+        operation.produces.extend(STREAMS);
+        let base = base(&self.info.group, &self.info.version);
+        let rest = self.path.strip_prefix(&base).unwrap_or(&self.path);
+        let path = format!("{base}/watch{rest}");
+        Operation { path, answer: Answer::Definition(meta("WatchEvent")), ..operation }
+    }
 }
 
-fn render(target: &Target<'_>, operation: &Operation<'_>, schemas: &mut Schemas<'_>) -> Value {
-    let (group, version, kind) = match target.subresource {
-        Some(sub) => (&sub.group, &sub.version, &sub.kind),
-        None => (&target.resource.group, &target.resource.version, &target.resource.kind),
-    };
-    let answer = match operation.answer {
-        Answer::Object => target.object.clone(),
-        Answer::List => target.list.clone(),
-        Answer::Status => schemas.meta("Status"),
-        Answer::Text => json!({"type": "string"}),
-    };
-    let media = if operation.answer == Answer::List { [&MEDIA[..], &STREAMS[..]].concat() } else { MEDIA.to_vec() };
-    let mut responses = Map::new();
-    for code in operation.answers {
-        responses.insert(code.to_string(), response(&answer, &media));
-    }
-    responses.insert("401".to_owned(), json!({"description": "Unauthorized"}));
-    let parameters = operation.query.iter().map(|(name, ty)| query_parameter(name, ty)).collect::<Vec<_>>();
-    let mut rendered = json!({
-        "description": format!("{} {kind}", operation.action),
-        "operationId": operation_id(target, operation),
-        "responses": responses,
-        "tags": [tag(&target.resource.group, &target.resource.version)],
-        "x-kubernetes-action": operation.action,
-        "x-kubernetes-group-version-kind": {"group": group, "kind": kind, "version": version},
-    });
-    if !parameters.is_empty() {
-        rendered["parameters"] = parameters.into();
-    }
-    let body = match operation.body {
-        Body::None => return rendered,
-        Body::Object => json!({"content": {"*/*": {"schema": target.object}}, "required": true}),
-        Body::DeleteOptions => json!({"content": {"*/*": {"schema": schemas.meta("DeleteOptions")}}}),
-        Body::Patch => {
-            let patch = schemas.meta("Patch");
-            let content = PATCHES.iter().map(|media| ((*media).to_owned(), json!({"schema": patch.clone()})));
-            json!({"content": content.collect::<Map<_, _>>(), "required": true})
+/// The operations of a resource and its subresources.
+pub(crate) fn of_resource(resource: &Resource) -> Vec<Operation> {
+    let info = resource.info;
+    let base = base(&info.group, &info.version);
+    let (namespace, scope) = if info.namespaced { ("/namespaces/{namespace}", "Namespaced") } else { ("", "") };
+    let path = format!("{base}{namespace}/{}", info.plural);
+    let target = Target { info, subresource: None, path: path.clone(), scope, suffix: "" };
+    let mut operations = Vec::new();
+    let mut add = |wanted: bool, operation: &dyn Fn() -> Operation| {
+        if wanted {
+            operations.push(operation());
         }
     };
-    rendered["requestBody"] = body;
-    rendered
+    let everywhere = Target {
+        info,
+        subresource: None,
+        path: format!("{base}/{}", info.plural),
+        scope: "",
+        suffix: "ForAllNamespaces",
+    };
+    add(info.namespaced && info.has_verb("list"), &|| everywhere.list());
+    add(info.namespaced && info.has_verb("watch"), &|| everywhere.watch("watchlist"));
+    add(info.has_verb("list"), &|| target.list());
+    add(info.has_verb("watch"), &|| target.watch("watchlist"));
+    add(info.has_verb("watch"), &|| of_item(target.watch("watch")));
+    add(info.has_verb("create"), &|| target.create());
+    add(info.has_verb("deletecollection"), &|| target.delete_collection());
+    // A Namespace is in the answer, too, but its documentation does not say so.
+    let returns_object = info.plural != "namespaces"
+        && resource.store.as_ref().is_some_and(|store| store.strategy.returns_deleted_object());
+    add(info.has_verb("delete"), &|| of_item(target.delete(returns_object)));
+    operations.extend(target.object_operations(|verb| info.has_verb(verb)).into_iter().map(of_item));
+    for sub in &info.subresources {
+        let path = format!("{path}/{{name}}/{}", sub.name);
+        operations.extend(subresource(&Target { info, subresource: Some(sub), path, scope, suffix: "" }, sub));
+    }
+    for operation in &mut operations {
+        // Items of the watch paths are named behind their collection.
+        let in_path =
+            ["name", "namespace", "path"].into_iter().filter(|p| operation.path.contains(&format!("{{{p}}}")));
+        operation.parameters.extend(in_path.map(parameters::of_path));
+    }
+    operations
 }
 
-fn response(schema: &Value, media: &[&str]) -> Value {
-    let content = media.iter().map(|media| ((*media).to_owned(), json!({"schema": schema})));
-    json!({"description": "OK", "content": content.collect::<Map<_, _>>()})
+/// The operation on one object of the collection.
+fn of_item(operation: Operation) -> Operation {
+    Operation { path: format!("{}/{{name}}", operation.path), ..operation }
 }
 
-fn query_parameter(name: &str, ty: &str) -> Value {
-    json!({"in": "query", "name": name, "schema": {"type": ty, "uniqueItems": true}})
+fn subresource(target: &Target<'_>, sub: &Subresource) -> Vec<Operation> {
+    let has = |verb: &str| sub.verbs.iter().any(|v| v == verb);
+    if sub.name == "log" {
+        let mut log = target.operation("get", "read", "get");
+        log.parameters.extend(parameters::of_options("PodLogOptions"));
+        log.produces.insert(0, "text/plain");
+        return vec![Operation { answer: Answer::Text, ..log }];
+    }
+    if sub.kind.ends_with("Options") {
+        return connect(target, sub);
+    }
+    let mut operations = target.object_operations(has);
+    if has("create") {
+        operations.push(target.create());
+    }
+    operations
 }
 
-/// `listAppsV1NamespacedDeployment`.
-fn operation_id(target: &Target<'_>, operation: &Operation<'_>) -> String {
-    let info = target.resource;
-    let sub = target.subresource.map(|sub| camel(&sub.name, true)).unwrap_or_default();
-    let (before, after) = target.affix;
-    let group_version = title(&info.group, &info.version);
-    let (word, second) = operation.words;
-    format!("{word}{group_version}{second}{before}{}{sub}{after}", info.kind)
+/// What connects has its options in the query. A proxy passes on every method, and the path behind its own.
+fn connect(target: &Target<'_>, sub: &Subresource) -> Vec<Operation> {
+    let proxy = sub.name == "proxy";
+    let methods = PROXIED.iter().filter(|(method, _)| proxy || matches!(*method, "get" | "post"));
+    let mut operations = Vec::new();
+    for (method, name) in methods {
+        let operation = target.operation(method, &format!("connect*{name}"), "connect");
+        let operation = Operation {
+            parameters: parameters::of_options(&sub.kind),
+            produces: ANY.to_vec(),
+            answer: Answer::Text,
+            ..operation
+        };
+        if proxy {
+            let (path, id) = (format!("{}/{{path}}", target.path), format!("{}WithPath", operation.id));
+            operations.push(Operation { path, id, ..operation.clone() });
+        }
+        operations.push(operation);
+    }
+    operations
 }
 
 /// Joins the parts of a dotted or dashed name, the first in lower case unless `title`.

@@ -3,7 +3,7 @@
 //! Versions 2 and 3 differ in where definitions are and in how a reference stands beside other keywords; the rules are
 //! those of `k8s.io/kube-openapi/pkg/builder` and `builder3`.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 
 use serde_json::{Map, Value, json};
 use skiff_api::Builtin;
@@ -17,9 +17,13 @@ const QUANTITY: &str = "io.k8s.apimachinery.pkg.api.resource.Quantity";
 const INT_OR_STRING: &str = "io.k8s.apimachinery.pkg.util.intstr.IntOrString";
 const RAW_EXTENSION: &str = "io.k8s.apimachinery.pkg.runtime.RawExtension";
 
+const VERSION_INFO: &str = "io.k8s.apimachinery.pkg.version.Info";
+/// Types with more names than this are registered in every group version.
+const MOST_NAMES: usize = 2;
+
 /// Version of OpenAPI.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Version {
+pub(crate) enum Version {
     /// 2.0 ("swagger").
     V2,
     /// 3.0.
@@ -27,37 +31,30 @@ pub enum Version {
 }
 
 /// The schemas of one document: what is referred to, and what that refers to.
-pub struct Schemas<'a> {
+pub(crate) struct Schemas<'a> {
     builtin: &'a Builtin,
     version: Version,
-    kinds: &'a Kinds,
+    /// The group version whose document this is: only its names are shown of kinds that all versions have.
+    only: Option<(&'a str, &'a str)>,
     descriptions: &'a Descriptions,
     done: BTreeMap<String, Value>,
     waiting: Vec<String>,
 }
 
-/// `x-kubernetes-group-version-kind` by type.
-pub type Kinds = HashMap<TypeId, Vec<Value>>;
-
-/// Which kinds each type is registered as, among the group versions that are served.
-pub fn kinds(builtin: &Builtin, serves: impl Fn(&str, &str) -> bool) -> Kinds {
-    let mut all = builtin.registered().filter(|(group, version, ..)| serves(group, version)).collect::<Vec<_>>();
-    all.sort_unstable();
-    let mut kinds = Kinds::new();
-    for (group, version, kind, id) in all {
-        kinds.entry(id).or_default().push(json!({"group": group, "kind": kind, "version": version}));
-    }
-    kinds
-}
-
 impl<'a> Schemas<'a> {
-    /// No schemas yet.
-    pub fn new(builtin: &'a Builtin, version: Version, kinds: &'a Kinds, descriptions: &'a Descriptions) -> Self {
-        Self { builtin, version, kinds, descriptions, done: BTreeMap::new(), waiting: Vec::new() }
+    /// No schemas yet. In the document of one group version, `only` is that.
+    pub(crate) fn new(version: Version, only: Option<(&'a str, &'a str)>, descriptions: &'a Descriptions) -> Self {
+        let builtin = skiff_api::builtin();
+        Self { builtin, version, only, descriptions, done: BTreeMap::new(), waiting: Vec::new() }
+    }
+
+    /// The version of the document.
+    pub(crate) fn version(&self) -> Version {
+        self.version
     }
 
     /// A reference to a definition, which will be in the document.
-    pub fn reference(&mut self, name: &str) -> Value {
+    pub(crate) fn reference(&mut self, name: &str) -> Value {
         if !self.done.contains_key(name) {
             self.done.insert(name.to_owned(), Value::Null);
             self.waiting.push(name.to_owned());
@@ -69,18 +66,18 @@ impl<'a> Schemas<'a> {
     }
 
     /// A reference to a type.
-    pub fn of(&mut self, id: TypeId) -> Value {
+    pub(crate) fn of(&mut self, id: TypeId) -> Value {
         let name = self.builtin.types.def(id).name.clone();
         self.reference(&name)
     }
 
     /// A reference to a type of `meta/v1`.
-    pub fn meta(&mut self, kind: &str) -> Value {
+    pub(crate) fn meta(&mut self, kind: &str) -> Value {
         self.reference(&format!("{META}{kind}"))
     }
 
     /// All definitions that were referred to, by name.
-    pub fn finish(mut self) -> Map<String, Value> {
+    pub(crate) fn finish(mut self) -> Map<String, Value> {
         while let Some(name) = self.waiting.pop() {
             let schema = self.definition(&name);
             self.done.insert(name, schema);
@@ -115,8 +112,9 @@ impl<'a> Schemas<'a> {
         if !required.is_empty() {
             schema["required"] = required.into();
         }
-        if let Some(kinds) = self.kinds.get(&id) {
-            schema["x-kubernetes-group-version-kind"] = kinds.clone().into();
+        let kinds = self.kinds_of(id);
+        if !kinds.is_empty() {
+            schema["x-kubernetes-group-version-kind"] = kinds.into();
         }
         if def.atomic {
             schema["x-kubernetes-map-type"] = "atomic".into();
@@ -127,12 +125,37 @@ impl<'a> Schemas<'a> {
         schema
     }
 
+    /// What a type is registered as. Options and watch events are registered in every group version; the document of one
+    /// shows them as its own and as those of `v1`.
+    fn kinds_of(&self, id: TypeId) -> Vec<Value> {
+        let kinds = self.builtin.published_kinds(id).collect::<Vec<_>>();
+        let everywhere = kinds.len() > MOST_NAMES;
+        let shown = |group: &str, version: &str| match self.only {
+            Some(only) => !everywhere || (group, version) == only || (group, version) == ("", "v1"),
+            None => true,
+        };
+        let kinds = kinds.into_iter().filter(|(group, version, _)| shown(group, version));
+        kinds.map(|(group, version, kind)| json!({"group": group, "kind": kind, "version": version})).collect()
+    }
+
     fn property(&mut self, owner: &TypeDef, field: &FieldDef) -> Value {
         let mut schema = self.typed(&field.ty, field);
+        if let Some(values) =
+            self.builtin.types.lookup(&owner.name).and_then(|id| self.builtin.enum_of(id, &field.name))
+        {
+            let limited = match &field.ty {
+                Type::List(_) => &mut schema["items"],
+                Type::Map(_) => &mut schema["additionalProperties"],
+                _ => &mut schema,
+            };
+            limited["enum"] = values.collect();
+        }
         let description = self.descriptions.of_field(&owner.name, &field.name);
         let default = self.default(field);
+        let reference = schema.get("$ref").cloned();
         if self.version == Version::V3
-            && let Some(reference) = schema.get("$ref").cloned()
+            && let Some(reference) = reference
+            && (description.is_some() || default.is_some())
         {
             // Nothing may stand beside a reference in version 3.
             schema = json!({"allOf": [{"$ref": reference}]});
@@ -178,6 +201,9 @@ impl<'a> Schemas<'a> {
 
     fn typed(&mut self, ty: &Type, field: &FieldDef) -> Value {
         match ty {
+            Type::Scalar(Scalar::Bytes) if !field.wire.list_kind_unset => {
+                json!({"type": "string", "format": "byte", "x-kubernetes-list-type": "atomic"})
+            }
             Type::Scalar(scalar) => self.scalar(*scalar),
             Type::Struct(id) => self.of(*id),
             Type::List(list) => self.list(list, field),
@@ -241,6 +267,21 @@ impl<'a> Schemas<'a> {
     }
 }
 
+/// The answer of `/version`: all strings, and which of them are always there.
+fn version_info(version: Version) -> Value {
+    let always =
+        ["major", "minor", "gitVersion", "gitCommit", "gitTreeState", "buildDate", "goVersion", "compiler", "platform"];
+    let sometimes = ["emulationMajor", "emulationMinor", "minCompatibilityMajor", "minCompatibilityMinor"];
+    let mut properties = Map::new();
+    for name in always.iter().chain(&sometimes) {
+        properties.insert((*name).to_owned(), json!({"type": "string"}));
+        if version == Version::V3 && always.contains(name) {
+            properties[*name]["default"] = "".into();
+        }
+    }
+    json!({"type": "object", "required": always, "properties": properties})
+}
+
 /// Definitions of types that JSON writes as something other than an object of fields.
 fn special(name: &str, version: Version) -> Value {
     match (name, version) {
@@ -250,6 +291,7 @@ fn special(name: &str, version: Version) -> Value {
         (INT_OR_STRING, Version::V3) => {
             json!({"format": "int-or-string", "oneOf": [{"type": "integer"}, {"type": "string"}]})
         }
+        (VERSION_INFO, _) => version_info(version),
         _ if name.starts_with(EXTENSIONS) => json!({}),
         _ => match name.strip_prefix(META) {
             Some("Time" | "MicroTime") => json!({"type": "string", "format": "date-time"}),

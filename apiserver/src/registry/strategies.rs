@@ -72,13 +72,14 @@ fn other(group: &str, plural: &str) -> &'static dyn Strategy {
         ("networking.k8s.io", "networkpolicies") => &networking::NetworkPolicyStrategy,
         ("node.k8s.io", "runtimeclasses") => &volumes::RuntimeClassStrategy,
         ("policy", "poddisruptionbudgets") => &policy::DisruptionBudgetStrategy,
-        ("resource.k8s.io", _) => &volumes::Counted,
+        ("resource.k8s.io", _) => &volumes::DeviceKinds,
         ("scheduling.k8s.io", "priorityclasses") => &policy::PriorityClassStrategy,
         ("storage.k8s.io", "csidrivers") => &volumes::CsiDriverStrategy,
         ("storage.k8s.io", "csinodes") => &volumes::CsiNodeStrategy,
         ("storage.k8s.io", "csistoragecapacities") => &volumes::Conditional,
         ("storage.k8s.io", "storageclasses") => &volumes::StorageClassStrategy,
         ("storage.k8s.io", "volumeattachments") => &volumes::VolumeAttachmentStrategy,
+        ("storage.k8s.io", "volumeattributesclasses") => &volumes::VolumeAttributesClassStrategy,
         _ => &Generic,
     }
 }

@@ -37,7 +37,7 @@ pub fn answer(server: &ApiServer, cx: &RequestContext, path: &str, headers: &Hea
     let body = match parts.as_slice() {
         ["api"] if wants_aggregated(&cx.accept) => return Ok(aggregated(server, true, headers)),
         ["apis"] if wants_aggregated(&cx.accept) => return Ok(aggregated(server, false, headers)),
-        ["api"] => api_versions(server, headers),
+        ["api"] => api_versions(server),
         ["apis"] => json!({
             "kind": "APIGroupList",
             "apiVersion": "v1",
@@ -139,13 +139,12 @@ fn kinds<'a>(server: &'a ApiServer, group: &'a str, version: &'a str) -> impl It
     all.filter(|k| server.registry.resource(&k.group, &k.version, &k.plural).is_some())
 }
 
-fn api_versions(server: &ApiServer, headers: &HeaderMap) -> Value {
-    let host = headers.get(header::HOST).and_then(|h| h.to_str().ok()).filter(|h| !h.is_empty());
+fn api_versions(server: &ApiServer) -> Value {
     let own = format!("{}:{}", server.settings.advertise_address, server.settings.advertise_port);
     json!({
         "kind": "APIVersions",
         "versions": ["v1"],
-        "serverAddressByClientCIDRs": [{"clientCIDR": "0.0.0.0/0", "serverAddress": host.unwrap_or(&own)}],
+        "serverAddressByClientCIDRs": [{"clientCIDR": "0.0.0.0/0", "serverAddress": own}],
     })
 }
 
@@ -173,12 +172,12 @@ fn resource_list(server: &ApiServer, group: &str, version: &str) -> Option<Value
         return None;
     }
     let group_version = if group.is_empty() { version.to_owned() } else { format!("{group}/{version}") };
-    Some(json!({
-        "kind": "APIResourceList",
-        "apiVersion": "v1",
-        "groupVersion": group_version,
-        "resources": resources,
-    }))
+    let mut list = json!({"kind": "APIResourceList", "groupVersion": group_version, "resources": resources});
+    // Upstream leaves it out for the core group.
+    if !group.is_empty() {
+        list["apiVersion"] = "v1".into();
+    }
+    Some(list)
 }
 
 fn resource_object(kind: &KindInfo) -> Value {
@@ -221,20 +220,19 @@ fn aggregated_group(server: &ApiServer, group: &Group) -> Value {
         let resources = kinds(server, group.name, version).map(aggregated_resource).collect::<Vec<_>>();
         json!({"version": version, "resources": resources, "freshness": "Current"})
     });
-    let metadata = if group.name.is_empty() {
-        json!({"creationTimestamp": null})
-    } else {
-        json!({"name": group.name, "creationTimestamp": null})
-    };
+    let metadata = if group.name.is_empty() { json!({}) } else { json!({"name": group.name}) };
     json!({"metadata": metadata, "versions": versions.collect::<Vec<_>>()})
 }
 
 fn aggregated_resource(kind: &'static KindInfo) -> Value {
-    let response_kind =
-        |group: &str, version: &str, name: &str| json!({"group": group, "version": version, "kind": name});
+    // Group and version are named where they are not those of the resource.
+    let response_kind = |group: &str, version: &str, name: &str, foreign: bool| {
+        let (group, version) = if foreign { (group, version) } else { ("", "") };
+        json!({"group": group, "version": version, "kind": name})
+    };
     let mut object = json!({
         "resource": kind.plural.as_str(),
-        "responseKind": response_kind(&kind.group, &kind.version, &kind.kind),
+        "responseKind": response_kind(&kind.group, &kind.version, &kind.kind, false),
         "scope": if kind.namespaced { "Namespaced" } else { "Cluster" },
         "singularResource": kind.singular.as_str(),
         "verbs": strings(&kind.verbs),
@@ -249,7 +247,7 @@ fn aggregated_resource(kind: &'static KindInfo) -> Value {
         let subresources = kind.subresources.iter().map(|sub| {
             json!({
                 "subresource": sub.name.as_str(),
-                "responseKind": response_kind(&sub.group, &sub.version, &sub.kind),
+                "responseKind": response_kind(&sub.group, &sub.version, &sub.kind, sub.foreign_kind),
                 "verbs": strings(&sub.verbs),
             })
         });

@@ -140,6 +140,8 @@ pub struct VersionInfo {
 pub(crate) struct Publication {
     pub(crate) published: bool,
     pub(crate) unions: &'static str,
+    pub(crate) enums: Vec<(&'static str, &'static str)>,
+    pub(crate) gvks: Vec<&'static str>,
 }
 
 /// The built-in API.
@@ -172,6 +174,13 @@ fn key(group: &str, version: &str, name: &str) -> (CompactString, CompactString,
     (group.into(), version.into(), name.into())
 }
 
+/// Splits `group/version/kind`.
+fn split_gvk(gvk: &'static str) -> (&'static str, &'static str, &'static str) {
+    let mut parts = gvk.splitn(3, '/');
+    let mut part = || parts.next().unwrap_or("");
+    (part(), part(), part())
+}
+
 fn on_by_default(version: &str) -> bool {
     !version.contains("alpha") && !version.contains("beta")
 }
@@ -182,12 +191,16 @@ impl Builtin {
         let mut publications = Vec::new();
         let mut defs = Vec::new();
         for (record, id) in tables::types().into_iter().zip(0..) {
-            for gvk in record.gvks {
-                let mut parts = gvk.splitn(3, '/');
-                let mut part = || parts.next().unwrap_or("");
-                type_gvks.insert(key(part(), part(), part()), TypeId(id));
+            for gvk in &record.gvks {
+                let (group, version, kind) = split_gvk(gvk);
+                type_gvks.insert(key(group, version, kind), TypeId(id));
             }
-            publications.push(Publication { published: !record.unpublished, unions: record.unions });
+            publications.push(Publication {
+                published: !record.unpublished,
+                unions: record.unions,
+                enums: record.enums,
+                gvks: record.gvks,
+            });
             defs.push(record.def);
         }
         let types = TypeTable::new(defs);
@@ -309,6 +322,17 @@ impl Builtin {
     /// `x-kubernetes-unions` of a type, as JSON; empty if it has none.
     pub fn unions(&self, id: TypeId) -> &'static str {
         self.publications[id.0 as usize].unions
+    }
+
+    /// The values that a field may have, where OpenAPI lists them: of the field, of its items or of its map's values.
+    pub fn enum_of(&self, id: TypeId, field: &str) -> Option<impl Iterator<Item = &'static str>> {
+        let (_, values) = self.publications[id.0 as usize].enums.iter().find(|(name, _)| *name == field)?;
+        Some(values.split(','))
+    }
+
+    /// Group, version and kind of everything that a type is published as, in order.
+    pub fn published_kinds(&self, id: TypeId) -> impl Iterator<Item = (&'static str, &'static str, &'static str)> {
+        self.publications[id.0 as usize].gvks.iter().map(|gvk| split_gvk(gvk))
     }
 
     /// Whether OpenAPI documents show a type.

@@ -1,7 +1,7 @@
 //! Reads the embedded tables.
 //!
 //! `types.tsv` holds a line `=DEFINITION  FLAGS  GVKS  UNIONS` per struct type, in id order, followed by a line
-//! `NAME  TYPE  FLAGS  PROTO  MERGEKEY  DEFAULT  GO` per field, sorted by name. `resources.tsv` holds a line
+//! `NAME  TYPE  FLAGS  PROTO  MERGEKEY  DEFAULT  GO  ENUM` per field, sorted by name. `resources.tsv` holds a line
 //! `=GROUP/VERSION` per group version in order of priority, followed by a line per resource and subresource:
 //! `NAME  KIND  DEFINITION  KINDGV  SCOPE  VERBS  SINGULAR  SHORT  CATEGORIES  LISTKIND  HASH  STORAGE`. Columns are
 //! separated by tabs; empty ones at the end are left out. The letters are explained where they are read.
@@ -17,6 +17,9 @@ use skiff_apimachinery::value::Value;
 const TYPES: &str = include_str!("tables/types.tsv");
 const RESOURCES: &str = include_str!("tables/resources.tsv");
 
+/// Where the values of a field are listed in its line.
+const ENUM_COLUMN: usize = 7;
+
 /// A struct type with what only OpenAPI documents need.
 pub(crate) struct TypeRecord {
     pub(crate) def: TypeDef,
@@ -26,6 +29,8 @@ pub(crate) struct TypeRecord {
     pub(crate) unpublished: bool,
     /// `x-kubernetes-unions` as JSON; empty if none.
     pub(crate) unions: &'static str,
+    /// The values that fields may have, by field: those whose values are listed, commas between them.
+    pub(crate) enums: Vec<(&'static str, &'static str)>,
 }
 
 /// One line of the resource table.
@@ -73,6 +78,8 @@ pub(crate) fn types() -> Vec<TypeRecord> {
         if let Some(rest) = line.strip_prefix('=') {
             types.push(type_record(rest));
         } else if let Some(last) = types.last_mut() {
+            let (name, values) = (line.split('\t').next(), line.split('\t').nth(ENUM_COLUMN));
+            last.enums.extend(name.zip(values));
             last.def.fields.push(field(line));
         }
     }
@@ -88,6 +95,7 @@ fn type_record(line: &'static str) -> TypeRecord {
         unpublished: flags.contains('x'),
         gvks: columns.list().collect(),
         unions: columns.next(),
+        enums: Vec::new(),
     }
 }
 

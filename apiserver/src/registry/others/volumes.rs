@@ -160,6 +160,28 @@ impl Strategy for Counted {
     }
 }
 
+/// Kinds of resource.k8s.io: counted, and a delete answers with the object.
+pub struct DeviceKinds;
+
+impl Strategy for DeviceKinds {
+    fn counts_generation(&self) -> bool {
+        true
+    }
+
+    fn returns_deleted_object(&self) -> bool {
+        true
+    }
+}
+
+/// VolumeAttributesClass: a delete answers with the object.
+pub struct VolumeAttributesClassStrategy;
+
+impl Strategy for VolumeAttributesClassStrategy {
+    fn returns_deleted_object(&self) -> bool {
+        true
+    }
+}
+
 /// Webhook configurations: their generation counts changes of the webhooks.
 pub struct WebhookConfiguration;
 

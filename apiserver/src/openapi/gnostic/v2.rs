@@ -1,85 +1,11 @@
-//! OpenAPI 2.0 in protobuf, the form in which kubectl and older clients read it.
-//!
-//! The messages are those of `github.com/google/gnostic-models/openapiv2/OpenAPIv2.proto`; what this server's documents
-//! do not use is left out. Extensions hold their value as YAML, of which JSON is a part.
+//! OpenAPI 2.0 in protobuf: `openapiv2/OpenAPIv2.proto`.
 
-use serde_json::{Map, Value};
+use serde_json::Value;
 
-/// A message that is being written.
-#[derive(Default)]
-struct Message(Vec<u8>);
-
-impl Message {
-    fn varint(&mut self, mut value: u64) {
-        while value >= 0x80 {
-            self.0.push(value as u8 | 0x80);
-            value >>= 7;
-        }
-        self.0.push(value as u8);
-    }
-
-    fn bytes(&mut self, number: u32, bytes: &[u8]) {
-        self.varint(u64::from(number) << 3 | 2);
-        self.varint(bytes.len() as u64);
-        self.0.extend_from_slice(bytes);
-    }
-
-    fn message(&mut self, number: u32, message: Message) {
-        self.bytes(number, &message.0);
-    }
-
-    /// A string; an empty or absent one is left out.
-    fn text(&mut self, number: u32, value: &Value) {
-        if let Some(text) = value.as_str().filter(|text| !text.is_empty()) {
-            self.bytes(number, text.as_bytes());
-        }
-    }
-
-    fn flag(&mut self, number: u32, value: &Value) {
-        if value.as_bool() == Some(true) {
-            self.varint(u64::from(number) << 3);
-            self.varint(1);
-        }
-    }
-
-    fn texts(&mut self, number: u32, list: &Value) {
-        list.as_array().into_iter().flatten().for_each(|text| self.text(number, text));
-    }
-
-    fn extensions(&mut self, number: u32, object: &Map<String, Value>) {
-        for (name, value) in object.iter().filter(|(name, _)| name.starts_with("x-")) {
-            let mut any = Message::default();
-            any.bytes(2, value.to_string().as_bytes());
-            self.message(number, named(name, any));
-        }
-    }
-}
-
-/// A message in the only field of another.
-fn wrap(number: u32, message: Message) -> Message {
-    let mut outer = Message::default();
-    outer.message(number, message);
-    outer
-}
-
-fn named(name: &str, value: Message) -> Message {
-    let mut message = Message::default();
-    message.bytes(1, name.as_bytes());
-    message.message(2, value);
-    message
-}
-
-/// The members of an object as a message of named values in this field.
-fn all_named(number: u32, object: &Value, convert: impl Fn(&Value) -> Message) -> Message {
-    let mut message = Message::default();
-    for (name, value) in object.as_object().into_iter().flatten() {
-        message.message(number, named(name, convert(value)));
-    }
-    message
-}
+use super::{Message, all_named, any, wrap};
 
 /// Encodes a document.
-pub fn document(document: &Value) -> Vec<u8> {
+pub(crate) fn document(document: &Value) -> Vec<u8> {
     let mut out = Message::default();
     out.text(1, &document["swagger"]);
     let mut info = Message::default();
@@ -126,9 +52,7 @@ fn operation(operation: &Value) -> Message {
     parameters(8, &operation["parameters"], &mut out);
     out.message(9, all_named(1, &operation["responses"], |found| wrap(1, response(found))));
     out.texts(10, &operation["schemes"]);
-    if let Some(object) = operation.as_object() {
-        out.extensions(13, object);
-    }
+    out.extensions(13, operation);
     out
 }
 
@@ -179,6 +103,7 @@ fn schema(schema: &Value) -> Message {
     out.text(2, &schema["format"]);
     out.text(4, &schema["description"]);
     out.texts(19, &schema["required"]);
+    schema["enum"].as_array().into_iter().flatten().for_each(|value| out.message(20, any(value)));
     if let Some(values) = schema.get("additionalProperties") {
         out.message(21, wrap(1, self::schema(values)));
     }
@@ -193,9 +118,7 @@ fn schema(schema: &Value) -> Message {
     if schema.get("properties").is_some() {
         out.message(25, all_named(1, &schema["properties"], self::schema));
     }
-    if let Some(object) = schema.as_object() {
-        out.extensions(31, object);
-    }
+    out.extensions(31, schema);
     out
 }
 
@@ -216,7 +139,7 @@ mod tests {
         let found = super::document(&document);
         assert!(found.starts_with(b"\x0a\x032.0\x12\x06\x0a\x01a\x12\x01b\x42\x00\x4a"));
         assert!(found.windows(8).any(|w| w == b"\x0a\x06object"));
-        assert!(found.windows(5).any(|w| w == b"\x12\x03[1]"));
+        assert!(found.windows(6).any(|w| w == b"\x12\x04[1]\n"));
     }
 
     #[test]
