@@ -79,7 +79,10 @@ fn echo_image(name: &'static str, file: &'static str, version: &str, program: &[
         file,
         entries: vec![
             ("etc".to_owned(), Entry::Folder(0o755)),
-            ("etc/passwd".to_owned(), Entry::File(0o644, b"root:x:0:0:root:/:/echo\necho:x:65532:65532:echo:/:/echo\n".to_vec())),
+            (
+                "etc/passwd".to_owned(),
+                Entry::File(0o644, b"root:x:0:0:root:/:/echo\necho:x:65532:65532:echo:/:/echo\n".to_vec()),
+            ),
             ("etc/group".to_owned(), Entry::File(0o644, b"root:x:0:\necho:x:65532:\n".to_vec())),
             ("tmp".to_owned(), Entry::Folder(0o1777)),
             ("echo".to_owned(), Entry::File(0o755, program.to_vec())),
@@ -106,7 +109,10 @@ fn tools_image() -> anyhow::Result<Image> {
         ("bin".to_owned(), Entry::Folder(0o755)),
         ("bin/busybox".to_owned(), Entry::File(0o755, busybox)),
         ("etc".to_owned(), Entry::Folder(0o755)),
-        ("etc/passwd".to_owned(), Entry::File(0o644, b"root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/:/bin/sh\n".to_vec())),
+        (
+            "etc/passwd".to_owned(),
+            Entry::File(0o644, b"root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/:/bin/sh\n".to_vec()),
+        ),
         ("etc/group".to_owned(), Entry::File(0o644, b"root:x:0:\nnogroup:x:65534:\n".to_vec())),
         ("root".to_owned(), Entry::Folder(0o700)),
         ("tmp".to_owned(), Entry::Folder(0o1777)),
@@ -140,9 +146,7 @@ fn archive(image: &Image) -> anyhow::Result<Vec<u8>> {
         "config": image.config,
         "rootfs": {"type": "layers", "diff_ids": [digest(&layer)]},
     }))?;
-    let descriptor = |kind: &str, bytes: &[u8]| {
-        json!({"mediaType": format!("application/vnd.oci.image.{kind}"), "digest": digest(bytes), "size": bytes.len()})
-    };
+    let descriptor = |kind: &str, bytes: &[u8]| json!({"mediaType": format!("application/vnd.oci.image.{kind}"), "digest": digest(bytes), "size": bytes.len()});
     let manifest = serde_json::to_vec(&json!({
         "schemaVersion": 2,
         "mediaType": "application/vnd.oci.image.manifest.v1+json",
@@ -151,8 +155,7 @@ fn archive(image: &Image) -> anyhow::Result<Vec<u8>> {
     }))?;
     let mut entry = descriptor("manifest.v1+json", &manifest);
     let tag = image.name.rsplit_once(':').map_or("latest", |(_, tag)| tag);
-    entry["annotations"] =
-        json!({"io.containerd.image.name": image.name, "org.opencontainers.image.ref.name": tag});
+    entry["annotations"] = json!({"io.containerd.image.name": image.name, "org.opencontainers.image.ref.name": tag});
     let index = serde_json::to_vec(&json!({"schemaVersion": 2, "manifests": [entry]}))?;
 
     let mut archive = tar::Builder::new(Vec::new());

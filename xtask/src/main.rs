@@ -2,9 +2,10 @@
 
 mod bench;
 mod codegen;
-mod tidy;
+mod conformance;
 mod images;
 mod record;
+mod tidy;
 
 use std::path::PathBuf;
 
@@ -39,6 +40,8 @@ enum Command {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
     },
+    /// Run the official conformance tests against a cluster, and keep the list of those that passed.
+    Conformance(conformance::Conformance),
     /// Record what a real kube-apiserver answers to the cases in tests/recorded.
     Record {
         /// --kubeconfig FILE, and the beginnings of the names (AREA/FILE/CASE) of the cases to record; all by default.
@@ -54,6 +57,7 @@ fn main() -> anyhow::Result<()> {
         Command::Images { out } => images::run(&root, &out),
         Command::Tidy => tidy::run(&root),
         Command::Bench { arguments } => bench::run(&root, &arguments),
+        Command::Conformance(options) => conformance::run(&root, &options),
         Command::Record { arguments } => record::run(&arguments),
     }
 }
