@@ -122,7 +122,7 @@ impl ApiServer {
     pub fn attributes(&self, cx: &RequestContext) -> Attributes {
         let info = &cx.info;
         let field_selector = if info.is_resource_request {
-            endpoints::list::authorization_requirements(cx.query.text("fieldSelector"))
+            endpoints::selection::authorization_requirements(cx.query.text("fieldSelector"))
         } else {
             Vec::new()
         };

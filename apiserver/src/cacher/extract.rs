@@ -112,6 +112,16 @@ impl SelectableFields {
     }
 
     /// The position of a field among the extracted ones.
+    /// Whether there are none beyond name and namespace.
+    pub fn is_empty(&self) -> bool {
+        self.specs.is_empty()
+    }
+
+    /// Whether a selector can name this field. Name and namespace are not asked for here.
+    pub fn has(&self, label: &str) -> bool {
+        self.index(label).is_some()
+    }
+
     pub(super) fn index(&self, label: &str) -> Option<usize> {
         self.specs.iter().position(|spec| spec.label == label)
     }

@@ -6,22 +6,17 @@
 use std::sync::Arc;
 
 use axum::body::Body;
-use base64::Engine;
-use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use bytes::{Bytes, BytesMut};
 use http::{HeaderValue, StatusCode, header};
-use serde::{Deserialize, Serialize};
-use skiff_apimachinery::fields;
-use skiff_apimachinery::labels;
 use skiff_apimachinery::status::{self, Status};
 use skiff_apimachinery::value;
 use skiff_apimachinery::value::{Object, Value};
 
+use super::continue_token::ContinueToken;
 use super::params::{ListOptions, VersionMatch, revision};
+use super::selection::predicate;
 use super::{Call, partial_type, table};
-use crate::cacher::{
-    CacheError, CachedObject, FieldRequirement, Freshness, LabelMatch, ListRequest, ListResult, ListRevision, Predicate,
-};
+use crate::cacher::{CachedObject, Freshness, ListRequest, ListResult, ListRevision};
 use crate::context::RequestContext;
 use crate::negotiation::{Encoding, Output, Shape};
 use crate::printers::partial;
@@ -54,13 +49,10 @@ pub async fn list(call: &Call<'_>) -> Result<Response, Status> {
 pub async fn page(call: &Call<'_>, options: &ListOptions) -> Result<Page, Status> {
     let cache = call.cache()?;
     let predicate = predicate(call, options)?;
+    // Any state will do, so the answer is the cache's, whole.
+    let limit = if options.resource_version == "0" { 0 } else { options.limit };
     if options.continue_token.is_empty() {
-        let mut request =
-            ListRequest { revision: list_revision(options)?, predicate, limit: options.limit, start: None };
-        if options.resource_version == "0" && options.version_match == VersionMatch::Unset {
-            // Any state will do, so the answer is the cache's, whole.
-            request.limit = 0;
-        }
+        let request = ListRequest { revision: list_revision(options)?, predicate, limit, start: None };
         return Ok(encode_page(cache.list(&request).await?));
     }
     if !options.resource_version.is_empty() && options.resource_version != "0" {
@@ -72,36 +64,21 @@ pub async fn page(call: &Call<'_>, options: &ListOptions) -> Result<Page, Status
         // The client chose to go on although the state it began with is forgotten.
         Err(_) => ListRevision::Fresh(Freshness::Latest),
     };
-    let request = ListRequest { revision, predicate, limit: options.limit, start: Some(token.start.clone()) };
+    let request = ListRequest { revision, predicate, limit, start: Some(token.start.clone()) };
     match cache.list(&request).await {
         Ok(result) => Ok(encode_page(result)),
-        Err(error) => Err(expired_continue(error, token)),
+        Err(error) => Err(token.expired(error.into())),
     }
 }
 
 fn encode_page(result: ListResult) -> Page {
-    let continue_token = match result.next {
-        Some(start) => {
-            let rv = i64::try_from(result.revision).unwrap_or(i64::MAX);
-            ContinueToken { v: TOKEN_VERSION.to_owned(), rv, start }.encode()
-        }
-        None => String::new(),
-    };
+    let continue_token = result.next.map_or(String::new(), |start| ContinueToken::new(result.revision, start).encode());
     Page { objects: result.objects, revision: result.revision, continue_token, remaining: result.remaining }
 }
 
-/// 410 with a token that goes on from the same key at the latest state.
-fn expired_continue(error: CacheError, token: ContinueToken) -> Status {
-    let mut error = Status::from(error);
-    if error.code == 410 {
-        error.message = "The provided continue parameter is too old to display a consistent list result. You can start a new list without the continue parameter, or use the continue token in this response to retrieve the remainder of the results. Continuing with the provided token results in an inconsistent list - objects that were created, modified, or deleted between the time the first chunk was returned and now may show up in the list.".to_owned();
-        error.details.continue_token = ContinueToken { rv: -1, ..token }.encode();
-    }
-    error
-}
-
 fn list_revision(options: &ListOptions) -> Result<ListRevision, Status> {
-    let asked = revision(&options.resource_version)?;
+    let asked = revision(&options.resource_version)
+        .map_err(|error| status::bad_request(format!("invalid resource version: {}", error.message)))?;
     Ok(match (options.resource_version.as_str(), options.version_match) {
         ("", _) => ListRevision::Fresh(Freshness::Latest),
         ("0", _) => ListRevision::Fresh(Freshness::Any),
@@ -110,78 +87,6 @@ fn list_revision(options: &ListOptions) -> Result<ListRevision, Status> {
         (_, VersionMatch::Unset) if options.limit > 0 => ListRevision::Exact(asked),
         _ => ListRevision::Fresh(Freshness::NotOlderThan(asked)),
     })
-}
-
-const TOKEN_VERSION: &str = "meta.k8s.io/v1";
-
-/// What a `continue` token says.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-struct ContinueToken {
-    v: String,
-    rv: i64,
-    start: String,
-}
-
-impl ContinueToken {
-    fn encode(&self) -> String {
-        BASE64_URL_SAFE_NO_PAD.encode(serde_json::to_vec(self).unwrap_or_default())
-    }
-
-    fn decode(text: &str) -> Result<Self, Status> {
-        let invalid = |detail: String| status::bad_request(format!("continue key is not valid: {detail}"));
-        let json =
-            BASE64_URL_SAFE_NO_PAD.decode(text.trim_end_matches('=')).map_err(|error| invalid(error.to_string()))?;
-        let token = serde_json::from_slice::<Self>(&json).map_err(|error| invalid(error.to_string()))?;
-        if token.v != TOKEN_VERSION {
-            return Err(invalid("server does not recognize this encoded version".to_owned()));
-        }
-        if token.rv == 0 {
-            return Err(invalid("incorrect encoded start resourceVersion (version meta.k8s.io/v1)".to_owned()));
-        }
-        if token.start.is_empty() || token.start.split('/').any(|part| part == "..") {
-            return Err(invalid("encoded start key is empty or leaves the collection".to_owned()));
-        }
-        Ok(token)
-    }
-}
-
-/// What the request selects.
-pub fn predicate(call: &Call<'_>, options: &ListOptions) -> Result<Predicate, Status> {
-    let info = &call.cx.info;
-    let selector = labels::Selector::parse(&options.label_selector)
-        .map_err(|error| status::bad_request(format!("unable to parse requirement: {error}")))?;
-    let labels: Option<LabelMatch> = if selector.is_everything() {
-        None
-    } else {
-        Some(Arc::new(move |labels| selector.matches_with(|key| labels.get(key))))
-    };
-    let mut requirements = Vec::new();
-    for term in fields::Selector::parse(&options.field_selector).map_err(status::bad_request)?.requirements() {
-        let field = match call.resource.conversion {
-            Some(conversion) => conversion.field_label(&term.field),
-            None => term.field.as_str().into(),
-        };
-        requirements.push(FieldRequirement { field: field.into_owned(), equal: term.equal, value: term.value.clone() });
-    }
-    Ok(Predicate {
-        namespace: if call.resource.info.namespaced { info.namespace.clone() } else { String::new() },
-        // Only the older watch paths name an object.
-        name: if info.name_from_selector { String::new() } else { info.name.clone() },
-        labels,
-        fields: requirements,
-    })
-}
-
-/// The requirements of a field selector as the authorizer sees them; unreadable selectors have none.
-pub fn authorization_requirements(selector: &str) -> Vec<(String, String, String)> {
-    if selector.is_empty() {
-        return Vec::new();
-    }
-    let Ok(selector) = fields::Selector::parse(selector) else {
-        return Vec::new();
-    };
-    let operator = |equal: bool| if equal { "=" } else { "!=" }.to_owned();
-    selector.requirements().iter().map(|r| (r.field.clone(), operator(r.equal), r.value.clone())).collect()
 }
 
 /// Answers with a page.
@@ -336,20 +241,6 @@ impl Chunks {
                     return Some(out.freeze());
                 }
             }
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn continue_tokens() {
-        let token = ContinueToken { v: TOKEN_VERSION.into(), rv: 7, start: "demo/a\0".into() };
-        assert_eq!(ContinueToken::decode(&token.encode()), Ok(token.clone()));
-        for bad in ["", "%%%", "e30", &ContinueToken { start: "../x".into(), ..token.clone() }.encode()] {
-            assert_eq!(ContinueToken::decode(bad).map_err(|e| e.code), Err(400), "{bad}");
         }
     }
 }

@@ -4,6 +4,7 @@
 
 pub mod bind;
 pub mod connect;
+pub mod continue_token;
 pub mod create;
 pub mod delete;
 pub mod evict;
@@ -13,6 +14,7 @@ pub mod list;
 pub mod params;
 pub mod patch;
 pub mod review;
+pub mod selection;
 pub mod table;
 pub mod update;
 pub mod watch;

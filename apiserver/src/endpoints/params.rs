@@ -147,10 +147,14 @@ pub fn delete_options(body: Option<&Value>, query: &Query) -> Result<DeleteOptio
 pub fn integer(query: &Query, name: &str) -> Result<Option<i64>, Status> {
     match query.get(name).filter(|text| !text.is_empty()) {
         None => Ok(None),
-        Some(text) => text
-            .parse()
-            .map(Some)
-            .map_err(|_| status::bad_request(format!("strconv.ParseInt: parsing {text:?}: invalid syntax"))),
+        Some(text) => text.parse().map(Some).map_err(|_| {
+            let digits = text.strip_prefix(['+', '-']).unwrap_or(text);
+            let wrong = match !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit()) {
+                true => "value out of range",
+                false => "invalid syntax",
+            };
+            status::bad_request(format!("strconv.ParseInt: parsing {text:?}: {wrong}"))
+        }),
     }
 }
 
@@ -191,8 +195,8 @@ pub struct ListOptions {
 impl ListOptions {
     /// Reads and validates.
     pub fn from_query(query: &Query, watch: bool) -> Result<Self, Status> {
-        let match_text = query.text("resourceVersionMatch");
-        let options = Self {
+        let mut match_text = query.text("resourceVersionMatch");
+        let mut options = Self {
             label_selector: query.text("labelSelector").to_owned(),
             field_selector: query.text("fieldSelector").to_owned(),
             resource_version: query.text("resourceVersion").to_owned(),
@@ -207,6 +211,17 @@ impl ListOptions {
             allow_bookmarks: query.flag("allowWatchBookmarks"),
             send_initial_events: query.get("sendInitialEvents").map(|_| query.flag("sendInitialEvents")),
         };
+        // A watch from nowhere has always begun with the state; since WatchList that is said in its terms
+        // (`internalversion.SetListOptionsDefaults`).
+        if watch
+            && options.send_initial_events.is_none()
+            && match_text.is_empty()
+            && matches!(options.resource_version.as_str(), "" | "0")
+        {
+            options.send_initial_events = Some(true);
+            options.version_match = VersionMatch::NotOlderThan;
+            match_text = "NotOlderThan";
+        }
         let errors = if watch { options.validate_watch(match_text) } else { options.validate_list(match_text) };
         if errors.is_empty() { Ok(options) } else { Err(status::invalid(META_GROUP, "ListOptions", "", errors)) }
     }
@@ -259,12 +274,17 @@ impl ListOptions {
     }
 }
 
-/// `resourceVersion` as a number; 400 when it is not one.
+/// `resourceVersion` as a number. One that is none is an error without a reason, and so 500, as upstream.
 pub fn revision(text: &str) -> Result<u64, Status> {
     if text.is_empty() {
         return Ok(0);
     }
     text.parse().map_err(|_| {
-        status::bad_request(format!("Invalid value: {text:?}: strconv.ParseUint: parsing {text:?}: invalid syntax"))
+        let wrong = match text.bytes().all(|b| b.is_ascii_digit()) {
+            true => "value out of range",
+            false => "invalid syntax",
+        };
+        let message = format!("resourceVersion: Invalid value: {text:?}: strconv.ParseUint: parsing {text:?}: {wrong}");
+        Status::new(500, "", message)
     })
 }

@@ -16,8 +16,8 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::params::{ListOptions, revision};
-use super::{Call, list, partial_type, table};
-use crate::cacher::{Format, Freshness, Watch, WatchItem, WatchRequest, WatchStart};
+use super::{Call, partial_type, selection, table};
+use crate::cacher::{CacheError, Format, Freshness, Watch, WatchItem, WatchRequest, WatchStart};
 use crate::metrics::WatchGuard;
 use crate::negotiation::{self, Encoding, Offer, Output, Shape};
 use crate::printers::partial;
@@ -38,10 +38,20 @@ pub async fn watch(call: &Call<'_>, request: Request<Body>) -> Result<Response, 
     let options = ListOptions::from_query(&call.cx.query, true)?;
     let watch_request = WatchRequest {
         start: start(&options)?,
-        predicate: list::predicate(call, &options)?,
+        predicate: selection::predicate(call, &options)?,
         bookmarks: options.allow_bookmarks,
     };
-    let watch = call.cache()?.watch(&watch_request).await?;
+    let watch = match call.cache()?.watch(&watch_request).await {
+        Ok(watch) => watch,
+        // Once the request itself is in order, a watch fails by an event, as upstream.
+        Err(error @ (CacheError::Expired { .. } | CacheError::TooLarge { .. } | CacheError::Storage(_)))
+            if !super::websocket::is_upgrade(&request) =>
+        {
+            let frame = error_frame(output, &error.into())?;
+            return Ok(response::plain(StatusCode::OK, content_type(output), frame));
+        }
+        Err(error) => return Err(error.into()),
+    };
     let events = Events {
         watch,
         encoder: Encoder::new(call, output)?,
@@ -54,15 +64,36 @@ pub async fn watch(call: &Call<'_>, request: Request<Body>) -> Result<Response, 
     if super::websocket::is_upgrade(&request) {
         return super::websocket::serve_watch(request, events);
     }
-    let content_type = match output.encoding {
-        Encoding::Protobuf => PROTOBUF_STREAM,
-        _ => negotiation::JSON,
-    };
     let frames = futures::stream::unfold(events, |mut events| async move {
         let frame = events.next_frame().await?;
         Some((Ok::<_, std::convert::Infallible>(frame), events))
     });
-    Ok(response::plain(StatusCode::OK, content_type, Body::from_stream(frames)))
+    Ok(response::plain(StatusCode::OK, content_type(output), Body::from_stream(frames)))
+}
+
+fn content_type(output: Output) -> &'static str {
+    match output.encoding {
+        Encoding::Protobuf => PROTOBUF_STREAM,
+        _ => negotiation::JSON,
+    }
+}
+
+/// An ERROR event.
+fn error_frame(output: Output, error: &Status) -> Result<Bytes, Status> {
+    let object = error.to_value();
+    if output.encoding == Encoding::Protobuf {
+        let schema = skiff_api::builtin().schema_of("", "v1", "Status").ok_or_else(|| error.clone())?;
+        let ty = ObjectType { api_version: "v1", kind: "Status", schema };
+        return Ok(protobuf::watch_frame("ERROR", &response::encode(output, ty, &object)?));
+    }
+    Ok(json_line("ERROR", &object))
+}
+
+fn json_line(kind: &str, object: &Value) -> Bytes {
+    let mut out = format!(r#"{{"type":"{kind}","object":"#).into_bytes();
+    json::write(object, &mut out);
+    out.extend_from_slice(b"}\n");
+    out.into()
 }
 
 fn start(options: &ListOptions) -> Result<WatchStart, Status> {
@@ -74,8 +105,7 @@ fn start(options: &ListOptions) -> Result<WatchStart, Status> {
     };
     Ok(match (options.send_initial_events, asked) {
         (Some(true), _) => WatchStart::State { freshness, mark_end: options.allow_bookmarks },
-        (Some(false), 0) => WatchStart::Now,
-        (None, 0) => WatchStart::State { freshness, mark_end: false },
+        (_, 0) => WatchStart::Now,
         _ => WatchStart::After(asked),
     })
 }
@@ -239,12 +269,7 @@ impl Encoder {
                 let object = response::encode(self.output, ty, object).ok()?;
                 Some(protobuf::watch_frame(kind, &object))
             }
-            Encoding::Json | Encoding::Yaml => {
-                let mut out = format!(r#"{{"type":"{kind}","object":"#).into_bytes();
-                json::write(object, &mut out);
-                out.extend_from_slice(b"}\n");
-                Some(out.into())
-            }
+            Encoding::Json | Encoding::Yaml => Some(json_line(kind, object)),
         }
     }
 

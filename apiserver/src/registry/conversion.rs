@@ -10,8 +10,8 @@ pub trait Conversion: Send + Sync + 'static {
     /// To the served form.
     fn from_stored(&self, object: Value) -> Value;
 
-    /// The stored form's name of a field in selectors.
-    fn field_label<'a>(&self, label: &'a str) -> std::borrow::Cow<'a, str> {
-        label.into()
+    /// The stored form's name of a field in selectors; `None` for one that only the stored form has.
+    fn field_label<'a>(&self, label: &'a str) -> Option<std::borrow::Cow<'a, str>> {
+        Some(label.into())
     }
 }

@@ -72,6 +72,7 @@ fn other(group: &str, plural: &str) -> &'static dyn Strategy {
         ("networking.k8s.io", "networkpolicies") => &networking::NetworkPolicyStrategy,
         ("node.k8s.io", "runtimeclasses") => &volumes::RuntimeClassStrategy,
         ("policy", "poddisruptionbudgets") => &policy::DisruptionBudgetStrategy,
+        ("resource.k8s.io", "resourceslices") => &volumes::ResourceSliceStrategy,
         ("resource.k8s.io", _) => &volumes::DeviceKinds,
         ("scheduling.k8s.io", "priorityclasses") => &policy::PriorityClassStrategy,
         ("storage.k8s.io", "csidrivers") => &volumes::CsiDriverStrategy,

@@ -66,9 +66,15 @@ fn unescape(value: &str) -> Result<String, String> {
         match c {
             '\\' => match chars.next() {
                 Some(c @ ('\\' | ',' | '=')) => out.push(c),
-                _ => return Err(format!("invalid field selector: invalid escape sequence in value: {value}")),
+                other => {
+                    let sequence = other.map(String::from).unwrap_or_default();
+                    return Err(format!("invalid field selector: invalid escape sequence: \\{sequence}"));
+                }
             },
-            ',' | '=' => return Err(format!("invalid field selector: unescaped character in value: {value}")),
+            // As a number, which is how Go prints a rune.
+            ',' | '=' => {
+                return Err(format!("invalid field selector: unescaped character in value: {}", u32::from(c)));
+            }
             c => out.push(c),
         }
     }

@@ -116,11 +116,12 @@ impl Conversion for EventsV1 {
         renamed(object, "events.k8s.io/v1", theirs)
     }
 
-    fn field_label<'a>(&self, label: &'a str) -> std::borrow::Cow<'a, str> {
+    fn field_label<'a>(&self, label: &'a str) -> Option<std::borrow::Cow<'a, str>> {
         match label.strip_prefix("regarding.") {
-            Some(rest) => format!("involvedObject.{rest}").into(),
-            None if label == "reportingController" => "reportingComponent".into(),
-            None => label.into(),
+            Some(rest) => Some(format!("involvedObject.{rest}").into()),
+            None if label == "reportingController" => Some("reportingComponent".into()),
+            None if label.starts_with("involvedObject.") || label == "reportingComponent" || label == "source" => None,
+            None => Some(label.into()),
         }
     }
 }
@@ -161,6 +162,7 @@ mod tests {
             })
         );
         assert_eq!(EventsV1.from_stored(stored), newer);
-        assert_eq!(EventsV1.field_label("regarding.name"), "involvedObject.name");
+        assert_eq!(EventsV1.field_label("regarding.name").as_deref(), Some("involvedObject.name"));
+        assert_eq!(EventsV1.field_label("involvedObject.name"), None);
     }
 }

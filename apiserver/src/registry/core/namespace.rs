@@ -76,7 +76,7 @@ impl Strategy for NamespaceStrategy {
     }
 
     fn selectable_fields(&self) -> Vec<FieldSpec> {
-        vec![FieldSpec::at("name", &["metadata.name"], ""), FieldSpec::new("status.phase")]
+        vec![FieldSpec::new("status.phase")]
     }
 
     fn returns_deleted_object(&self) -> bool {

@@ -3,6 +3,7 @@
 use skiff_apimachinery::field::{Error, ErrorList, Path};
 use skiff_apimachinery::value::Value;
 
+use crate::cacher::FieldSpec;
 use crate::registry::at::At;
 use crate::registry::core::validation::formats;
 use crate::registry::defaults::{absent, spec};
@@ -170,6 +171,23 @@ impl Strategy for DeviceKinds {
 
     fn returns_deleted_object(&self) -> bool {
         true
+    }
+}
+
+/// Slices of devices, which drivers and kubelets select by driver and node.
+pub struct ResourceSliceStrategy;
+
+impl Strategy for ResourceSliceStrategy {
+    fn counts_generation(&self) -> bool {
+        true
+    }
+
+    fn returns_deleted_object(&self) -> bool {
+        true
+    }
+
+    fn selectable_fields(&self) -> Vec<FieldSpec> {
+        vec![FieldSpec::new("spec.nodeName"), FieldSpec::new("spec.driver")]
     }
 }
 

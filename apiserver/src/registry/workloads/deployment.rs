@@ -4,7 +4,6 @@ use skiff_apimachinery::field::ErrorList;
 use skiff_apimachinery::value::Value;
 
 use super::{at_most_100_percent, int_or_percent, plain_amount, selector_and_template};
-use crate::cacher::FieldSpec;
 use crate::registry::at::At;
 use crate::registry::core::pod_defaults;
 use crate::registry::defaults::{absent, spec, text};
@@ -153,10 +152,6 @@ impl Strategy for ReplicaSetStrategy {
             }
         }
         errors
-    }
-
-    fn selectable_fields(&self) -> Vec<FieldSpec> {
-        vec![FieldSpec::at("status.replicas", &["status.replicas"], "0")]
     }
 
     fn counts_generation(&self) -> bool {
