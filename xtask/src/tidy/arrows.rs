@@ -26,6 +26,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("skiff-runtime", &["component-base", "cri", "netlink", "streaming"]),
     ("skiff-bench", &[]),
     ("skiff-fixture", &["apimachinery", "apiserver", "storage"]),
+    ("skiff-contract", &["apimachinery", "api", "fixture"]),
     ("skiff-recorded", &["apiserver", "fixture"]),
     ("echo", &[]),
     ("xtask", &[]),

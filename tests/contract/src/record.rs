@@ -1,0 +1,39 @@
+//! Takes the facts from a real kube-apiserver.
+
+use std::path::PathBuf;
+
+use anyhow::Context;
+use clap::Parser;
+use skiff_contract::facts::Facts;
+use skiff_contract::target::Target;
+use skiff_contract::{condense, gnostic};
+
+#[derive(Parser)]
+#[command(about = "Condense what a real kube-apiserver says of itself")]
+struct Args {
+    /// Kubeconfig of an administrator of that server, which serves what it serves by default and nothing else.
+    #[arg(long)]
+    kubeconfig: PathBuf,
+    /// Folder of `github.com/google/gnostic-models`; the messages of OpenAPI's protobuf stay as they are without.
+    #[arg(long)]
+    gnostic: Option<PathBuf>,
+}
+
+#[tokio::main]
+async fn main() -> anyhow::Result<()> {
+    let args = Args::parse();
+    let target = Target::real(&args.kubeconfig).await?;
+    condense::discovery(&target).await.context("discovery")?.write("discovery")?;
+    let version_3 = condense::version_3(&target).await.context("OpenAPI v3")?;
+    version_3.write("openapi")?;
+    let version_2 = condense::document_2(&target.get("/openapi/v2").await?).context("OpenAPI v2")?;
+    version_2.beyond(&condense::as_version_2(&version_3)).write("openapi-v2")?;
+    if let Some(dir) = args.gnostic {
+        let mut facts = Facts::default();
+        for (version, file) in [("v2", "openapiv2/OpenAPIv2.proto"), ("v3", "openapiv3/OpenAPIv3.proto")] {
+            gnostic::condense(version, &std::fs::read_to_string(dir.join(file))?, &mut facts)?;
+        }
+        facts.write("gnostic")?;
+    }
+    Ok(())
+}
