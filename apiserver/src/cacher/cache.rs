@@ -295,6 +295,13 @@ impl WatchCache {
         self.reached.send_replace(revision);
     }
 
+    /// The revision up to which every change is in the queues of those whom it concerns. The cache's revision itself
+    /// runs ahead of that for a moment, because readers come first.
+    pub(super) fn dispatched(&self) -> Revision {
+        let _published = self.inner.lock();
+        self.revision()
+    }
+
     pub(super) fn forget_watcher(&self, id: WatcherId) {
         self.inner.lock().dispatcher.remove(id);
     }

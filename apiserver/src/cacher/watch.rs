@@ -225,8 +225,10 @@ impl Watch {
     pub fn bookmark(&mut self) -> Option<Revision> {
         let waiting = self.initial.len() > 0 || self.end_mark.is_some() || self.backlog.len() > 0;
         // Read before looking at the queue: what happened up to here has been queued by then.
-        let revision = self.cache.revision();
-        if waiting || !self.queue.is_empty() || self.queue.end().is_some() {
+        let revision = self.cache.dispatched();
+        // A watch that ends because the server stops has had everything; one that was cut off has not.
+        let complete = matches!(self.queue.end(), None | Some(WatchEnd::Closed));
+        if waiting || !self.queue.is_empty() || !complete {
             return None;
         }
         self.reached = self.reached.max(revision);

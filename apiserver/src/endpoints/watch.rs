@@ -155,8 +155,9 @@ impl Events {
             () = tokio::time::sleep_until(self.deadline) => return self.last_bookmark(),
             () = self.shutdown.cancelled() => return self.last_bookmark(),
         };
-        // Cut off for being slow, or the cache started over: the stream ends and the client resumes.
-        let encoded = item.and_then(|item| self.encoder.encode(&item));
+        // Cut off for being slow, or the cache started over or stops: the stream ends and the client resumes.
+        let Some(item) = item else { return self.last_bookmark() };
+        let encoded = self.encoder.encode(&item);
         self.ended = encoded.is_none();
         encoded
     }
