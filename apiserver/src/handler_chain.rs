@@ -82,7 +82,7 @@ impl ApiServer {
         cx: &mut RequestContext,
         request: Request<Body>,
     ) -> Result<Response, Status> {
-        let (parts, body) = request.into_parts();
+        let (mut parts, body) = request.into_parts();
         // Who asks.
         cx.user = match parts.extensions.get::<InProcessIdentity>() {
             Some(identity) => identity.0.clone(),
@@ -92,7 +92,8 @@ impl ApiServer {
             },
         };
         // As whom.
-        if let Some(user) = impersonation::impersonated(&parts.headers, &cx.user, self.authorizer.as_ref())? {
+        let attributes = self.attributes(cx);
+        if let Some(user) = impersonation::impersonated(&mut parts.headers, &attributes, self.authorizer.as_ref())? {
             cx.user = Arc::new(user);
         }
         // Whether there is room: not for requests that last, they would keep it for ever.

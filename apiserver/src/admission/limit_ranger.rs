@@ -63,9 +63,15 @@ impl Plugin for LimitRanger {
             } else {
                 claim_errors(request.object(), &range)
             };
-            let text = match errors.as_slice() {
+            let mut distinct: Vec<&str> = Vec::new();
+            for error in &errors {
+                if !distinct.contains(&error.as_str()) {
+                    distinct.push(error);
+                }
+            }
+            let text = match distinct.as_slice() {
                 [] => continue,
-                [one] => one.clone(),
+                [one] => (*one).to_owned(),
                 several => format!("[{}]", several.join(", ")),
             };
             return Err(request.forbidden(&text));

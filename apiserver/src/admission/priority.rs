@@ -7,6 +7,7 @@ use skiff_apimachinery::value::Value;
 
 use super::{Operation, Plugin, Request};
 use crate::objects::{Extracts, Objects};
+use crate::registry::others::policy::SYSTEM_CLASSES;
 
 const GROUP: &str = "scheduling.k8s.io";
 const RESOURCE: &str = "priorityclasses";
@@ -98,13 +99,16 @@ impl Plugin for Priority {
     }
 
     fn handles(&self, operation: Operation, group: &str, resource: &str, subresource: &str) -> bool {
-        matches!(operation, Operation::Create | Operation::Update)
-            && subresource.is_empty()
-            && matches!((group, resource), ("", "pods") | (GROUP, RESOURCE))
+        subresource.is_empty()
+            && match operation {
+                Operation::Create | Operation::Update => matches!((group, resource), ("", "pods") | (GROUP, RESOURCE)),
+                Operation::Delete => (group, resource) == (GROUP, RESOURCE),
+                Operation::Connect => false,
+            }
     }
 
     async fn admit(&self, request: &mut Request<'_>) -> Result<(), Status> {
-        if request.resource != "pods" {
+        if request.resource != "pods" || request.operation == Operation::Delete {
             return Ok(());
         }
         if request.operation == Operation::Create {
@@ -124,6 +128,13 @@ impl Plugin for Priority {
     }
 
     async fn validate(&self, request: &mut Request<'_>) -> Result<(), Status> {
+        if request.operation == Operation::Delete {
+            // Upstream does this in the storage of the kind.
+            return match SYSTEM_CLASSES.iter().any(|(name, _)| *name == request.name) {
+                true => Err(request.forbidden("this is a system priority class and cannot be deleted")),
+                false => Ok(()),
+            };
+        }
         let class = request.object();
         if request.resource != RESOURCE || class.bool_at(&["globalDefault"]) != Some(true) {
             return Ok(());

@@ -86,9 +86,12 @@ impl Plugin for ServiceAccount {
     }
 
     async fn admit(&self, request: &mut Request<'_>) -> Result<(), Status> {
-        // A kubelet would not recognize its mirror pod if it changed.
-        if request.operation != Operation::Create || is_mirror_pod(request.object()) {
+        if request.operation != Operation::Create {
             return Ok(());
+        }
+        // A kubelet would not recognize its mirror pod if it changed.
+        if is_mirror_pod(request.object()) {
+            return self.validate_pod(request).await;
         }
         let given =
             ["serviceAccountName", "serviceAccount"].map(|f| request.object().str_at(&["spec", f]).unwrap_or(""));

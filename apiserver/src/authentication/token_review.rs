@@ -8,6 +8,9 @@ use skiff_apimachinery::value::Value;
 use super::{Authentication, strings};
 use crate::authentication::service_account::TokenUser;
 
+/// What is said of tokens that no authenticator knows.
+const INVALID: &str = "invalid bearer token";
+
 impl Authentication {
     /// Answers a TokenReview: the same object with its status.
     pub async fn review(&self, review: &Value) -> Result<Value, Status> {
@@ -29,7 +32,9 @@ impl Authentication {
                 answer.set_at(&["status", "user"], found.user.authenticated().to_value());
             }
             Err(error) => {
-                answer.set_at(&["status", "error"], error);
+                // A token that somebody could read and refused is not one for anybody else, either.
+                let text = if error == INVALID { error } else { format!("[{INVALID}, {error}]") };
+                answer.set_at(&["status", "error"], text);
                 answer.object_at_mut(&["status", "user"]);
             }
         }
@@ -41,7 +46,7 @@ impl Authentication {
         if let Some(found) = self.service_accounts.review(token, audiences, now).await? {
             return Ok(found);
         }
-        let invalid = || "invalid bearer token".to_owned();
+        let invalid = || INVALID.to_owned();
         let mut found = self.bootstrap_user(token, now).ok_or_else(invalid)?;
         // Such a token is for this API server only.
         found.audiences.retain(|audience| audiences.contains(audience));

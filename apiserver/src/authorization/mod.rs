@@ -75,7 +75,7 @@ pub struct RulesReview {
 }
 
 /// Members of this group may do everything, whatever roles say.
-const SUPERUSERS: &str = "system:masters";
+pub const SUPERUSERS: &str = "system:masters";
 
 /// The authorizers of the API server, asked in order: superusers, nodes, RBAC.
 pub struct Authorization {

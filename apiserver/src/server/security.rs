@@ -72,8 +72,8 @@ impl Security {
     }
 }
 
-/// Nobody gives away rights that they do not have. Upstream does this in the storage of the rbac kinds; the effect is
-/// that of a validating plugin.
+/// Nobody gives away rights that they do not have. Upstream does this in the storage of the rbac kinds, after all
+/// plugins have changed the object and before it is validated.
 struct NoEscalation(Arc<Authorization>);
 
 #[async_trait::async_trait]
@@ -86,7 +86,7 @@ impl Plugin for NoEscalation {
         matches!(operation, Operation::Create | Operation::Update) && group == RBAC && subresource.is_empty()
     }
 
-    async fn validate(&self, request: &mut Request<'_>) -> Result<(), skiff_apimachinery::status::Status> {
+    async fn admit(&self, request: &mut Request<'_>) -> Result<(), skiff_apimachinery::status::Status> {
         let Some(object) = request.object.as_deref() else {
             return Ok(());
         };

@@ -176,6 +176,9 @@ impl TokenIssuer {
                 return Err(status::bad_request(message));
             }
         };
+        if name.is_empty() {
+            return Err(status::bad_request("Name parameter required."));
+        }
         let Some(object) = self.objects.live("", resource, namespace, name).await? else {
             return Err(status::not_found("", resource, name));
         };

@@ -11,12 +11,21 @@ pub use self::issue::{TokenIssuer, TokenIssuerConfig};
 pub use self::keys::{KeyError, TokenKeys};
 pub use self::verify::{ServiceAccountTokens, TokenUser};
 
+use skiff_apimachinery::names;
+
 /// Begin of every ServiceAccount's user name.
 pub const USER_PREFIX: &str = "system:serviceaccount:";
 
 /// The user name of a ServiceAccount.
 pub fn user_name(namespace: &str, name: &str) -> String {
     format!("{USER_PREFIX}{namespace}:{name}")
+}
+
+/// Namespace and name of the ServiceAccount with this user name; `None` for other users.
+pub fn split_user_name(user: &str) -> Option<(&str, &str)> {
+    let (namespace, name) = user.strip_prefix(USER_PREFIX)?.split_once(':')?;
+    let valid = names::dns1123_label(namespace).is_empty() && names::dns1123_subdomain(name).is_empty();
+    valid.then_some((namespace, name))
 }
 
 /// The groups of a ServiceAccount.

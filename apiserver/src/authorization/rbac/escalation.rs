@@ -11,10 +11,7 @@ use skiff_apimachinery::value::Value;
 use super::rule::{compacted, describe, uncovered};
 use super::{GROUP, Rbac, Rule};
 use crate::authentication::UserInfo;
-use crate::authorization::{Attributes, Authorizer, Decision};
-
-/// Member of this group may do everything.
-const SUPERUSERS: &str = "system:masters";
+use crate::authorization::{Attributes, Authorizer, Decision, SUPERUSERS};
 
 impl Rbac {
     /// Whether `user` may write this role or binding: only with rights that they have, unless they have the verb
@@ -50,13 +47,13 @@ impl Rbac {
             return Ok(());
         }
         let refuse = |text: &str| Err(status::forbidden(GROUP, write.resource, write.name, text));
-        if let Err(text) = self.covers(user, write.namespace, &Rule::of_role(write.object)) {
+        if let Err(text) = self.covers(user, write, &Rule::of_role(write.object)) {
             return refuse(&text);
         }
         let aggregates = |role: &Value| !role.array_at(&["aggregationRule", "clusterRoleSelectors"]).is_empty();
         // An aggregated role may come to hold anything.
         if (aggregates(write.object) || write.old.is_some_and(aggregates))
-            && self.covers(user, write.namespace, &full_authority()).is_err()
+            && self.covers(user, write, &full_authority()).is_err()
         {
             return refuse("must have cluster-admin privileges to use the aggregationRule");
         }
@@ -86,20 +83,21 @@ impl Rbac {
             Ok(rules) => rules,
             Err(text) => {
                 return Err(match resource {
-                    Some(resource) => status::not_found(GROUP, resource, name),
+                    // By the resource of the request, as above.
+                    Some(_) => status::not_found(GROUP, write.resource, name),
                     None => status::internal_error(text),
                 });
             }
         };
-        match self.covers(user, write.namespace, &rules) {
+        match self.covers(user, write, &rules) {
             Ok(()) => Ok(()),
             Err(text) => Err(status::forbidden(GROUP, write.resource, write.name, &text)),
         }
     }
 
     /// Whether the user has all these rights; the error is the text that names those they have not.
-    fn covers(&self, user: &UserInfo, namespace: &str, wanted: &[Rule]) -> Result<(), String> {
-        let (held, errors) = self.rules_held(user, namespace);
+    fn covers(&self, user: &UserInfo, write: &RbacWrite<'_>, wanted: &[Rule]) -> Result<(), String> {
+        let (held, errors) = self.rules_held(user, write.namespace);
         let missing = uncovered(&held, wanted);
         if missing.is_empty() {
             return Ok(());
@@ -114,6 +112,12 @@ impl Rbac {
             lines.join("\n")
         );
         if !errors.is_empty() {
+            // Upstream reads the roles in the name of this request, and so names them by its resource.
+            let of_request = |error: &Arc<str>| {
+                let rest = error.split_once('.').map_or(error.as_ref(), |(_, rest)| rest);
+                Arc::from(format!("{}.{rest}", write.resource))
+            };
+            let errors = errors.iter().map(of_request).collect::<Vec<Arc<str>>>();
             text.push_str(&format!("; resolution errors: [{}]", super::aggregate(&errors)));
         }
         Err(text)

@@ -212,7 +212,7 @@ fn nobody_gives_what_they_have_not() {
         "roles.rbac.authorization.k8s.io \"new\" is forbidden: user \"jane\" (groups=[\"devs\" \"system:authenticated\"]) \
          is attempting to grant RBAC permissions not currently held:\n\
          {APIGroups:[\"\"], Resources:[\"pods\"], Verbs:[\"delete\" \"watch\"]}\n\
-         {NonResourceURLs:[\"/metrics\"], Verbs:[\"get\"]}; resolution errors: [role.rbac.authorization.k8s.io \"gone\" not found]"
+         {NonResourceURLs:[\"/metrics\"], Verbs:[\"get\"]}; resolution errors: [roles.rbac.authorization.k8s.io \"gone\" not found]"
     );
     assert_eq!(check(&user("x", &["system:masters"]), write("roles", "demo", &more, None)), Ok(()));
     // The garbage collector may touch what it could not grant.
@@ -242,7 +242,7 @@ fn binding_needs_the_rights_or_the_verb_bind() {
     );
     assert_eq!(
         check(&binding("ClusterRole", "none"), "rolebindings", "demo"),
-        Err((404, "clusterroles.rbac.authorization.k8s.io \"none\" not found".into()))
+        Err((404, "rolebindings.rbac.authorization.k8s.io \"none\" not found".into()))
     );
     role(
         &reader,

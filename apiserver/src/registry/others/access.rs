@@ -2,7 +2,7 @@
 
 use skiff_apimachinery::field::{Error, ErrorList, Path};
 use skiff_apimachinery::names;
-use skiff_apimachinery::value::Value;
+use skiff_apimachinery::value::{Object, Value};
 
 use crate::registry::at::At;
 use crate::registry::core::validation::label_selector;
@@ -112,7 +112,10 @@ impl Strategy for RoleBindingStrategy {
     fn validate_update(&self, _scope: WriteScope<'_>, new: &Value, old: &Value) -> ErrorList {
         let mut errors = self.validate(new);
         if new.get("roleRef") != old.get("roleRef") {
-            let shown = new.get("roleRef").cloned().unwrap_or_default();
+            // By the names of upstream's internal type.
+            let text = |field: &str| Value::from(new.str_at(&["roleRef", field]).unwrap_or(""));
+            let shown = [("APIGroup", "apiGroup"), ("Kind", "kind"), ("Name", "name")];
+            let shown = Value::from(shown.map(|(name, field)| (name, text(field))).into_iter().collect::<Object>());
             errors.push(Error::invalid(&Path::new("roleRef"), shown, "cannot change roleRef"));
         }
         errors
