@@ -14,6 +14,9 @@ use skiff_tests::{Cluster, eventually, http1, kubectl, with_cluster, with_contro
 /// How long a command that cannot succeed may take to say so.
 const SAYS_SO_WITHIN: Duration = Duration::from_secs(20);
 
+/// How long a read may take while the disk is full.
+const READS_WITHIN: Duration = Duration::from_secs(5);
+
 /// Bytes of the header of an SQLite file.
 const SQLITE_HEADER: usize = 100;
 
@@ -245,7 +248,7 @@ async fn full_disk(cluster: &mut Cluster, disk: &Path) -> Result<(), String> {
     let _ = std::fs::write(&filling, vec![0; 16 << 20]);
     let large = cluster.folder.join("large");
     std::fs::write(&large, "x".repeat(500_000)).map_err(|error| error.to_string())?;
-    // By kubectl, which gives up at once: kube-rs tries again for minutes while the server says that it is unavailable.
+    // By kubectl, which gives up at once: kube-rs tries to write again for minutes while the server says that it cannot.
     let kubectl = kubectl::newest();
     let write = |cluster: &Cluster, name: &str| {
         let file = format!("--from-file={}", large.display());
@@ -257,11 +260,19 @@ async fn full_disk(cluster: &mut Cluster, disk: &Path) -> Result<(), String> {
     if !refused.contains("full") {
         return Err(format!("not said to be full: {refused}"));
     }
-    let read = |cluster: &Cluster| {
-        let output = kubectl.output(cluster, &["get", "configmap", "before", "--request-timeout=5s"]);
-        if output.status.success() { Ok(()) } else { Err(text(&output)) }
-    };
-    eventually("reads go on", async || read(cluster)).await;
+    // Reads are answered at once, all of them: kube-rs would try again behind our back, and take longer.
+    let maps: Api<ConfigMap> = Api::namespaced(cluster.client(), "default");
+    for number in 0..100 {
+        let reads = async {
+            maps.get("before").await?;
+            maps.list(&ListParams::default()).await
+        };
+        match tokio::time::timeout(READS_WITHIN, reads).await {
+            Ok(Ok(_)) => {}
+            Ok(Err(error)) => return Err(format!("read {number}: {error}")),
+            Err(_) => return Err(format!("read {number} was not answered within {READS_WITHIN:?}")),
+        }
+    }
     std::fs::remove_file(&filling).map_err(|error| error.to_string())?;
     eventually("writes go on once there is room", async || write(cluster, "after")).await;
     Ok(())

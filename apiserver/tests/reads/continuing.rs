@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 
 use crate::cells;
 use crate::history::{Engine, History, MAPS, NOW, PAGE, map, names, version};
+use crate::on_both_engines;
 
 /// A token that no list gave out.
 fn made(history: &History, revision: &str, start: &str) -> String {
@@ -205,15 +206,4 @@ fn api_ok(answer: skiff_fixture::Answer) -> skiff_fixture::Answer {
     answer
 }
 
-macro_rules! on_both_engines {
-    ($($name:ident)+) => {
-        $(mod $name {
-            use super::*;
-            #[test]
-            fn embedded() { super::$name(Engine::Embedded) }
-            #[test]
-            fn etcd() { super::$name(Engine::Etcd) }
-        })+
-    };
-}
 on_both_engines! { after_compaction pages_while_others_write }

@@ -7,9 +7,11 @@
 mod history;
 
 mod continuing;
+mod full_disk;
 mod get;
 mod list;
 mod selectors;
+mod streams;
 mod watch;
 
 /// Makes each row two tests, `embedded::NAME` and `etcd::NAME`: a check function of the module gets the engine's
@@ -29,3 +31,17 @@ macro_rules! cells {
     };
 }
 pub(crate) use cells;
+
+/// Makes each function of the module two tests, `NAME::embedded` and `NAME::etcd`.
+macro_rules! on_both_engines {
+    ($($name:ident)+) => {
+        $(mod $name {
+            use super::*;
+            #[test]
+            fn embedded() { super::$name(Engine::Embedded) }
+            #[test]
+            fn etcd() { super::$name(Engine::Etcd) }
+        })+
+    };
+}
+pub(crate) use on_both_engines;
