@@ -74,10 +74,10 @@ pub fn decode(
         Encoding::Protobuf => return decode_protobuf(expected, bytes),
     };
     let decoded = decoded.map_err(|error| undecodable(expected, encoding, bytes, &error.to_string()))?;
-    let Decoded { value, unknown, duplicate } = decoded;
-    let mut value = value;
+    let Decoded { mut value, unknown, duplicate, repeated_keys } = decoded;
     check_type(expected, &mut value)?;
-    report_strictness(cx, expected, &value, strict_errors(&unknown, &duplicate), validation)?;
+    let errors = StrictErrors { repeated_keys, fields: strict_errors(&unknown, &duplicate) };
+    report_strictness(cx, expected, &value, errors, validation)?;
     Ok(value)
 }
 
@@ -95,20 +95,38 @@ pub fn strict_errors(unknown: &[String], duplicate: &[String]) -> Vec<String> {
     unknown.chain(duplicate).collect()
 }
 
+/// What is only wrong when it is looked at strictly.
+struct StrictErrors {
+    /// Keys given twice in YAML.
+    repeated_keys: Vec<String>,
+    /// Unknown and duplicate fields.
+    fields: Vec<String>,
+}
+
+impl StrictErrors {
+    /// One message; upstream's YAML library gathers its own in one.
+    fn message(self) -> String {
+        let keys = Some(self.repeated_keys).filter(|keys| !keys.is_empty());
+        let keys = keys.map(|keys| format!("yaml: unmarshal errors:\n  {}", keys.join("\n  ")));
+        keys.into_iter().chain(self.fields).collect::<Vec<_>>().join(", ")
+    }
+}
+
 fn report_strictness(
     cx: &RequestContext,
     expected: Expected<'_>,
     value: &Value,
-    errors: Vec<String>,
+    errors: StrictErrors,
     validation: FieldValidation,
 ) -> Result<(), Status> {
-    if errors.is_empty() {
+    if errors.repeated_keys.is_empty() && errors.fields.is_empty() {
         return Ok(());
     }
     match validation {
         FieldValidation::Ignore => Ok(()),
         FieldValidation::Warn => {
-            cx.warnings.extend(errors);
+            cx.warnings.extend(errors.repeated_keys);
+            cx.warnings.extend(errors.fields);
             Ok(())
         }
         FieldValidation::Strict => {
@@ -117,7 +135,7 @@ fn report_strictness(
                 "{kind} in version {:?} cannot be handled as a {}: strict decoding error: {}",
                 expected.version,
                 expected.kind,
-                errors.join(", ")
+                errors.message()
             )))
         }
     }

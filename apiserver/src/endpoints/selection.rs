@@ -12,8 +12,7 @@ use crate::cacher::{FieldRequirement, LabelMatch, Predicate};
 /// What the request selects.
 pub fn predicate(call: &Call<'_>, options: &ListOptions) -> Result<Predicate, Status> {
     let info = &call.cx.info;
-    let selector = labels::Selector::parse(&options.label_selector)
-        .map_err(|error| status::bad_request(format!("unable to parse requirement: {error}")))?;
+    let selector = labels::Selector::parse(&options.label_selector).map_err(status::bad_request)?;
     let labels: Option<LabelMatch> = if selector.is_everything() {
         None
     } else {

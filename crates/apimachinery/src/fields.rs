@@ -23,14 +23,13 @@ impl Selector {
     /// Parses the text form; the error says what is wrong.
     pub fn parse(text: &str) -> Result<Self, String> {
         let mut requirements = Vec::new();
-        for term in split_unescaped(text).into_iter().filter(|term| !term.is_empty()) {
-            let found = [("!=", false), ("==", true), ("=", true)]
-                .into_iter()
-                .find_map(|(sign, equal)| term.split_once(sign).map(|(field, value)| (field, equal, value)));
-            let Some((field, equal, value)) = found else {
+        let mut terms = split_unescaped(text);
+        terms.sort_unstable();
+        for term in terms.into_iter().filter(|term| !term.is_empty()) {
+            let Some((field, equal, value)) = split_term(term) else {
                 return Err(format!("invalid selector: '{text}'; can't understand '{term}'"));
             };
-            requirements.push(Requirement { field: field.trim().to_owned(), equal, value: unescape(value)? });
+            requirements.push(Requirement { field: field.to_owned(), equal, value: unescape(value)? });
         }
         Ok(Self { requirements })
     }
@@ -59,6 +58,16 @@ fn split_unescaped(text: &str) -> Vec<&str> {
     terms
 }
 
+/// Splits at the first operator.
+fn split_term(term: &str) -> Option<(&str, bool, &str)> {
+    term.char_indices().find_map(|(at, _)| {
+        let (field, rest) = term.split_at(at);
+        [("!=", false), ("==", true), ("=", true)]
+            .into_iter()
+            .find_map(|(sign, equal)| Some((field, equal, rest.strip_prefix(sign)?)))
+    })
+}
+
 fn unescape(value: &str) -> Result<String, String> {
     let mut out = String::with_capacity(value.len());
     let mut chars = value.chars();
@@ -67,11 +76,11 @@ fn unescape(value: &str) -> Result<String, String> {
             '\\' => match chars.next() {
                 Some(c @ ('\\' | ',' | '=')) => out.push(c),
                 other => {
-                    let sequence = other.map(String::from).unwrap_or_default();
-                    return Err(format!("invalid field selector: invalid escape sequence: \\{sequence}"));
+                    let escaped = other.map(String::from).unwrap_or_default();
+                    return Err(format!("invalid field selector: invalid escape sequence: \\{escaped}"));
                 }
             },
-            // As a number, which is how Go prints a rune.
+            // Upstream prints the number of the character.
             ',' | '=' => {
                 return Err(format!("invalid field selector: unescaped character in value: {}", u32::from(c)));
             }
@@ -91,7 +100,13 @@ mod tests {
         let terms =
             selector.requirements().iter().map(|r| (r.field.as_str(), r.equal, r.value.as_str())).collect::<Vec<_>>();
         assert_eq!(terms, [("metadata.name", true, "a,b"), ("spec.x", false, "1"), ("status.phase", true, "Running")]);
-        assert!(Selector::parse("abc").is_err());
-        assert!(Selector::parse("a=b=c").is_err());
+        for (text, want) in [
+            ("a", "invalid selector: 'a'; can't understand 'a'"),
+            ("a=b=c", "invalid field selector: unescaped character in value: 61"),
+            (r"a=b\c", r"invalid field selector: invalid escape sequence: \c"),
+            (r"a=b\", r"invalid field selector: invalid escape sequence: \"),
+        ] {
+            assert_eq!(Selector::parse(text), Err(want.to_owned()), "{text}");
+        }
     }
 }

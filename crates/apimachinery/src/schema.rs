@@ -9,7 +9,7 @@ use std::collections::HashMap;
 
 use compact_str::CompactString;
 
-use crate::value::Value;
+use crate::value::{Object, Value};
 
 /// Index of a struct type in its [`TypeTable`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -28,6 +28,21 @@ pub enum Type {
     Map(Box<MapType>),
     /// Any JSON, kept as it is (RawExtension, JSONSchemaProps defaults, preserved unknown fields).
     Any,
+}
+
+impl Type {
+    /// What Go has where nothing was said, as JSON.
+    pub fn zero(&self) -> Value {
+        match self {
+            Type::Scalar(Scalar::Bool) => Value::Bool(false),
+            Type::Scalar(Scalar::Int32 | Scalar::Int64 | Scalar::IntOrString | Scalar::Double) => Value::Int(0),
+            Type::Scalar(Scalar::Quantity) => Value::String("0".into()),
+            Type::Scalar(Scalar::Time | Scalar::MicroTime | Scalar::FieldsV1) | Type::Any => Value::Null,
+            Type::Scalar(Scalar::String | Scalar::Bytes | Scalar::Duration) => Value::String("".into()),
+            Type::List(_) => Value::Array(Vec::new()),
+            Type::Struct(_) | Type::Map(_) => Value::Object(Object::new()),
+        }
+    }
 }
 
 /// Scalars, named for what they accept in JSON.

@@ -7,6 +7,7 @@ use super::MAX_DEPTH;
 use super::layout::{self, JSON_SCHEMA_PROPS, Layout, Node};
 use super::wire::{self, Field, wrong_wire_type};
 use crate::json::{self, DecodeError};
+use crate::quantity;
 use crate::schema::{FieldDef, Scalar, SchemaRef, Type, TypeId, TypeTable, Wrapped};
 use crate::time::{Moment, Precision};
 use crate::value::{Object, Value};
@@ -111,7 +112,7 @@ impl Decoder<'_> {
                 settle(&map.value, &mut value);
                 let entries = slot.get_or_insert_with(|| Value::Object(Object::new()));
                 let Value::Object(entries) = entries else { return Err(wrong_wire_type()) };
-                entries.append(key.into(), value.unwrap_or_else(|| empty(&map.value)));
+                entries.append(key.into(), value.unwrap_or_else(|| map.value.zero()));
             }
         }
         Ok(())
@@ -168,19 +169,6 @@ fn is_plain(ty: &Type) -> bool {
     matches!(ty, Type::Scalar(Scalar::Bool | Scalar::Int32 | Scalar::Int64 | Scalar::Double | Scalar::String))
 }
 
-fn empty(ty: &Type) -> Value {
-    match ty {
-        Type::Scalar(Scalar::Bool) => Value::Bool(false),
-        Type::Scalar(Scalar::Int32 | Scalar::Int64 | Scalar::IntOrString) => Value::Int(0),
-        Type::Scalar(Scalar::Double) => Value::Float(0.0),
-        Type::Scalar(Scalar::Quantity) => Value::String("0".into()),
-        Type::Scalar(_) => Value::String("".into()),
-        Type::List(_) => Value::Array(Vec::new()),
-        Type::Struct(_) | Type::Map(_) => Value::Object(Object::new()),
-        Type::Any => Value::Null,
-    }
-}
-
 fn integer(scalar: Scalar, value: u64) -> Value {
     match scalar {
         Scalar::Int32 => Value::Int(i64::from(value as i32)),
@@ -216,7 +204,9 @@ fn scalar(scalar: Scalar, field: Field<'_>) -> Result<Option<Value>, DecodeError
                 }
                 Ok(())
             })?;
-            Value::String(if text.is_empty() { "0".into() } else { text.into() })
+            // Upstream parses what is there, and has nothing for an empty message.
+            let text = if text.is_empty() { Ok("0".to_owned()) } else { quantity::canonical(text) };
+            Value::from(text.map_err(|error| DecodeError(error.to_string()))?)
         }
         Scalar::IntOrString => int_or_string(field.bytes()?)?,
         Scalar::Time | Scalar::MicroTime => {

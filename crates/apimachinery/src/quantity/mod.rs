@@ -1,9 +1,16 @@
 //! `resource.Quantity`: amounts such as `100m`, `1.5Gi` or `2e3`.
 //!
-//! Follows `k8s.io/apimachinery/pkg/api/resource`: exact to a billionth, printed in canonical form.
+//! Follows `k8s.io/apimachinery/pkg/api/resource`. A [`Quantity`] is for arithmetic: exact to a billionth, and bounded. What
+//! objects hold is text in [`canonical`] form, of any size.
+
+mod text;
 
 use std::cmp::Ordering;
 use std::fmt;
+
+use text::Parts;
+
+pub use text::canonical;
 
 const NANO: i128 = 1_000_000_000;
 
@@ -31,42 +38,31 @@ const DECIMAL: [(&str, i32); 10] =
 const BINARY: [(&str, u32); 6] = [("Ki", 10), ("Mi", 20), ("Gi", 30), ("Ti", 40), ("Pi", 50), ("Ei", 60)];
 
 /// Not a quantity.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("quantities must match the regular expression '^([+-]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)$'")]
-pub struct ParseError;
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ParseError {
+    /// Not a number with something after it.
+    #[error("quantities must match the regular expression '^([+-]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)$'")]
+    Format,
+    /// What stands after the number is not known.
+    #[error("unable to parse quantity's suffix")]
+    Suffix,
+}
 
 impl Quantity {
-    /// Parses; rounds up what is finer than a billionth.
+    /// Parses; rounds up what is finer than a billionth, and stops at what 128 bits hold.
     pub fn parse(text: &str) -> Result<Self, ParseError> {
-        let (negative, rest) = match text.as_bytes().first() {
-            Some(b'-') => (true, &text[1..]),
-            Some(b'+') => (false, &text[1..]),
-            _ => (false, text),
-        };
-        let end = rest.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(rest.len());
-        let (number, suffix) = rest.split_at(end);
-        let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
-        if (whole.is_empty() && fraction.is_empty()) || fraction.contains('.') {
-            return Err(ParseError);
+        let parts = Parts::of(text.trim())?;
+        let mut amount = parts.amount();
+        amount.round_up_to(-9);
+        let mut nanos = 0_i128;
+        for digit in &amount.digits {
+            nanos = nanos.saturating_mul(10).saturating_add(i128::from(*digit));
         }
-        let digits = format!("{whole}{fraction}");
-        // Enough for anything that is not capped anyway.
-        if digits.len() > 30 {
-            return Err(ParseError);
+        let places = u32::try_from(amount.exponent.saturating_add(9)).unwrap_or(u32::MAX);
+        if nanos != 0 {
+            nanos = nanos.saturating_mul(10_i128.checked_pow(places).unwrap_or(i128::MAX));
         }
-        let mantissa = digits.parse::<i128>().map_err(|_| ParseError)?;
-        let scale = -i32::try_from(fraction.len()).map_err(|_| ParseError)?;
-        let (nanos, format) = if let Some((_, shift)) = BINARY.iter().find(|(s, _)| *s == suffix) {
-            let shifted = mantissa.checked_shl(*shift).filter(|v| v >> shift == mantissa).ok_or(ParseError)?;
-            (scaled(shifted, scale + 9)?, Format::BinarySi)
-        } else if let Some((_, power)) = DECIMAL.iter().find(|(s, _)| *s == suffix) {
-            (scaled(mantissa, scale + power + 9)?, Format::DecimalSi)
-        } else {
-            let exponent = suffix.strip_prefix(['e', 'E']).ok_or(ParseError)?.parse::<i32>().map_err(|_| ParseError)?;
-            let power = scale.checked_add(exponent).and_then(|power| power.checked_add(9)).ok_or(ParseError)?;
-            (scaled(mantissa, power)?, Format::DecimalExponent)
-        };
-        Ok(Self { nanos: if negative { -nanos } else { nanos }, format })
+        Ok(Self { nanos: if parts.negative { -nanos } else { nanos }, format: parts.format })
     }
 
     /// An amount of thousandths.
@@ -128,18 +124,6 @@ fn clamp(value: i128) -> i64 {
 fn div_up(value: i128, by: i128) -> i128 {
     let quotient = value / by;
     if value % by == 0 { quotient } else { quotient + value.signum() }
-}
-
-fn scaled(mantissa: i128, power: i32) -> Result<i128, ParseError> {
-    if power >= 0 {
-        let factor = u32::try_from(power).ok().and_then(|p| 10i128.checked_pow(p)).ok_or(ParseError)?;
-        mantissa.checked_mul(factor).ok_or(ParseError)
-    } else {
-        Ok(match 10i128.checked_pow(power.unsigned_abs()) {
-            Some(divisor) => div_up(mantissa, divisor),
-            None => i128::from(mantissa > 0),
-        })
-    }
 }
 
 impl PartialEq for Quantity {
@@ -214,9 +198,19 @@ mod tests {
         ] {
             assert_eq!(Quantity::parse(text).expect(text).to_string(), want, "{text}");
         }
-        for text in ["", "x", "1.2.3", "1Xi", "--1", "1 ", "1e2147483647", "0.1e-2147483648"] {
+        for text in ["", "x", "1.2.3", "1Xi", "--1", "1 1"] {
             assert!(Quantity::parse(text).is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn amounts_beyond_bounds_are_the_bounds() {
+        let quantity = |text: &str| Quantity::parse(text).expect(text);
+        assert_eq!(quantity("1e2147483647").value(), i64::MAX);
+        assert_eq!(quantity("-1e40").value(), i64::MIN);
+        assert_eq!(quantity("0.1e-2147483648").value(), 1);
+        assert!(quantity("0e2147483647").is_zero());
+        assert!(quantity("1e29") < quantity("1e40"));
     }
 
     #[test]

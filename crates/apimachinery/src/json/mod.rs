@@ -1,0 +1,54 @@
+//! JSON to and from [`Value`], with or without a schema.
+//!
+//! With a schema the parse itself finds unknown and duplicate fields, refuses values of the wrong type and writes
+//! scalars in their canonical form, so that no second pass is needed.
+
+mod lex;
+mod read;
+mod scalar;
+mod write;
+
+use crate::schema::{SchemaRef, Type, TypeTable};
+use crate::value::Value;
+
+pub use write::write;
+
+/// Deepest nesting that is read.
+pub const MAX_DEPTH: usize = 512;
+/// Members up to which looking at every earlier one beats hashing.
+const FEW_MEMBERS: usize = 32;
+/// Unknown and duplicate fields that are remembered.
+const MAX_REPORTED: usize = 100;
+
+/// Why text could not be decoded.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct DecodeError(pub String);
+
+/// A decoded object.
+#[derive(Clone, Debug, PartialEq, Default)]
+pub struct Decoded {
+    /// The object.
+    pub value: Value,
+    /// Paths of fields that the schema does not have; they were dropped.
+    pub unknown: Vec<String>,
+    /// Paths of fields given twice; the last one counts.
+    pub duplicate: Vec<String>,
+    /// Keys given twice in YAML, with their lines.
+    pub repeated_keys: Vec<String>,
+}
+
+/// Parses without a schema.
+pub fn parse(bytes: &[u8]) -> Result<Value, DecodeError> {
+    static ANY: Type = Type::Any;
+    let table = TypeTable::default();
+    Ok(read::read(bytes, SchemaRef { table: &table, ty: &ANY })?.value)
+}
+
+/// Parses under a schema.
+pub fn decode(bytes: &[u8], schema: SchemaRef<'_>) -> Result<Decoded, DecodeError> {
+    read::read(bytes, schema)
+}
+
+#[cfg(test)]
+mod tests;

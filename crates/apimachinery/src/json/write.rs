@@ -1,0 +1,77 @@
+//! Compact JSON from a tree.
+
+use crate::value::Value;
+
+/// Writes compact JSON.
+pub fn write(value: &Value, out: &mut Vec<u8>) {
+    match value {
+        Value::Null => out.extend_from_slice(b"null"),
+        Value::Bool(true) => out.extend_from_slice(b"true"),
+        Value::Bool(false) => out.extend_from_slice(b"false"),
+        Value::Int(n) => out.extend_from_slice(n.to_string().as_bytes()),
+        Value::Float(n) => write_float(*n, out),
+        Value::String(text) => write_string(text, out),
+        Value::Array(items) => {
+            out.push(b'[');
+            for (i, item) in items.iter().enumerate() {
+                if i > 0 {
+                    out.push(b',');
+                }
+                write(item, out);
+            }
+            out.push(b']');
+        }
+        Value::Object(object) => {
+            out.push(b'{');
+            for (i, (key, value)) in object.iter().enumerate() {
+                if i > 0 {
+                    out.push(b',');
+                }
+                write_string(key, out);
+                out.push(b':');
+                write(value, out);
+            }
+            out.push(b'}');
+        }
+        Value::Raw(text) => out.extend_from_slice(text.as_bytes()),
+    }
+}
+
+/// As Go's `encoding/json` does: very large and very small numbers with an exponent.
+fn write_float(number: f64, out: &mut Vec<u8>) {
+    let text = match number.abs() {
+        size if !size.is_finite() => "null".to_owned(),
+        size if size != 0.0 && !(1e-6..1e21).contains(&size) => {
+            let text = format!("{number:e}");
+            if size < 1.0 { text } else { text.replace('e', "e+") }
+        }
+        _ => number.to_string(),
+    };
+    out.extend_from_slice(text.as_bytes());
+}
+
+fn write_string(text: &str, out: &mut Vec<u8>) {
+    out.push(b'"');
+    let mut start = 0;
+    for (at, byte) in text.bytes().enumerate() {
+        let escape: &[u8] = match byte {
+            b'"' => b"\\\"",
+            b'\\' => b"\\\\",
+            b'\n' => b"\\n",
+            b'\r' => b"\\r",
+            b'\t' => b"\\t",
+            0..=0x1f => {
+                out.extend_from_slice(&text.as_bytes()[start..at]);
+                out.extend_from_slice(format!("\\u{byte:04x}").as_bytes());
+                start = at + 1;
+                continue;
+            }
+            _ => continue,
+        };
+        out.extend_from_slice(&text.as_bytes()[start..at]);
+        out.extend_from_slice(escape);
+        start = at + 1;
+    }
+    out.extend_from_slice(&text.as_bytes()[start..]);
+    out.push(b'"');
+}
