@@ -14,6 +14,7 @@ use crate::authorization::{Attributes, Decision};
 use crate::handler_chain::forbidden;
 use crate::proxy::ProxyTls;
 use crate::proxy::forward::{Destination, checked, forward};
+use crate::proxy::links::Links;
 use crate::proxy::target::{self, ObjectName, encode};
 use crate::response::{self, Response};
 
@@ -100,16 +101,10 @@ pub async fn port_forward(call: &Call<'_>, request: Request<Body>) -> Result<Res
 /// Passes a request on to a pod, node or Service.
 pub async fn proxy(call: &Call<'_>, mut request: Request<Body>) -> Result<Response, Status> {
     let info = &call.cx.info;
-    let Some(rest) = &info.rest else {
-        // Relative links work only below a slash.
-        let query = request.uri().query().map(|q| format!("?{q}")).unwrap_or_default();
-        return redirect(&format!("{}/{query}", info.path));
-    };
     let name = ObjectName::parse(&info.name)?;
     call.admit(Operation::Connect, name.name, None).await?;
     let (reader, tls) = (call.server.cacher.as_ref(), proxy_tls(call)?);
     let query = request.uri().query().unwrap_or("").to_owned();
-    let path = with_query(&format!("/{rest}"), &query);
     let (address, tls) = match info.resource.as_str() {
         "nodes" => {
             let mut address = target::kubelet(reader, name.name)?;
@@ -127,12 +122,15 @@ pub async fn proxy(call: &Call<'_>, mut request: Request<Body>) -> Result<Respon
             (target::pod(&pod, &name)?, name.https.then(|| tls.insecure.clone()))
         }
     };
-    let prefix = proxy_prefix(&info.path, rest);
-    add_forwarded_headers(&mut request, &prefix, rest);
-    let destination = Destination { address, tls, path_and_query: path };
-    let mut answer = forward(request, destination).await?;
-    rewrite_redirect(&mut answer, &prefix);
-    Ok(answer)
+    if info.rest.is_none() && matches!(*request.method(), Method::GET | Method::HEAD) {
+        // Relative links work only below a slash.
+        return redirect(&with_query(&format!("{}/", info.path), &query));
+    }
+    let rest = info.rest.as_deref().unwrap_or("");
+    let links = Links { prefix: proxy_prefix(&info.path, rest), host: format!("{}:{}", address.host, address.port) };
+    add_forwarded_headers(&mut request, &links.prefix, rest);
+    let destination = Destination { address, tls, path_and_query: with_query(&format!("/{rest}"), &query) };
+    Ok(links.rewrite(forward(request, destination).await?))
 }
 
 /// The request's path up to and with `/proxy`.
@@ -150,22 +148,6 @@ fn add_forwarded_headers(request: &mut Request<Body>, prefix: &str, rest: &str) 
     headers.insert(HeaderName::from_static("x-forwarded-proto"), HeaderValue::from_static("https"));
     if let Some(host) = host {
         headers.insert(HeaderName::from_static("x-forwarded-host"), host);
-    }
-}
-
-/// A redirect to a path of the target becomes one to the same path behind the proxy.
-fn rewrite_redirect(answer: &mut Response, prefix: &str) {
-    if !answer.status().is_redirection() {
-        return;
-    }
-    let Some(location) = answer.headers().get(header::LOCATION).and_then(|v| v.to_str().ok()) else {
-        return;
-    };
-    if location.starts_with('/')
-        && !location.starts_with("//")
-        && let Ok(rewritten) = HeaderValue::from_str(&format!("{prefix}{location}"))
-    {
-        answer.headers_mut().insert(header::LOCATION, rewritten);
     }
 }
 

@@ -1,9 +1,11 @@
 //! Requests that end elsewhere: at a kubelet, in a pod, behind a Service.
 //!
-//! [`target`] finds the place, [`transport`] connects to it, [`forward`] sends the request on and the answer back. What
+//! [`target`] finds the place, [`transport`] connects to it, [`forward`] sends the request on and the answer back, [`links`]
+//! makes the links in it lead back here. What
 //! flows after an upgrade (exec, attach, port-forward) is copied, not understood.
 
 pub mod forward;
+pub mod links;
 pub mod target;
 pub mod transport;
 

@@ -126,6 +126,15 @@ impl Strategy for PodStrategy {
         true
     }
 
+    fn generation_changed(&self, new: &Value, old: &Value) -> bool {
+        // Being bound is no change of what is wanted: it is the one way in which nodeName may change.
+        let mut before = old.get("spec").cloned().unwrap_or_default();
+        if let Some(node) = new.at(&["spec", "nodeName"]) {
+            before.set_at(&["nodeName"], node.clone());
+        }
+        new.get("spec") != Some(&before)
+    }
+
     fn writes_status(&self, subresource: &str) -> bool {
         subresource == "binding"
     }
