@@ -127,9 +127,7 @@ mod tests {
 
     #[test]
     fn the_preferred_version_of_each_resource_is_taken() {
-        let resource = |name: &str| {
-            json!({"resource": name, "responseKind": {"kind": "K"}, "scope": "Namespaced", "verbs": ["get", "delete"]})
-        };
+        let resource = |name: &str| json!({"resource": name, "responseKind": {"kind": "K"}, "scope": "Namespaced", "verbs": ["get", "delete"]});
         let groups = json!({"items": [
             {"metadata": {"name": "a"}, "versions": [
                 {"version": "v2", "resources": [resource("x")], "freshness": "Current"},

@@ -8,15 +8,16 @@
 //! them; [`context`] is what each gets, [`control_loop`] drives it. [`ownership`] and [`pods`] are shared by the
 //! controllers that own pods.
 
+pub mod conditions;
 pub mod config;
 pub mod context;
 pub mod control_loop;
-pub mod conditions;
 pub mod controllers;
 pub mod discovery;
 pub mod ownership;
 pub mod percent;
 pub mod pods;
+pub mod revisions;
 pub mod service_backends;
 
 #[cfg(test)]

@@ -110,10 +110,20 @@ pub fn claim<K: HasMeta>(
     selector: &LabelSelector,
     candidates: impl IntoIterator<Item = Arc<K>>,
 ) -> Claim<K> {
+    claim_if(owner, selector, candidates, |_| true)
+}
+
+/// The same, where an object must also pass a test of the owner's own: what fails it is as good as not selected.
+pub fn claim_if<K: HasMeta>(
+    owner: &Meta,
+    selector: &LabelSelector,
+    candidates: impl IntoIterator<Item = Arc<K>>,
+    fits: impl Fn(&Meta) -> bool,
+) -> Claim<K> {
     let mut claim = Claim::default();
     for object in candidates {
         let meta = object.meta();
-        let matches = selector.matches(&meta.labels);
+        let matches = selector.matches(&meta.labels) && fits(meta);
         match meta.controller_of() {
             Some(reference) if reference.uid != owner.uid => {}
             Some(_) if matches => claim.claimed.push(object),

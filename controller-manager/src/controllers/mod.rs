@@ -19,6 +19,7 @@ pub mod pod_gc;
 pub mod replicaset;
 pub mod root_ca;
 pub mod serviceaccount;
+pub mod statefulset;
 pub mod taint_eviction;
 pub mod ttl_after_finished;
 
@@ -48,6 +49,7 @@ pub const ALL: &[Descriptor] = &[
     descriptor!("replicationcontroller-controller", replicaset::run_replication_controllers),
     descriptor!("disruption-controller", disruption::run),
     descriptor!("garbage-collector-controller", garbage_collector::run),
+    descriptor!("statefulset-controller", statefulset::run),
     descriptor!("job-controller", job::run),
     descriptor!("namespace-controller", namespace::run),
     descriptor!("serviceaccount-controller", serviceaccount::run),

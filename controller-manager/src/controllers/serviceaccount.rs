@@ -22,11 +22,8 @@ struct Controller {
 
 /// Runs the ServiceAccount controller.
 pub async fn run(context: Context) -> anyhow::Result<()> {
-    let controller = Arc::new(Controller {
-        namespaces: context.informer(),
-        accounts: context.informer(),
-        context: context.clone(),
-    });
+    let controller =
+        Arc::new(Controller { namespaces: context.informer(), accounts: context.informer(), context: context.clone() });
     let queue = Workqueue::new();
     let to = queue.clone();
     controller.namespaces.add_handler(move |event| to.add(event.object().metadata.name.clone()));

@@ -84,8 +84,7 @@ enum Verdict {
 fn verdict(pod: &Pod, taints: &[&Taint], since: Timestamp) -> Verdict {
     let mut earliest: Option<Timestamp> = None;
     for taint in taints {
-        let tolerating: Vec<_> =
-            pod.spec.tolerations.iter().filter(|toleration| toleration.tolerates(taint)).collect();
+        let tolerating: Vec<_> = pod.spec.tolerations.iter().filter(|toleration| toleration.tolerates(taint)).collect();
         if tolerating.is_empty() {
             return Verdict::GoesAt(since);
         }
@@ -175,14 +174,16 @@ mod tests {
     #[test]
     fn every_taint_must_be_tolerated_and_the_shortest_time_counts() {
         let taint = |key: &str| json!({"key": key, "effect": "NoExecute"});
-        let tolerates = |key: &str, seconds: Option<i64>| {
-            json!({"key": key, "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": seconds})
-        };
+        let tolerates = |key: &str, seconds: Option<i64>| json!({"key": key, "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": seconds});
         check(json!([]), json!([taint("a")]), Some(1000));
         check(json!([tolerates("a", None)]), json!([taint("a")]), None);
         check(json!([tolerates("a", Some(300))]), json!([taint("a")]), Some(1300));
         check(json!([tolerates("a", Some(300)), tolerates("a", Some(10))]), json!([taint("a")]), Some(1010));
-        check(json!([tolerates("a", Some(300)), tolerates("b", Some(10))]), json!([taint("a"), taint("b")]), Some(1010));
+        check(
+            json!([tolerates("a", Some(300)), tolerates("b", Some(10))]),
+            json!([taint("a"), taint("b")]),
+            Some(1010),
+        );
         check(json!([tolerates("a", None)]), json!([taint("a"), taint("b")]), Some(1000));
         let dated = json!({"key": "a", "effect": "NoExecute", "timeAdded": "1970-01-01T00:10:00Z"});
         check(json!([tolerates("a", Some(300))]), json!([dated]), Some(900));

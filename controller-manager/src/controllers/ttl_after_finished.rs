@@ -43,7 +43,8 @@ fn seconds_left(job: &Job, now: Timestamp) -> Option<i64> {
         return None;
     }
     let mut conditions = job.status.conditions.iter();
-    let finished = conditions.find(|one| matches!(one.type_.as_str(), "Complete" | "Failed") && one.status == "True")?;
+    let finished =
+        conditions.find(|one| matches!(one.type_.as_str(), "Complete" | "Failed") && one.status == "True")?;
     Some(finished.last_transition_time?.as_second() + ttl - now.as_second())
 }
 

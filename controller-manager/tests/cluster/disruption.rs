@@ -23,7 +23,10 @@ async fn evictions_are_granted_as_far_as_the_budget_goes() {
     cluster.run_until("one may go", || async { allowed(&cluster).await == 1 }).await;
     let status = cluster.get(&BUDGETS, "web").await["status"].clone();
     assert_eq!((&status["expectedPods"], &status["desiredHealthy"]), (&json!(3), &json!(2)));
-    assert_eq!((&status["conditions"][0]["reason"], &status["observedGeneration"]), (&json!("SufficientPods"), &json!(1)));
+    assert_eq!(
+        (&status["conditions"][0]["reason"], &status["observedGeneration"]),
+        (&json!("SufficientPods"), &json!(1))
+    );
 
     let pods = cluster.json(&<skiff_client::types::Pod as skiff_client::Kind>::RESOURCE, NAMESPACE);
     let names: Vec<String> = cluster.pods().await.into_iter().map(|pod| pod.metadata.name).collect();

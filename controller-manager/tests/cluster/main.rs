@@ -5,3 +5,4 @@ mod deployments;
 mod disruption;
 mod namespaces;
 mod roles;
+mod stateful_sets;

@@ -1,9 +1,9 @@
 //! Namespaces: what they are given, and that they go with all that is in them.
 
 use serde_json::json;
+use skiff_client::Kind;
 use skiff_client::objects::DeleteOptions;
 use skiff_client::types::{ConfigMap, ServiceAccount};
-use skiff_client::Kind;
 
 use crate::cluster::{Cluster, NAMESPACES, eventually};
 

@@ -86,8 +86,7 @@ impl Controller {
             return;
         }
         let mut list = deployment.status.conditions.clone();
-        let failed =
-            conditions::new(status::PROGRESSING, "False", "ReplicaSetCreateError", message, observed.now);
+        let failed = conditions::new(status::PROGRESSING, "False", "ReplicaSetCreateError", message, observed.now);
         conditions::set(&mut list, failed);
         if list == deployment.status.conditions {
             return;

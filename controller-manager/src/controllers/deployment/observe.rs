@@ -27,8 +27,7 @@ impl Observed {
     ) -> Self {
         let claim = ownership::claim(&deployment.metadata, &deployment.spec.selector, candidates);
         let unfinished = |set: &ReplicaSet| pods_of(set).iter().filter(|pod| !pod.is_terminal()).count();
-        let unfinished_pods =
-            claim.claimed.iter().map(|set| (set.metadata.uid.clone(), unfinished(set))).collect();
+        let unfinished_pods = claim.claimed.iter().map(|set| (set.metadata.uid.clone(), unfinished(set))).collect();
         Self { deployment, claim, unfinished_pods, now }
     }
 }

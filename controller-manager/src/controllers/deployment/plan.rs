@@ -79,11 +79,7 @@ pub(super) fn plan(observed: &Observed) -> Plan {
     if rolls_out {
         status::judge_progress(deployment, &sets, &limits, &mut new_status, observed.now);
     }
-    let next = if rolls_out {
-        status::next_check(deployment, &limits, &new_status, observed.now)
-    } else {
-        Next::Event
-    };
+    let next = if rolls_out { status::next_check(deployment, &limits, &new_status, observed.now) } else { Next::Event };
     let revision = sets.new.as_ref().and_then(|new| new.annotations.get(REVISION)).map(str::to_owned);
     let revision = revision.filter(|revision| deployment.metadata.annotations.get(REVISION) != Some(revision));
     Plan {
@@ -117,8 +113,7 @@ fn note_created(observed: &Observed, sets: &ReplicaSets, current: &mut Vec<skiff
         && status::progress_deadline(&observed.deployment).is_some()
     {
         let message = format!("Created new replica set {:?}", new.name);
-        let created =
-            conditions::new(status::PROGRESSING, "True", "NewReplicaSetCreated", message, observed.now);
+        let created = conditions::new(status::PROGRESSING, "True", "NewReplicaSetCreated", message, observed.now);
         conditions::set(current, created);
     }
 }
@@ -180,9 +175,8 @@ pub(super) fn golden(objects: &crate::golden::Objects) -> String {
     let deployment: Arc<Deployment> = Arc::new(objects.one("Deployment"));
     let sets: Vec<Arc<ReplicaSet>> = objects.all("ReplicaSet").into_iter().map(Arc::new).collect();
     let pods: Vec<Arc<Pod>> = objects.all("Pod").into_iter().map(Arc::new).collect();
-    let pods_of = |set: &ReplicaSet| {
-        pods.iter().filter(|pod| pod.meta().is_controlled_by(&set.metadata.uid)).cloned().collect()
-    };
+    let pods_of =
+        |set: &ReplicaSet| pods.iter().filter(|pod| pod.meta().is_controlled_by(&set.metadata.uid)).cloned().collect();
     let observed = Observed::new(deployment, sets, pods_of, crate::golden::now());
     let plan = plan(&observed);
     let mut text = String::new();

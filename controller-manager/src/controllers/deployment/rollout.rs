@@ -14,11 +14,8 @@ pub(super) fn rolling(sets: &mut ReplicaSets, limits: &Limits) {
 fn grow_new(sets: &mut ReplicaSets, limits: &Limits) -> bool {
     let total = sets.total();
     let Some(new) = &mut sets.new else { return false };
-    let wanted = if new.replicas > limits.replicas {
-        limits.replicas
-    } else {
-        new_replicas(limits, total, new.replicas)
-    };
+    let wanted =
+        if new.replicas > limits.replicas { limits.replicas } else { new_replicas(limits, total, new.replicas) };
     if wanted == new.replicas {
         return false;
     }
@@ -66,7 +63,8 @@ pub(super) fn recreate_must_wait(sets: &mut ReplicaSets, limits: &Limits, observ
     }
     let reported = sets.old.iter().any(|old| old.source.status.replicas > 0);
     // Terminating pods still hold what the new ones may need, a port or a volume.
-    let there = sets.old.iter().any(|old| observed.unfinished_pods.get(&old.source.metadata.uid).is_some_and(|n| *n > 0));
+    let there =
+        sets.old.iter().any(|old| observed.unfinished_pods.get(&old.source.metadata.uid).is_some_and(|n| *n > 0));
     shrunk || reported || there
 }
 

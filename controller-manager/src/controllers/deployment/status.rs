@@ -165,12 +165,7 @@ fn move_failures(sets: &ReplicaSets, status: &mut DeploymentStatus) {
 }
 
 /// When to look for a missed deadline.
-pub(super) fn next_check(
-    deployment: &Deployment,
-    limits: &Limits,
-    status: &DeploymentStatus,
-    now: Timestamp,
-) -> Next {
+pub(super) fn next_check(deployment: &Deployment, limits: &Limits, status: &DeploymentStatus, now: Timestamp) -> Next {
     let Some(deadline) = progress_deadline(deployment) else { return Next::Event };
     let Some(progressing) = condition(&status.conditions, PROGRESSING) else { return Next::Event };
     if is_complete(deployment, limits, status)

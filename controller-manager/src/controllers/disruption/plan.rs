@@ -88,7 +88,11 @@ pub(super) fn plan(budget: &PodDisruptionBudget, pods: &[Arc<Pod>], scale: i32, 
 }
 
 /// The status when the rest cannot be known: nothing may be evicted, and the reason is told.
-pub(super) fn fail_safe(budget: &PodDisruptionBudget, error: &str, now: Timestamp) -> Option<PodDisruptionBudgetStatus> {
+pub(super) fn fail_safe(
+    budget: &PodDisruptionBudget,
+    error: &str,
+    now: Timestamp,
+) -> Option<PodDisruptionBudgetStatus> {
     let mut status = budget.status.clone();
     status.disruptions_allowed = 0;
     set_condition(&mut status, "False", "SyncFailed", error, now);
@@ -114,8 +118,7 @@ fn set_condition(status: &mut PodDisruptionBudgetStatus, is: &str, reason: &str,
 
 /// The status for a merge patch. Pods that are no longer on the list are taken off by null.
 pub(super) fn status_json(new: &PodDisruptionBudgetStatus, old: &PodDisruptionBudgetStatus) -> Value {
-    let mut disrupted: Map<String, Value> =
-        old.disrupted_pods.keys().map(|name| (name.clone(), Value::Null)).collect();
+    let mut disrupted: Map<String, Value> = old.disrupted_pods.keys().map(|name| (name.clone(), Value::Null)).collect();
     disrupted.extend(new.disrupted_pods.iter().map(|(name, since)| (name.clone(), json!(format_time(*since)))));
     json!({
         "observedGeneration": new.observed_generation,
@@ -155,8 +158,7 @@ mod tests {
     fn check(spec: Value, ready: usize, unready: usize, scale: i32, expected: [i32; 4]) {
         let plan = plan(&budget(spec.clone(), json!({})), &pods(ready, unready), scale, now()).expect("percentages");
         let status = plan.status.expect("a first status");
-        let found =
-            [status.disruptions_allowed, status.current_healthy, status.desired_healthy, status.expected_pods];
+        let found = [status.disruptions_allowed, status.current_healthy, status.desired_healthy, status.expected_pods];
         assert_eq!(found, expected, "{spec}");
         assert_eq!(status.observed_generation, 2);
         let allowed = condition(&status.conditions, DISRUPTION_ALLOWED).expect("the condition");
@@ -182,7 +184,8 @@ mod tests {
 
     #[test]
     fn granted_evictions_count_until_they_are_overdue() {
-        let granted = json!({"p0": "2026-01-02T03:03:05Z", "p1": "2026-01-02T03:02:00Z", "gone": "2026-01-02T03:04:00Z"});
+        let granted =
+            json!({"p0": "2026-01-02T03:03:05Z", "p1": "2026-01-02T03:02:00Z", "gone": "2026-01-02T03:04:00Z"});
         let budget = budget(json!({"minAvailable": 1}), json!({ "disruptedPods": granted }));
         let plan = plan(&budget, &pods(3, 0), 0, now()).expect("a plan");
         let status = plan.status.expect("a change");
@@ -191,10 +194,7 @@ mod tests {
         assert_eq!(plan.overdue.iter().map(|pod| pod.metadata.name.as_str()).collect::<Vec<_>>(), ["p1"]);
         assert_eq!(plan.recheck, Some(Duration::from_secs(60)));
         let written = status_json(&status, &budget.status);
-        assert_eq!(
-            written["disruptedPods"],
-            json!({"p0": "2026-01-02T03:03:05Z", "p1": null, "gone": null})
-        );
+        assert_eq!(written["disruptedPods"], json!({"p0": "2026-01-02T03:03:05Z", "p1": null, "gone": null}));
     }
 
     #[test]

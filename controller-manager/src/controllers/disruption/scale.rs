@@ -81,9 +81,10 @@ impl Scales {
             }
             let scale = match self.cached(pod) {
                 Some(scale) => scale,
-                None => self.live(owner, &pod.metadata.namespace).await?.with_context(|| {
-                    format!("found no controllers for pod {:?}", pod.metadata.name)
-                })?,
+                None => self
+                    .live(owner, &pod.metadata.namespace)
+                    .await?
+                    .with_context(|| format!("found no controllers for pod {:?}", pod.metadata.name))?,
             };
             looked_up.insert(&owner.uid, scale);
         }

@@ -4,9 +4,7 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use skiff_client::types::{
-    Endpoint, EndpointConditions, EndpointHints, EndpointPort, ForName, Pod, Service,
-};
+use skiff_client::types::{Endpoint, EndpointConditions, EndpointHints, EndpointPort, ForName, Pod, Service};
 
 use crate::service_backends::{hostname, reference, target_port};
 
@@ -71,11 +69,7 @@ fn endpoint(service: &Service, pod: &Pod, address: String, zone: impl Fn(&str) -
     let hints = hints(&service.spec.traffic_distribution, zone.as_deref(), node.as_deref()).filter(|_| ready);
     Endpoint {
         addresses: vec![address],
-        conditions: EndpointConditions {
-            ready: Some(ready),
-            serving: Some(serving),
-            terminating: Some(terminating),
-        },
+        conditions: EndpointConditions { ready: Some(ready), serving: Some(serving), terminating: Some(terminating) },
         hostname: hostname(pod, service).map(str::to_owned),
         node_name: node,
         zone,

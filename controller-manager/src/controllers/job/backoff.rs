@@ -13,10 +13,7 @@ const FIRST: Duration = Duration::from_secs(10);
 const LONGEST: Duration = Duration::from_secs(600);
 
 /// What is left of the pause after these pods' failures; `None` if there is none.
-pub(super) fn remaining<'a>(
-    pods: impl Iterator<Item = &'a Arc<Pod>> + Clone,
-    observed: &Observed,
-) -> Option<Duration> {
+pub(super) fn remaining<'a>(pods: impl Iterator<Item = &'a Arc<Pod>> + Clone, observed: &Observed) -> Option<Duration> {
     let last_success = latest_end(pods.clone().filter(|pod| pod.status.phase == "Succeeded"));
     let failures = pods.filter(|pod| {
         let since = last_success.is_none_or(|success| finished_at(pod).is_some_and(|end| end > success));

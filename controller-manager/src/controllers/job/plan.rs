@@ -104,9 +104,7 @@ impl Counts {
         };
         let new = || observed.pods.iter().filter(fresh);
         let succeeded = new().filter(|pod| pod.status.phase == "Succeeded").count() + noted.succeeded.len();
-        let failed = new()
-            .filter(|pod| observed.failed(pod) && observed.failure(pod).action != Action::Ignore)
-            .count();
+        let failed = new().filter(|pod| observed.failed(pod) && observed.failure(pod).action != Action::Ignore).count();
         let number = |count: usize| i32::try_from(count).unwrap_or(i32::MAX);
         let succeeded = if observed.is_indexed() {
             number(observed.succeeded_indexes().len())
@@ -126,7 +124,10 @@ fn suspend_or_start(observed: &Observed, status: &mut JobStatus, plan: &mut Plan
         plan.events.push((true, "Suspended".into(), "Job suspended".into()));
         status.start_time = None;
     } else if !job.spec.suspend && was_suspended {
-        conditions::set(&mut status.conditions, conditions::new("Suspended", "False", "JobResumed", "Job resumed", now));
+        conditions::set(
+            &mut status.conditions,
+            conditions::new("Suspended", "False", "JobResumed", "Job resumed", now),
+        );
         plan.events.push((true, "Resumed".into(), "Job resumed".into()));
         status.start_time = Some(now);
     }
@@ -200,7 +201,8 @@ fn restarted_too_often(observed: &Observed) -> bool {
         return false;
     }
     let running = observed.pods.iter().filter(|pod| matches!(pod.status.phase.as_str(), "Running" | "Pending"));
-    let statuses = running.flat_map(|pod| pod.status.init_container_statuses.iter().chain(&pod.status.container_statuses));
+    let statuses =
+        running.flat_map(|pod| pod.status.init_container_statuses.iter().chain(&pod.status.container_statuses));
     let restarts: i32 = statuses.map(|status| status.restart_count).sum();
     let limit = observed.job.spec.backoff_limit.unwrap_or(6);
     if limit == 0 { restarts > 0 } else { restarts >= limit }

@@ -9,7 +9,8 @@ use super::indexes;
 /// The message of the first rule that is met.
 pub(super) fn met(policy: &SuccessPolicy, succeeded: &BTreeSet<i32>, completions: i32) -> Option<String> {
     for (at, rule) in policy.rules.iter().enumerate() {
-        let count = |found: usize| rule.succeeded_count.is_some_and(|wanted| found >= usize::try_from(wanted).unwrap_or(0));
+        let count =
+            |found: usize| rule.succeeded_count.is_some_and(|wanted| found >= usize::try_from(wanted).unwrap_or(0));
         let enough = match &rule.succeeded_indexes {
             Some(listed) => {
                 let listed = indexes::parse(listed, completions);

@@ -146,9 +146,8 @@ fn an_index_fails_on_its_own() {
     let spec = json!({"parallelism": 2, "completions": 2, "completionMode": "Indexed", "backoffLimitPerIndex": 1,
         "backoffLimit": 100});
     let started = json!({"startTime": "2026-01-01T00:00:00Z"});
-    let failing = |count: &str| {
-        pod_with("a", "Failed", json!({"annotations": {INDEX: "0", super::observe::FAILURES: count}}))
-    };
+    let failing =
+        |count: &str| pod_with("a", "Failed", json!({"annotations": {INDEX: "0", super::observe::FAILURES: count}}));
     let again = decide(&job(spec.clone(), started.clone()), &[failing("0"), of_index("b", "Running", 1)]);
     assert_eq!(again.create[0].failures, Some((1, 0)));
     assert!(again.release.is_empty(), "it tells its successor how often the index has failed");

@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 
 use kube::{Client, Result};
+use skiff_client::errors;
 use skiff_client::objects::{DeleteOptions, Objects};
 use skiff_client::types::PartialObject;
 use skiff_client::watch::Source;
-use skiff_client::errors;
 
 use crate::discovery::Discovered;
 

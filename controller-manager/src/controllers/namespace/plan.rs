@@ -106,16 +106,13 @@ fn discovery_failure(report: &Report) -> Option<(&'static str, String)> {
 
 fn content_failure(report: &Report) -> Option<(&'static str, String)> {
     let failures = &report.content_failures;
-    let message =
-        format!("Failed to delete all resource types, {} remaining: {}", failures.len(), failures.join(", "));
+    let message = format!("Failed to delete all resource types, {} remaining: {}", failures.len(), failures.join(", "));
     (!failures.is_empty()).then_some(("ContentDeletionFailed", message))
 }
 
 fn content_remaining(report: &Report) -> Option<(&'static str, String)> {
-    let texts: Vec<_> =
-        report.remaining.iter().map(|(resource, left)| remaining_text(resource, left.count)).collect();
-    (!texts.is_empty())
-        .then(|| ("SomeResourcesRemain", format!("Some resources are remaining: {}", texts.join(", "))))
+    let texts: Vec<_> = report.remaining.iter().map(|(resource, left)| remaining_text(resource, left.count)).collect();
+    (!texts.is_empty()).then(|| ("SomeResourcesRemain", format!("Some resources are remaining: {}", texts.join(", "))))
 }
 
 fn finalizers_remaining(report: &Report) -> Option<(&'static str, String)> {
@@ -153,7 +150,9 @@ pub(super) fn golden(objects: &crate::golden::Objects) -> String {
         let mut resource = ResourceType::new("", "v1", "", "", true);
         (resource.group, resource.plural) = (text("group").into(), text("resource").into());
         let finalizers = serde_json::from_value(left["finalizers"].clone()).unwrap_or_default();
-        report.remaining.push((resource, Remaining { count: left["count"].as_u64().unwrap_or(0) as usize, finalizers }));
+        report
+            .remaining
+            .push((resource, Remaining { count: left["count"].as_u64().unwrap_or(0) as usize, finalizers }));
     }
     report.sort();
     let mut text = if report.is_empty() { "finalize\n".to_owned() } else { "look again later\n".to_owned() };

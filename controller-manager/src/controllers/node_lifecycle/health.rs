@@ -27,8 +27,7 @@ pub(super) struct Heartbeats(HashMap<String, Heartbeat>);
 impl Heartbeats {
     /// Notes a node's status.
     pub(super) fn status(&mut self, node: &Node, now: Timestamp) {
-        let times: Vec<_> =
-            node.status.conditions.iter().map(|condition| condition.last_update_time).collect();
+        let times: Vec<_> = node.status.conditions.iter().map(|condition| condition.last_update_time).collect();
         let beat = self.of(&node.metadata.name, now);
         if beat.conditions != times {
             beat.conditions = times;

@@ -40,8 +40,7 @@ struct Controller {
 
 /// Runs the controller.
 pub async fn run(context: Context) -> anyhow::Result<()> {
-    let leases: Informer<Lease> =
-        context.informers.get_scoped(Scope { namespace: LEASES.into(), ..Scope::default() });
+    let leases: Informer<Lease> = context.informers.get_scoped(Scope { namespace: LEASES.into(), ..Scope::default() });
     let controller = Arc::new(Controller {
         nodes: context.informer(),
         pods: context.informer(),
@@ -119,7 +118,11 @@ impl Controller {
     /// How long the node may be silent: a new one has more time.
     fn patience(&self, node: &Node) -> Duration {
         let config = &self.context.config;
-        if node.status.conditions.is_empty() { config.node_startup_grace_period } else { config.node_monitor_grace_period }
+        if node.status.conditions.is_empty() {
+            config.node_startup_grace_period
+        } else {
+            config.node_monitor_grace_period
+        }
     }
 
     /// Writes the taints that should be there. Says whether one has to wait for its turn.

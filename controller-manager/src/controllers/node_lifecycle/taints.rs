@@ -93,7 +93,8 @@ mod tests {
         let node: Node = serde_json::from_value(node).expect("a node");
         let plan = plan(&node, evictions, || may, Timestamp::UNIX_EPOCH);
         let found = plan.taints.map_or("same".to_owned(), |taints| {
-            let short = |taint: &Taint| format!("{}:{}", taint.key.rsplit('/').next().unwrap_or_default(), taint.effect);
+            let short =
+                |taint: &Taint| format!("{}:{}", taint.key.rsplit('/').next().unwrap_or_default(), taint.effect);
             taints.iter().map(short).collect::<Vec<_>>().join(" ")
         });
         assert_eq!(format!("{found}{}", if plan.waiting { " waiting" } else { "" }), expected);
@@ -114,7 +115,12 @@ mod tests {
         check(node("Unknown", not_ready.clone()), rate, true, "unreachable:NoSchedule unreachable:NoExecute");
         check(node("Unknown", not_ready.clone()), Evictions::Halted, true, "unreachable:NoSchedule waiting");
         check(node("Unknown", not_ready), Evictions::Lifted, true, "unreachable:NoSchedule");
-        check(json!({"spec": {"unschedulable": true}}), Evictions::Lifted, true, "unreachable:NoSchedule unschedulable:NoSchedule");
+        check(
+            json!({"spec": {"unschedulable": true}}),
+            Evictions::Lifted,
+            true,
+            "unreachable:NoSchedule unschedulable:NoSchedule",
+        );
     }
 
     #[test]
