@@ -13,6 +13,7 @@ use skiff_apimachinery::{json, protobuf, yaml};
 use crate::context::RequestContext;
 use crate::endpoints::params::FieldValidation;
 use crate::negotiation::Encoding;
+use crate::registry::strategy::Strategy;
 
 /// Largest request body in bytes (upstream's `MaxRequestBodyBytes`).
 pub const MAX_BODY: usize = 3 * 1024 * 1024;
@@ -36,7 +37,7 @@ pub async fn read(body: Body) -> Result<Bytes, Status> {
 }
 
 /// What kind of object a body must hold.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
 pub struct Expected<'a> {
     /// API group.
     pub group: &'a str,
@@ -46,12 +47,14 @@ pub struct Expected<'a> {
     pub kind: &'a str,
     /// Type.
     pub schema: SchemaRef<'a>,
+    /// Takes out what the schema lets pass and the kind does not know.
+    pub pruning: Option<&'a dyn Strategy>,
 }
 
 impl<'a> Expected<'a> {
     /// Objects of a resource.
     pub fn of(info: &'a KindInfo, schema: SchemaRef<'a>) -> Self {
-        Self { group: &info.group, version: &info.version, kind: &info.kind, schema }
+        Self { group: &info.group, version: &info.version, kind: &info.kind, schema, pruning: None }
     }
 
     /// `group/version`, or the version alone for core.
@@ -76,7 +79,11 @@ pub fn decode(
     let decoded = decoded.map_err(|error| undecodable(expected, encoding, bytes, &error.to_string()))?;
     let Decoded { mut value, unknown, duplicate, repeated_keys } = decoded;
     check_type(expected, &mut value)?;
-    let errors = StrictErrors { repeated_keys, fields: strict_errors(&unknown, &duplicate) };
+    let fields = match expected.pruning {
+        Some(strategy) => strict_errors_after_pruning(&duplicate, &unknown, &strategy.prune(&mut value)),
+        None => strict_errors(&unknown, &duplicate),
+    };
+    let errors = StrictErrors { repeated_keys, fields };
     report_strictness(cx, expected, &value, errors, validation)?;
     Ok(value)
 }
@@ -110,6 +117,12 @@ impl StrictErrors {
         let keys = keys.map(|keys| format!("yaml: unmarshal errors:\n  {}", keys.join("\n  ")));
         keys.into_iter().chain(self.fields).collect::<Vec<_>>().join(", ")
     }
+}
+
+/// The same for kinds that find unknown fields by pruning, after all others.
+pub fn strict_errors_after_pruning(duplicate: &[String], unknown: &[String], pruned: &[String]) -> Vec<String> {
+    let unknown = strict_errors(unknown, &[]).into_iter().chain(strict_errors(pruned, &[]));
+    strict_errors(&[], duplicate).into_iter().chain(unknown).collect()
 }
 
 fn report_strictness(

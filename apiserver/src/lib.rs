@@ -33,8 +33,8 @@ pub mod routes;
 
 pub mod cacher;
 pub mod metrics;
-mod process_metrics;
 pub mod objects;
+mod process_metrics;
 pub mod registry;
 
 pub use config::{Config, Security};

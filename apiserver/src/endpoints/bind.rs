@@ -26,7 +26,7 @@ pub async fn bind(call: &Call<'_>, request: Request<Body>) -> Result<Response, S
     let schema = skiff_api::builtin()
         .schema_of("", "v1", "Binding")
         .ok_or_else(|| status::internal_error("no schema for Binding"))?;
-    let expected = Expected { group: "", version: "v1", kind: "Binding", schema };
+    let expected = Expected { group: "", version: "v1", kind: "Binding", schema, pruning: None };
     let mut binding = body::decode(call.cx, expected, encoding, &bytes, options.validation)?;
     let in_body = meta::name(&binding).to_owned();
     let name = if call.cx.info.name.is_empty() { in_body.as_str() } else { call.cx.info.name.as_str() };

@@ -9,13 +9,12 @@ use skiff_apimachinery::{managedfields, meta, time};
 use super::Call;
 use super::params::WriteOptions;
 use crate::body;
-use crate::negotiation;
 use crate::response::Response;
 
 /// Creates the object in the body.
 pub async fn create(call: &Call<'_>, request: Request<Body>) -> Result<Response, Status> {
     let output = call.output(false)?;
-    let encoding = negotiation::body_encoding(&call.cx.content_type, true)?;
+    let encoding = call.body_encoding()?;
     let bytes = body::read(request.into_body()).await?;
     let options = WriteOptions::from_query(call.cx, "CreateOptions", false)?;
     let mut object = body::decode(call.cx, call.expected(), encoding, &bytes, options.validation)?;

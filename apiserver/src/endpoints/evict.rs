@@ -78,7 +78,7 @@ async fn read(call: &Call<'_>, request: Request<Body>) -> Result<(DeleteOptions,
         .ok_or_else(|| status::internal_error("no schema for Eviction"))?;
     let is_beta = json::parse(&bytes).is_ok_and(|b| b.str_at(&["apiVersion"]) == Some("policy/v1beta1"));
     let version = if is_beta { "v1beta1" } else { "v1" };
-    let expected = Expected { group: "policy", version, kind: "Eviction", schema };
+    let expected = Expected { group: "policy", version, kind: "Eviction", schema, pruning: None };
     let mut eviction = body::decode(call.cx, expected, encoding, &bytes, write_options.validation)?;
     if meta::name(&eviction) != call.cx.info.name {
         return Err(status::bad_request("name in URL does not match name in Eviction object"));

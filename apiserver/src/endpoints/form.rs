@@ -1,6 +1,6 @@
 //! The form in which a request sees the stored object: as it is, in another version, or as a Scale.
 
-use skiff_apimachinery::managedfields::scale::{self, ReplicasPaths};
+use skiff_apimachinery::managedfields::scale;
 use skiff_apimachinery::schema::SchemaRef;
 use skiff_apimachinery::status::{self, Status};
 use skiff_apimachinery::value;
@@ -8,38 +8,65 @@ use skiff_apimachinery::value::{Object, Value};
 
 use super::Call;
 use crate::body::Expected;
+use crate::registry::ScalePaths;
 use crate::registry::core::validation::label_selector;
 
-/// Every kind with a Scale keeps its replicas in the same place.
-const REPLICAS: ReplicasPaths<'static> = &[("apps/v1", &["spec", "replicas"]), ("v1", &["spec", "replicas"])];
+/// Where built-in kinds with a Scale keep its values.
+fn built_in_scale(api_version: &str) -> ScalePaths {
+    let path = |parts: &[&str]| parts.iter().map(|part| (*part).to_owned()).collect::<Vec<_>>();
+    ScalePaths {
+        replicas_of_versions: vec![(api_version.to_owned(), path(&["spec", "replicas"]))],
+        replicas: path(&["spec", "replicas"]),
+        status_replicas: path(&["status", "replicas"]),
+        selector: Some(path(&["spec", "selector"])),
+    }
+}
+
+/// A path as `Value` takes it.
+fn parts(path: &[String]) -> Vec<&str> {
+    path.iter().map(String::as_str).collect()
+}
 
 impl Call<'_> {
     fn is_scale(&self) -> bool {
         self.cx.info.subresource == "scale"
     }
 
-    /// The kind of the objects that go in and out.
-    pub fn expected(&self) -> Expected<'_> {
-        match self.subresource {
-            Some(sub) => {
-                let schema = skiff_api::builtin().schema(sub.type_id);
-                Expected { group: &sub.group, version: &sub.version, kind: &sub.kind, schema }
-            }
-            None => Expected::of(self.resource.info, self.resource.schema()),
-        }
+    fn scale_paths(&self) -> ScalePaths {
+        let custom = self.resource.custom.as_ref().and_then(|custom| custom.scale.clone());
+        custom.unwrap_or_else(|| built_in_scale(&self.resource.info.api_version()))
     }
 
-    /// Schema of the objects that go in and out.
-    pub fn schema(&self) -> SchemaRef<'static> {
+    /// The kind of the objects that go in and out, as they are decoded.
+    pub fn expected(&self) -> Expected<'_> {
+        if let Some(sub) = self.subresource.filter(|sub| sub.foreign_kind || self.resource.custom.is_none()) {
+            let schema = self.resource.schema_of_subresource(sub);
+            return Expected { group: &sub.group, version: &sub.version, kind: &sub.kind, schema, pruning: None };
+        }
+        let pruning = match (&self.resource.custom, &self.resource.store) {
+            (Some(_), Some(store)) => Some(&*store.strategy),
+            _ => None,
+        };
+        Expected { pruning, ..Expected::of(&self.resource.info, self.resource.decoding()) }
+    }
+
+    /// Schema by which the objects that go in and out merge.
+    pub fn schema(&self) -> SchemaRef<'_> {
         match self.subresource {
-            Some(sub) => skiff_api::builtin().schema(sub.type_id),
+            Some(sub) => self.resource.schema_of_subresource(sub),
             None => self.resource.schema(),
         }
     }
 
-    /// What the client sees of a stored object.
+    /// What the client sees of an object of the store.
     pub fn view(&self, stored: &Value) -> Value {
-        if self.is_scale() { scale_of(stored) } else { self.served_from(stored.clone()) }
+        if self.is_scale() { scale_of(stored, &self.scale_paths()) } else { self.served_from(stored.clone()) }
+    }
+
+    /// What the client sees of stored bytes.
+    pub fn view_of_stored(&self, json: &[u8]) -> Result<Value, Status> {
+        let object = self.resource.read(json)?;
+        Ok(if self.is_scale() { scale_of(&object, &self.scale_paths()) } else { object })
     }
 
     /// The object to store for what the client wrote.
@@ -53,15 +80,17 @@ impl Call<'_> {
             let info = &self.cx.info;
             return Err(status::not_found(&info.group, &info.resource, &info.name));
         };
+        let paths = self.scale_paths();
         let mut object = current.clone();
-        object.set_at(&["spec", "replicas"], view.i64_at(&["spec", "replicas"]).unwrap_or(0));
+        object.set_at(&parts(&paths.replicas), view.i64_at(&["spec", "replicas"]).unwrap_or(0));
         for field in ["resourceVersion", "uid"] {
             match view.at(&["metadata", field]) {
                 Some(value) => object.set_at(&["metadata", field], value.clone()),
                 None => drop(object.remove_at(&["metadata", field])),
             }
         }
-        scale::to_parent(&mut object, &view, &self.resource.info.api_version(), REPLICAS);
+        let version = self.resource.info.api_version();
+        paths.with_replicas(|paths| scale::to_parent(&mut object, &view, &version, paths));
         Ok(object)
     }
 
@@ -77,7 +106,7 @@ impl Call<'_> {
 }
 
 /// The Scale of an object.
-fn scale_of(parent: &Value) -> Value {
+fn scale_of(parent: &Value, paths: &ScalePaths) -> Value {
     let mut metadata = Object::new();
     for field in ["name", "namespace", "uid", "resourceVersion", "creationTimestamp"] {
         if let Some(value) = parent.at(&["metadata", field]) {
@@ -85,12 +114,15 @@ fn scale_of(parent: &Value) -> Value {
         }
     }
     let mut spec = Object::new();
-    if let Some(replicas) = parent.i64_at(&["spec", "replicas"]) {
+    if let Some(replicas) = parent.i64_at(&parts(&paths.replicas)) {
         spec.insert("replicas", replicas);
     }
     let mut status = Object::new();
-    status.insert("replicas", parent.i64_at(&["status", "replicas"]).unwrap_or(0));
-    let selector = label_selector::to_text(parent.at(&["spec", "selector"]));
+    status.insert("replicas", parent.i64_at(&parts(&paths.status_replicas)).unwrap_or(0));
+    let selector = match paths.selector.as_ref().and_then(|path| parent.at(&parts(path))) {
+        Some(Value::String(text)) => text.to_string(),
+        other => label_selector::to_text(other),
+    };
     if !selector.is_empty() {
         status.insert("selector", selector);
     }
@@ -101,6 +133,6 @@ fn scale_of(parent: &Value) -> Value {
         "spec": spec,
         "status": status
     });
-    scale::to_scale(parent, &mut scale, REPLICAS);
+    paths.with_replicas(|paths| scale::to_scale(parent, &mut scale, paths));
     scale
 }

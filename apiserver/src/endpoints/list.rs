@@ -91,15 +91,15 @@ fn list_revision(options: &ListOptions) -> Result<ListRevision, Status> {
 
 /// Answers with a page.
 pub fn respond(call: &Call<'_>, output: Output, page: Page) -> Result<Response, Status> {
-    let info = call.resource.info;
+    let info = &call.resource.info;
     let api_version = info.api_version();
     let kind = info.list_kind.as_deref().unwrap_or("List");
     match output.shape {
-        Shape::Full if output == Output::JSON && call.resource.conversion.is_none() => {
+        Shape::Full if output == Output::JSON && call.resource.shows_stored_bytes() => {
             Ok(concatenated(call.cx, &api_version, kind, page))
         }
         Shape::Full => {
-            let schema = info.list_type_id.map(|id| skiff_api::builtin().schema(id)).unwrap_or(call.schema());
+            let schema = info.list_type_id.map(|id| call.resource.schema_of(id)).unwrap_or(call.schema());
             let items = served(call, &page)?.collect::<Result<Vec<_>, _>>()?;
             let ty = ObjectType { api_version: &api_version, kind, schema };
             response::value(call.cx, output, ty, StatusCode::OK, list_object(&api_version, kind, &page, items))
@@ -124,7 +124,7 @@ fn served<'p>(
     call: &'p Call<'_>,
     page: &'p Page,
 ) -> Result<impl Iterator<Item = Result<Value, Status>> + use<'p>, Status> {
-    Ok(page.objects.iter().map(|object| Ok(call.served_from(response::parse(object.json())?))))
+    Ok(page.objects.iter().map(|object| call.resource.read(object.json())))
 }
 
 fn list_object(api_version: &str, kind: &str, page: &Page, items: Vec<Value>) -> Value {

@@ -32,7 +32,7 @@ use crate::ApiServer;
 use crate::admission::{self, Operation, Plugin};
 use crate::cacher::WatchCache;
 use crate::context::RequestContext;
-use crate::negotiation::{self, Offer, Output};
+use crate::negotiation::{self, Encoding, Offer, Output};
 use crate::printers::partial;
 use crate::registry::Resource;
 use crate::registry::store::{Store, Write};
@@ -47,7 +47,7 @@ pub struct Call<'a> {
     /// The resource.
     pub resource: &'a Arc<Resource>,
     /// The subresource, if the request names one.
-    pub subresource: Option<&'static Subresource>,
+    pub subresource: Option<&'a Subresource>,
 }
 
 impl<'a> Call<'a> {
@@ -65,8 +65,19 @@ impl<'a> Call<'a> {
 
     /// The output form, for one object or a collection of the resource's kind.
     pub fn output(&self, collection: bool) -> Result<Output, Status> {
-        let offer = Offer { protobuf: true, transforms: self.resource.store.is_some(), collection, yaml: true };
+        let offer =
+            Offer { protobuf: self.has_protobuf(), transforms: self.resource.store.is_some(), collection, yaml: true };
         negotiation::negotiate(&self.cx.accept, offer, self.cx.pretty)
+    }
+
+    /// Whether what goes in and out has a protobuf form: everything but custom resources.
+    pub fn has_protobuf(&self) -> bool {
+        self.resource.custom.is_none() || self.subresource.is_some_and(|sub| sub.foreign_kind)
+    }
+
+    /// The encoding of the body.
+    pub fn body_encoding(&self) -> Result<Encoding, Status> {
+        negotiation::body_encoding(&self.cx.content_type, self.has_protobuf())
     }
 
     /// Who writes what, for the store.
@@ -137,17 +148,17 @@ impl<'a> Call<'a> {
         let expected = self.expected();
         let api_version = expected.api_version();
         let ty = ObjectType { api_version: &api_version, kind: expected.kind, schema: expected.schema };
-        let as_stored = self.resource.conversion.is_none() && self.cx.info.subresource != "scale";
+        let as_stored = self.resource.shows_stored_bytes() && self.cx.info.subresource != "scale";
         match output.shape {
             negotiation::Shape::Full if as_stored => response::object(self.cx, output, ty, code, json),
-            negotiation::Shape::Full => response::value(self.cx, output, ty, code, self.view(&response::parse(&json)?)),
+            negotiation::Shape::Full => response::value(self.cx, output, ty, code, self.view_of_stored(&json)?),
             negotiation::Shape::PartialMetadata(version) => {
                 let object = partial::object(&response::parse(&json)?, version);
                 let ty = partial_type(version, "PartialObjectMetadata")?;
                 response::value(self.cx, output, ty, code, object)
             }
             negotiation::Shape::Table(version) => {
-                let object = self.view(&response::parse(&json)?);
+                let object = self.view_of_stored(&json)?;
                 let table = table::of_object(self, &object, version)?;
                 response::value(self.cx, output, partial_type(version, "Table")?, code, table)
             }
@@ -172,7 +183,7 @@ pub async fn dispatch(
     request: Request<Body>,
 ) -> Result<Response, Status> {
     let info = &cx.info;
-    let Some(resource) = server.registry.resource(&info.group, &info.version, &info.resource) else {
+    let Some(resource) = &server.registry.resource(&info.group, &info.version, &info.resource) else {
         return Ok(response::not_found_path());
     };
     // "/api/v1/namespaces/x/nodes" and an object without its namespace are no paths of the API.
@@ -192,6 +203,9 @@ pub async fn dispatch(
     let verbs = subresource.map_or(&resource.info.verbs, |s| &s.verbs);
     if !verbs.iter().any(|v| *v == info.verb) {
         return Err(status::method_not_supported(&info.group, &info.resource, &info.verb));
+    }
+    if let Some(warning) = resource.custom.as_ref().and_then(|custom| custom.warning.as_deref()) {
+        cx.warnings.add(warning);
     }
     let call = Call { server, cx, resource, subresource };
     match (info.subresource.as_str(), info.verb.as_str()) {

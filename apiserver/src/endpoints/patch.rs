@@ -17,13 +17,21 @@ use super::create::{Manager, dedup_owner_references, match_namespace};
 use super::params::{FieldValidation, WriteOptions};
 use super::update::check_name;
 use crate::authorization::{Attributes, Decision};
-use crate::body::{self, strict_errors};
+use crate::body::{self, strict_errors, strict_errors_after_pruning};
 use crate::response::Response;
 
 const JSON_PATCH: &str = "application/json-patch+json";
 const MERGE_PATCH: &str = "application/merge-patch+json";
 const STRATEGIC_PATCH: &str = "application/strategic-merge-patch+json";
 const APPLY_PATCH: &str = "application/apply-patch+yaml";
+
+impl Call<'_> {
+    /// The patches that the kind takes: custom resources have no strategic merge.
+    fn patch_types(&self) -> Vec<&'static str> {
+        let all = [JSON_PATCH, MERGE_PATCH, STRATEGIC_PATCH, APPLY_PATCH];
+        all.into_iter().filter(|media| *media != STRATEGIC_PATCH || self.resource.custom.is_none()).collect()
+    }
+}
 
 /// A patch, parsed as far as it can be without the object.
 enum Patch {
@@ -36,8 +44,9 @@ enum Patch {
 /// Patches the object the URL names.
 pub async fn patch(call: &Call<'_>, request: Request<Body>) -> Result<Response, Status> {
     let media = call.cx.content_type.split(';').next().unwrap_or("").trim().to_owned();
-    if ![JSON_PATCH, MERGE_PATCH, STRATEGIC_PATCH, APPLY_PATCH].contains(&media.as_str()) {
-        return Err(status::unsupported_media_type(&[JSON_PATCH, MERGE_PATCH, STRATEGIC_PATCH, APPLY_PATCH]));
+    let known = call.patch_types();
+    if !known.contains(&media.as_str()) {
+        return Err(status::unsupported_media_type(&known));
     }
     let output = call.output(false)?;
     let bytes = body::read(request.into_body()).await?;
@@ -146,10 +155,16 @@ fn conform(call: &Call<'_>, object: &Value, shown: Option<&Value>, options: &Wri
         errors.push(Error::invalid(&Path::new("patch"), quoted, detail));
         status::invalid("", "", "", errors)
     };
-    let decoded = json::decode(&text, call.schema()).map_err(|error| invalid(error.to_string()))?;
-    strict(call, strict_errors(&decoded.unknown, &decoded.duplicate), options, |errors| {
-        invalid(format!("strict decoding error: {errors}"))
-    })?;
+    let expected = call.expected();
+    let mut decoded = json::decode(&text, expected.schema).map_err(|error| invalid(error.to_string()))?;
+    let errors = match expected.pruning {
+        Some(strategy) => {
+            let pruned = strategy.prune(&mut decoded.value);
+            strict_errors_after_pruning(&decoded.duplicate, &decoded.unknown, &pruned)
+        }
+        None => strict_errors(&decoded.unknown, &decoded.duplicate),
+    };
+    strict(call, errors, options, |errors| invalid(format!("strict decoding error: {errors}")))?;
     Ok(decoded.value)
 }
 

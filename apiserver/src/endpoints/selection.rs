@@ -48,7 +48,7 @@ pub fn authorization_requirements(selector: &str) -> Vec<(String, String, String
 /// kind's field label conversion upstream (`pkg/apis/*/*/conversion.go`, and for kinds that have none of their own
 /// `runtime.DefaultMetaV1FieldSelectorConversion`).
 fn stored_label(call: &Call<'_>, label: &str) -> Result<String, Status> {
-    let info = call.resource.info;
+    let info = &call.resource.info;
     let own = !call.store()?.cache.config().fields.is_empty();
     let stored = match call.resource.conversion {
         Some(conversion) => conversion.field_label(label).map(|stored| stored.into_owned()),

@@ -10,13 +10,12 @@ use super::Call;
 use super::create::{Manager, dedup_owner_references, match_namespace};
 use super::params::WriteOptions;
 use crate::body;
-use crate::negotiation;
 use crate::response::Response;
 
 /// Replaces the object with the one in the body.
 pub async fn update(call: &Call<'_>, request: Request<Body>) -> Result<Response, Status> {
     let output = call.output(false)?;
-    let encoding = negotiation::body_encoding(&call.cx.content_type, true)?;
+    let encoding = call.body_encoding()?;
     let bytes = body::read(request.into_body()).await?;
     let options = WriteOptions::from_query(call.cx, "UpdateOptions", false)?;
     let mut object = body::decode(call.cx, call.expected(), encoding, &bytes, options.validation)?;

@@ -33,7 +33,7 @@ const PROTOBUF_STREAM: &str = "application/vnd.kubernetes.protobuf;stream=watch"
 
 /// Watches what the request selects.
 pub async fn watch(call: &Call<'_>, request: Request<Body>) -> Result<Response, Status> {
-    let offer = Offer { protobuf: true, transforms: true, collection: false, yaml: false };
+    let offer = Offer { protobuf: call.has_protobuf(), transforms: true, collection: false, yaml: false };
     let output = negotiation::negotiate(&call.cx.accept, offer, false)?;
     let options = ListOptions::from_query(&call.cx.query, true)?;
     let watch_request = WatchRequest {
@@ -216,7 +216,7 @@ impl Encoder {
         }
         let json = self.output.encoding == Encoding::Json;
         let form = match (self.output.shape, json) {
-            (Shape::Full, true) if self.resource.conversion.is_none() => return item.json_frame(),
+            (Shape::Full, true) if self.resource.shows_stored_bytes() => return item.json_frame(),
             (Shape::Full, true) => Shared::ConvertedJson,
             (Shape::Full, false) => Shared::Protobuf,
             (Shape::PartialMetadata(_), true) => Shared::MetadataJson,
@@ -236,20 +236,17 @@ impl Encoder {
 
     fn make(&mut self, item: &WatchItem) -> Option<Bytes> {
         let (kind, _) = item.event()?;
-        let object = response::parse(item.json()?).ok()?;
-        let object = match self.resource.conversion {
-            Some(conversion) => conversion.from_stored(object),
-            None => object,
-        };
+        let object = self.resource.read(item.json()?).ok()?;
         self.shaped(kind.as_str(), object)
     }
 
     fn shaped(&mut self, kind: &str, object: Value) -> Option<Bytes> {
-        let info = self.resource.info;
+        let resource = self.resource.clone();
+        let info = &resource.info;
         match self.output.shape {
             Shape::Full => {
                 let api_version = info.api_version();
-                let ty = ObjectType { api_version: &api_version, kind: &info.kind, schema: self.resource.schema() };
+                let ty = ObjectType { api_version: &api_version, kind: &info.kind, schema: resource.schema() };
                 self.frame(kind, ty, &object)
             }
             Shape::PartialMetadata(version) => {
@@ -275,7 +272,7 @@ impl Encoder {
     }
 
     fn bookmark(&mut self, revision: u64, initial_events_end: bool) -> Option<Bytes> {
-        let info = self.resource.info;
+        let info = &self.resource.info;
         let mut metadata = Object::new();
         metadata.insert("resourceVersion", revision.to_string());
         if initial_events_end {

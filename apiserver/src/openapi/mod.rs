@@ -12,13 +12,14 @@ mod schemas;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{Read, Write};
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use flate2::Compression;
 use flate2::read::GzDecoder;
 use flate2::write::GzEncoder;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use parking_lot::Mutex;
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha512};
 use skiff_apimachinery::status::{self, Status};
@@ -29,6 +30,7 @@ use self::schemas::{Schemas, Version};
 use crate::ApiServer;
 use crate::context::RequestContext;
 use crate::negotiation::parse_accept;
+use crate::registry::{Resource, Served};
 use crate::response::{self, Response};
 use crate::routes::version;
 
@@ -47,11 +49,27 @@ const PROTOBUF_V3: [&str; 2] = [
 const FOREVER: &str = "public, immutable";
 const ONE_YEAR: jiff::SignedDuration = jiff::SignedDuration::from_hours(365 * 24);
 
-/// The documents, each made once.
+/// The documents, made again when what is served changed.
 #[derive(Default)]
 pub struct OpenApi {
-    v3: OnceLock<BTreeMap<String, Document>>,
-    v2: OnceLock<Document>,
+    v3: Mutex<Option<(u64, Arc<Documents>)>>,
+    v2: Mutex<Option<(u64, Arc<Document>)>>,
+}
+
+/// Documents of version 3 by name.
+type Documents = BTreeMap<String, Kept>;
+
+/// A document with the resources it was made of: while they are the same, so is the document.
+#[derive(Clone)]
+struct Kept {
+    of: Vec<Arc<Resource>>,
+    document: Arc<Document>,
+}
+
+impl Kept {
+    fn is_of(&self, resources: &[Arc<Resource>]) -> bool {
+        self.of.len() == resources.len() && self.of.iter().zip(resources).all(|(a, b)| Arc::ptr_eq(a, b))
+    }
 }
 
 /// A finished document in both encodings, compressed.
@@ -105,8 +123,8 @@ pub async fn answer(
 
 fn index(server: &ApiServer, cx: &RequestContext) -> Result<Response, Status> {
     let documents = server.openapi.v3(server).map_err(status::internal_error)?;
-    let path = |(name, document): (&String, &Document)| {
-        let url = format!("/openapi/v3/{name}?hash={}", document.hash);
+    let path = |(name, kept): (&String, &Kept)| {
+        let url = format!("/openapi/v3/{name}?hash={}", kept.document.hash);
         (name.clone(), json!({ "serverRelativeURL": url }))
     };
     let paths = documents.iter().map(path).collect::<Map<_, _>>();
@@ -115,7 +133,7 @@ fn index(server: &ApiServer, cx: &RequestContext) -> Result<Response, Status> {
 
 fn version_3(server: &ApiServer, cx: &RequestContext, headers: &HeaderMap, name: &str) -> Result<Response, Status> {
     let documents = server.openapi.v3(server).map_err(status::internal_error)?;
-    let Some(document) = documents.get(name) else { return Ok(response::not_found_path()) };
+    let Some(Kept { document, .. }) = documents.get(name) else { return Ok(response::not_found_path()) };
     let Some(media) = offered(&cx.accept, PROTOBUF_V3) else { return Ok(not_acceptable()) };
     let asked = cx.query.text("hash");
     if !asked.is_empty() && asked != document.hash {
@@ -136,7 +154,7 @@ fn version_3(server: &ApiServer, cx: &RequestContext, headers: &HeaderMap, name:
 fn version_2(server: &ApiServer, cx: &RequestContext, headers: &HeaderMap) -> Result<Response, Status> {
     let document = server.openapi.v2(server).map_err(status::internal_error)?;
     match offered(&cx.accept, PROTOBUF_V2) {
-        Some(media) => send(cx, headers, document, media),
+        Some(media) => send(cx, headers, &document, media),
         None => Ok(not_acceptable()),
     }
 }
@@ -192,43 +210,49 @@ fn set(response: &mut Response, name: HeaderName, value: &str) {
 }
 
 impl OpenApi {
-    fn v3(&self, server: &ApiServer) -> std::io::Result<&BTreeMap<String, Document>> {
-        if let Some(made) = self.v3.get() {
-            return Ok(made);
+    fn v3(&self, server: &ApiServer) -> std::io::Result<Arc<Documents>> {
+        let served = server.registry.served();
+        let mut kept = self.v3.lock();
+        if let Some((_, documents)) = kept.as_ref().filter(|(generation, _)| *generation == served.generation) {
+            return Ok(documents.clone());
         }
-        let made = render_v3(server)?;
-        Ok(self.v3.get_or_init(|| made))
+        let before = kept.as_ref().map(|(_, documents)| documents.clone()).unwrap_or_default();
+        let documents = Arc::new(render_v3(server, &served, &before)?);
+        *kept = Some((served.generation, documents.clone()));
+        Ok(documents)
     }
 
-    fn v2(&self, server: &ApiServer) -> std::io::Result<&Document> {
-        if let Some(made) = self.v2.get() {
-            return Ok(made);
+    fn v2(&self, server: &ApiServer) -> std::io::Result<Arc<Document>> {
+        let served = server.registry.served();
+        let mut kept = self.v2.lock();
+        if let Some((_, document)) = kept.as_ref().filter(|(generation, _)| *generation == served.generation) {
+            return Ok(document.clone());
         }
-        let made = render_v2(server)?;
-        Ok(self.v2.get_or_init(|| made))
+        let document = Arc::new(render_v2(server, &served)?);
+        *kept = Some((served.generation, document.clone()));
+        Ok(document)
     }
 }
 
 /// The group versions that are served, each once.
-fn group_versions(server: &ApiServer) -> BTreeSet<(&str, &str)> {
-    server.registry.resources().map(|resource| (resource.info.group.as_str(), resource.info.version.as_str())).collect()
+fn group_versions(served: &Served) -> BTreeSet<(&str, &str)> {
+    served.resources().map(|resource| (resource.info.group.as_str(), resource.info.version.as_str())).collect()
 }
 
 /// The operations of one group version, its list of resources included.
-fn of_group_version(server: &ApiServer, group: &str, version: &str) -> Vec<Operation> {
+fn of_group_version(group: &str, version: &str, resources: &[Arc<Resource>]) -> Vec<Operation> {
     let id = format!("get{}APIResources", operations::title(group, version));
     let path = format!("{}/", operations::base(group, version));
     let list = Answer::Definition(operations::meta("APIResourceList"));
     let mut all = vec![operations::read_only(&path, &id, &operations::tag(group, version), &MEDIA, list)];
-    let own = |info: &skiff_api::KindInfo| info.group == group && info.version == version;
-    for resource in server.registry.resources().filter(|resource| own(resource.info)) {
+    for resource in resources {
         all.extend(operations::of_resource(resource));
     }
     all
 }
 
 /// Operations that are not of a group version, by the name of their document.
-fn others(server: &ApiServer) -> Vec<(String, Operation)> {
+fn others(server: &ApiServer, served: &Served) -> Vec<(String, Operation)> {
     let read = |name: &str, id: &str, tag: &str, media: &[&'static str], answer| {
         (name.to_owned(), operations::read_only(&format!("/{name}/"), id, tag, media, answer))
     };
@@ -239,7 +263,7 @@ fn others(server: &ApiServer) -> Vec<(String, Operation)> {
         discovery("api", "getCoreAPIVersions", "core", "APIVersions"),
         discovery("apis", "getAPIVersions", "apis", "APIGroupList"),
     ];
-    let groups = group_versions(server).into_iter().map(|(group, _)| group).collect::<BTreeSet<_>>();
+    let groups = group_versions(served).into_iter().map(|(group, _)| group).collect::<BTreeSet<_>>();
     for group in groups.into_iter().filter(|group| !group.is_empty()) {
         let id = format!("get{}APIGroup", operations::title(group, ""));
         others.push(discovery(&format!("apis/{group}"), &id, &operations::tag(group, ""), "APIGroup"));
@@ -260,23 +284,36 @@ fn others(server: &ApiServer) -> Vec<(String, Operation)> {
     others
 }
 
-fn render_v3(server: &ApiServer) -> std::io::Result<BTreeMap<String, Document>> {
+fn render_v3(server: &ApiServer, served: &Served, before: &Documents) -> std::io::Result<Documents> {
     let descriptions = Descriptions::load()?;
-    let mut documents = BTreeMap::new();
-    let mut add = |name: String, only, operations: &[Operation]| {
+    let mut documents = Documents::new();
+    let mut add = |name: String, only, of: &[Arc<Resource>], operations: &[Operation]| {
         let mut schemas = Schemas::new(Version::V3, only, &descriptions);
         let paths = paths::of(operations, &mut schemas);
         let document = version_3_document(paths, schemas.finish());
-        documents.insert(name, Document::new(&document, &gnostic::v3::document(&document))?);
+        let document = Arc::new(Document::new(&document, &gnostic::v3::document(&document))?);
+        documents.insert(name, Kept { of: of.to_vec(), document });
         std::io::Result::Ok(())
     };
-    for (group, version) in group_versions(server) {
+    let mut unchanged = Vec::new();
+    for (group, version) in group_versions(served) {
         let name = operations::base(group, version).trim_start_matches('/').to_owned();
-        add(name, Some((group, version)), &of_group_version(server, group, version))?;
+        let resources = served.version(group, version).map_or(&[][..], |version| &version.resources);
+        match before.get(&name).filter(|kept| kept.is_of(resources)) {
+            Some(kept) => unchanged.push((name, kept.clone())),
+            None => {
+                let operations = of_group_version(group, version, resources);
+                add(name, Some((group, version)), resources, &operations)?;
+            }
+        }
     }
-    for (name, operation) in others(server) {
-        add(name, None, &[operation])?;
+    for (name, operation) in others(server, served) {
+        match before.get(&name) {
+            Some(kept) => unchanged.push((name, kept.clone())),
+            None => add(name, None, &[], &[operation])?,
+        }
     }
+    documents.extend(unchanged);
     Ok(documents)
 }
 
@@ -297,14 +334,15 @@ fn bearer_token() -> Value {
     json!({"description": "Bearer Token authentication", "in": "header", "name": "authorization", "type": "apiKey"})
 }
 
-fn render_v2(server: &ApiServer) -> std::io::Result<Document> {
+fn render_v2(server: &ApiServer, served: &Served) -> std::io::Result<Document> {
     let descriptions = Descriptions::load()?;
     let mut schemas = Schemas::new(Version::V2, None, &descriptions);
     let mut all = Vec::new();
-    for (group, version) in group_versions(server) {
-        all.extend(of_group_version(server, group, version));
+    for (group, version) in group_versions(served) {
+        let resources = served.version(group, version).map_or(&[][..], |version| &version.resources);
+        all.extend(of_group_version(group, version, resources));
     }
-    all.extend(others(server).into_iter().map(|(_, operation)| operation));
+    all.extend(others(server, served).into_iter().map(|(_, operation)| operation));
     let paths = paths::of(&all, &mut schemas);
     let document = json!({
         "swagger": "2.0",

@@ -226,7 +226,7 @@ impl Target<'_> {
 
 /// The operations of a resource and its subresources.
 pub(crate) fn of_resource(resource: &Resource) -> Vec<Operation> {
-    let info = resource.info;
+    let info = &*resource.info;
     let base = base(&info.group, &info.version);
     let (namespace, scope) = if info.namespaced { ("/namespaces/{namespace}", "Namespaced") } else { ("", "") };
     let path = format!("{base}{namespace}/{}", info.plural);

@@ -65,7 +65,37 @@ const AGE: Column = Column::string("Age", "Time since the object was created.");
 const CONTAINERS: Column = Column::string("Containers", "Names of the containers in the template.").wide();
 const IMAGES: Column = Column::string("Images", "Images of the containers in the template.").wide();
 
-/// How a kind is printed.
+/// What a table needs to know of a kind.
+pub trait Rows: Send + Sync + 'static {
+    /// The column definitions.
+    fn columns(&self) -> Vec<Value>;
+
+    /// The cells of an object, one for each column.
+    fn cells(&self, object: &Value, now: Timestamp) -> Vec<Value>;
+
+    /// The conditions of an object's row, if it has any.
+    fn conditions(&self, _object: &Value) -> Option<Value> {
+        None
+    }
+}
+
+impl Rows for Printer {
+    fn columns(&self) -> Vec<Value> {
+        self.columns.iter().map(table::column).collect()
+    }
+
+    fn cells(&self, object: &Value, now: Timestamp) -> Vec<Value> {
+        let cells = (self.cells)(object, now);
+        debug_assert_eq!(cells.len(), self.columns.len(), "one cell for each column of {}", self.kind);
+        cells
+    }
+
+    fn conditions(&self, object: &Value) -> Option<Value> {
+        if (self.group, self.kind) == ("", "Pod") { pod::conditions(object) } else { None }
+    }
+}
+
+/// How a built-in kind is printed.
 pub struct Printer {
     /// API group.
     pub group: &'static str,
@@ -85,18 +115,6 @@ impl Printer {
         cells: fn(&Value, Timestamp) -> Vec<Value>,
     ) -> Self {
         Self { group, kind, columns, cells }
-    }
-
-    /// The cells of an object, one for each column.
-    pub fn cells(&self, object: &Value, now: Timestamp) -> Vec<Value> {
-        let cells = (self.cells)(object, now);
-        debug_assert_eq!(cells.len(), self.columns.len(), "one cell for each column of {}", self.kind);
-        cells
-    }
-
-    /// The conditions of an object's row, if it has any.
-    pub fn conditions(&self, object: &Value) -> Option<Value> {
-        if (self.group, self.kind) == ("", "Pod") { pod::conditions(object) } else { None }
     }
 }
 

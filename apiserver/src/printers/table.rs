@@ -5,7 +5,7 @@ use skiff_apimachinery::status::Status;
 use skiff_apimachinery::value::{Object, Value};
 
 use super::partial::{self, MetaVersion};
-use super::{Column, Printer};
+use super::{Column, Rows};
 
 /// What a row carries of its object.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -52,7 +52,7 @@ pub struct Options {
 }
 
 /// The table of one object.
-pub fn of_object(printer: &Printer, object: &Value, options: &Options) -> Value {
+pub fn of_object(printer: &dyn Rows, object: &Value, options: &Options) -> Value {
     let mut metadata = Object::new();
     if let Some(version) = object.str_at(&["metadata", "resourceVersion"]) {
         metadata.insert("resourceVersion", version);
@@ -61,20 +61,20 @@ pub fn of_object(printer: &Printer, object: &Value, options: &Options) -> Value 
 }
 
 /// The table of a list's items, with the list's metadata.
-pub fn of_list(printer: &Printer, list: &Value, options: &Options) -> Value {
+pub fn of_list(printer: &dyn Rows, list: &Value, options: &Options) -> Value {
     let metadata = list.get("metadata").and_then(Value::as_object).cloned().unwrap_or_default();
     build(printer, metadata, list.array_at(&["items"]), options)
 }
 
 /// The table of some objects. Use this where there is no list object, e.g. with objects straight from a cache.
 pub fn build<'a>(
-    printer: &Printer,
+    printer: &dyn Rows,
     metadata: Object,
     objects: impl IntoIterator<Item = &'a Value>,
     options: &Options,
 ) -> Value {
     let rows: Vec<Value> = objects.into_iter().map(|object| row(printer, object, options)).collect();
-    let columns = if options.headers { printer.columns.iter().map(column).collect() } else { Vec::new() };
+    let columns = if options.headers { printer.columns() } else { Vec::new() };
     let mut table = Object::with_capacity(5);
     table.insert("apiVersion", options.version.api_version());
     // Without headers the field is null, as upstream sends a list that was never made.
@@ -86,7 +86,7 @@ pub fn build<'a>(
 }
 
 /// One row of a table.
-pub fn row(printer: &Printer, object: &Value, options: &Options) -> Value {
+pub fn row(printer: &dyn Rows, object: &Value, options: &Options) -> Value {
     let mut row = Object::with_capacity(3);
     row.insert("cells", Value::Array(printer.cells(object, options.now)));
     if let Some(conditions) = printer.conditions(object) {

@@ -1,5 +1,6 @@
-//! Kinds that two group versions show in different forms but that are stored once.
+//! Kinds that two group versions show in different forms but that are stored once, and forms at rest.
 
+use skiff_apimachinery::status::Status;
 use skiff_apimachinery::value::Value;
 
 /// Translates between the served and the stored form, without loss.
@@ -14,4 +15,14 @@ pub trait Conversion: Send + Sync + 'static {
     fn field_label<'a>(&self, label: &'a str) -> Option<std::borrow::Cow<'a, str>> {
         Some(label.into())
     }
+}
+
+/// How a store keeps its objects, where that differs from the form it works in: custom resources are kept in one of
+/// their versions, as the schema of the day they were written allowed.
+pub trait AtRest: Send + Sync + 'static {
+    /// From what was kept to the form of the store.
+    fn read(&self, kept: Value) -> Result<Value, Status>;
+
+    /// From the form of the store to what is kept.
+    fn write(&self, object: &Value) -> Result<Value, Status>;
 }

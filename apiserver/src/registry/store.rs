@@ -13,15 +13,16 @@ use skiff_apimachinery::schema::SchemaRef;
 use skiff_apimachinery::status::{self, Status};
 use skiff_apimachinery::value::Value;
 use skiff_apimachinery::{json, managedfields, meta, time};
-use skiff_storage::{Entry, Storage, StorageError};
+use skiff_storage::{Draft, Entry, Storage, StorageError};
 
 use super::canonical;
+use super::conversion::AtRest;
 use super::deletion::{self, DeleteOptions, Deletion};
 use super::draft::draft;
 use super::errors::{OPTIMISTIC_LOCK, storage_error};
 use super::hook::{Hook, Reservation};
 use super::object_meta;
-use super::strategy::{Strategy, WriteScope};
+use super::strategy::{Behaviour, WriteScope};
 use super::unenforced;
 use crate::admission::{Operation, Plugin};
 use crate::authentication::UserInfo;
@@ -52,7 +53,9 @@ pub struct Store {
     /// Type of the objects as they are stored.
     pub schema: SchemaRef<'static>,
     /// Behaviour of the kind.
-    pub strategy: &'static dyn Strategy,
+    pub strategy: Behaviour,
+    /// How objects are kept, where that is not the form this store works in.
+    pub at_rest: Option<Arc<dyn AtRest>>,
     /// Where the bytes are.
     pub storage: Arc<dyn Storage>,
     /// What reads come from.
@@ -193,9 +196,9 @@ impl Store {
             if self.storage.get(&key).await.map_err(|e| self.storage_error(e, &name))?.0.is_some() {
                 return Err(status::already_exists(&self.group, &self.resource, &name));
             }
-            return Ok(Written { json: to_json(&object), created: true });
+            return Ok(Written { json: self.at_rest_json(&object)?, created: true });
         }
-        let entry = match self.storage.create(&key, draft(&object), self.strategy.time_to_live()).await {
+        let entry = match self.storage.create(&key, self.draft(&object)?, self.strategy.time_to_live()).await {
             Ok(entry) => entry,
             Err(error @ StorageError::Exists { .. }) => {
                 return Err(self.exists_error(&key, &name, error).await);
@@ -280,16 +283,16 @@ impl Store {
         self.before_update(write, &mut new, &old)?;
         managedfields::keep_times(&old, &mut new);
         self.validate_admission(write, Operation::Update, write.name, &mut new, Some(&old)).await?;
-        if deletion::completes(self.strategy, &new, &old) {
+        if deletion::completes(&*self.strategy, &new, &old) {
             return self.delete_by_update(write, entry, &old, &new).await;
         }
-        if new == old {
+        if new == old && self.is_current(&new, entry)? {
             return Ok(Attempt::Done(Written { json: entry.object.json.clone(), created: false }));
         }
         if write.dry_run {
-            return Ok(Attempt::Done(Written { json: to_json(&new), created: false }));
+            return Ok(Attempt::Done(Written { json: self.at_rest_json(&new)?, created: false }));
         }
-        match self.storage.update(&entry.key, entry.revision, draft(&new), self.strategy.time_to_live()).await {
+        match self.storage.update(&entry.key, entry.revision, self.draft(&new)?, self.strategy.time_to_live()).await {
             Ok(entry) => {
                 reservation.commit();
                 Ok(Attempt::Done(Written { json: entry.object.json, created: false }))
@@ -310,7 +313,7 @@ impl Store {
         old: &Value,
         new: &Value,
     ) -> Result<Attempt, Status> {
-        let written = Written { json: to_json(new), created: false };
+        let written = Written { json: self.at_rest_json(new)?, created: false };
         if write.dry_run {
             return Ok(Attempt::Done(written));
         }
@@ -383,21 +386,23 @@ impl Store {
             self.check_preconditions(write.name, options, &old)?;
             self.admit_delete(write, &old).await?;
             let deleted = |json: Bytes, gone| Deleted { json, uid: meta::uid(&old).to_owned(), gone };
-            let decision = deletion::decide(self.strategy, &old, options, jiff::Timestamp::now());
+            let decision = deletion::decide(&*self.strategy, &old, options, jiff::Timestamp::now());
             if options.dry_run {
                 return Ok(match decision {
                     Deletion::Now => deleted(entry.object.json, true),
                     Deletion::Pending => deleted(entry.object.json, false),
-                    Deletion::Mark(new) => deleted(to_json(&new), false),
-                    Deletion::MarkThenNow(new) => deleted(to_json(&new), true),
+                    Deletion::Mark(new) => deleted(self.at_rest_json(&new)?, false),
+                    Deletion::MarkThenNow(new) => deleted(self.at_rest_json(&new)?, true),
                 });
             }
             let done = match decision {
                 Deletion::Pending => return Ok(deleted(entry.object.json, false)),
                 Deletion::Now => self.remove(&entry, &old).await,
                 Deletion::Mark(new) if new == old => return Ok(deleted(entry.object.json, false)),
-                Deletion::Mark(new) => self.mark(&entry, &new).await.map(|entry| (entry.object.json, false)),
-                Deletion::MarkThenNow(new) => match self.mark(&entry, &new).await {
+                Deletion::Mark(new) => {
+                    self.mark(&entry, self.draft(&new)?).await.map(|entry| (entry.object.json, false))
+                }
+                Deletion::MarkThenNow(new) => match self.mark(&entry, self.draft(&new)?).await {
                     Ok(entry) => self.remove(&entry, &old).await,
                     Err(error) => Err(error),
                 },
@@ -411,8 +416,8 @@ impl Store {
         Err(status::server_timeout(&self.group, &self.resource, "delete"))
     }
 
-    async fn mark(&self, entry: &Entry, new: &Value) -> Result<Entry, StorageError> {
-        self.storage.update(&entry.key, entry.revision, draft(new), self.strategy.time_to_live()).await
+    async fn mark(&self, entry: &Entry, new: Draft) -> Result<Entry, StorageError> {
+        self.storage.update(&entry.key, entry.revision, new, self.strategy.time_to_live()).await
     }
 
     async fn remove(&self, entry: &Entry, old: &Value) -> Result<(Bytes, bool), StorageError> {
@@ -494,10 +499,40 @@ impl Store {
     /// The object behind stored bytes.
     pub fn parse_stored(&self, json: &[u8]) -> Result<Value, Status> {
         // Under the schema, so that fieldsV1 stays text as it is in objects that were just decoded.
-        match json::decode(json, self.schema) {
-            Ok(decoded) => Ok(decoded.value),
-            Err(error) => Err(status::internal_error(format!("stored {} cannot be read: {error}", self.resource))),
+        let kept = match json::decode(json, self.schema) {
+            Ok(decoded) => decoded.value,
+            Err(error) => {
+                return Err(status::internal_error(format!("stored {} cannot be read: {error}", self.resource)));
+            }
+        };
+        match &self.at_rest {
+            Some(form) => form.read(kept),
+            None => Ok(kept),
         }
+    }
+
+    /// What the storage is given of an object.
+    fn draft(&self, object: &Value) -> Result<Draft, Status> {
+        match &self.at_rest {
+            Some(form) => Ok(draft(&form.write(object)?)),
+            None => Ok(draft(object)),
+        }
+    }
+
+    /// The bytes that would be stored of an object.
+    fn at_rest_json(&self, object: &Value) -> Result<Bytes, Status> {
+        match &self.at_rest {
+            Some(form) => Ok(to_json(&form.write(object)?)),
+            None => Ok(to_json(object)),
+        }
+    }
+
+    /// Whether what is stored of an object is what would be stored now: another version may be kept since, or other
+    /// defaults filled in.
+    fn is_current(&self, object: &Value, entry: &Entry) -> Result<bool, Status> {
+        let Some(form) = &self.at_rest else { return Ok(true) };
+        let kept = json::decode(&entry.object.json, self.schema).map_err(status::internal_error)?.value;
+        Ok(form.write(object)? == kept)
     }
 
     /// A storage error as clients see it.

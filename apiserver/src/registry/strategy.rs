@@ -4,6 +4,7 @@
 //! generic store calls it; it never calls the store. Follows `rest.RESTCreateStrategy`, `RESTUpdateStrategy` and
 //! `RESTDeleteStrategy` of `k8s.io/apiserver/pkg/registry/rest`.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use skiff_apimachinery::field::ErrorList;
@@ -38,8 +39,34 @@ pub struct WriteScope<'a> {
     pub identity: &'a UserInfo,
 }
 
+/// The strategy of a store: one that is part of the program, or one made from a definition at run time.
+#[derive(Clone)]
+pub enum Behaviour {
+    /// A built-in kind's.
+    Static(&'static dyn Strategy),
+    /// A custom resource's.
+    Made(Arc<dyn Strategy>),
+}
+
+impl std::ops::Deref for Behaviour {
+    type Target = dyn Strategy;
+
+    fn deref(&self) -> &Self::Target {
+        match self {
+            Behaviour::Static(strategy) => *strategy,
+            Behaviour::Made(strategy) => &**strategy,
+        }
+    }
+}
+
 /// Behaviour of one kind. The defaults fit most kinds.
 pub trait Strategy: Send + Sync + 'static {
+    /// Takes out what the kind does not know, beyond what decoding under the schema found; returns where it was. Asked
+    /// of objects that clients send, so that unknown fields can be reported.
+    fn prune(&self, _object: &mut Value) -> Vec<String> {
+        Vec::new()
+    }
+
     /// Fills in what the client left out (`SetDefaults_*` upstream), beyond the defaults that the schema states.
     fn set_defaults(&self, _object: &mut Value) {}
 

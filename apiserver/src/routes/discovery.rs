@@ -2,10 +2,11 @@
 //!
 //! Follows `k8s.io/apiserver/pkg/endpoints/discovery` and its `aggregated` package.
 
-use std::sync::OnceLock;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
+use parking_lot::Mutex;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha512};
 use skiff_api::{KindInfo, Subresource};
@@ -14,16 +15,17 @@ use skiff_apimachinery::status::{self, Status};
 use crate::ApiServer;
 use crate::context::RequestContext;
 use crate::negotiation::{self, parse_accept};
+use crate::registry::served::{Group, Served, Version};
 use crate::response::{self, Response};
 
 /// What the answer's Content-Type must say for clients to take it as aggregated.
 const AGGREGATED: &str = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList";
 
-/// The aggregated documents, made once.
+/// The aggregated documents, made again when what is served changed.
 #[derive(Default)]
 pub struct Documents {
-    core: OnceLock<Document>,
-    groups: OnceLock<Document>,
+    core: Mutex<Option<(u64, Arc<Document>)>>,
+    groups: Mutex<Option<(u64, Arc<Document>)>>,
 }
 
 struct Document {
@@ -34,6 +36,7 @@ struct Document {
 /// Answers a discovery path.
 pub fn answer(server: &ApiServer, cx: &RequestContext, path: &str, headers: &HeaderMap) -> Result<Response, Status> {
     let parts = path.trim_matches('/').split('/').collect::<Vec<_>>();
+    let served = server.registry.served();
     let body = match parts.as_slice() {
         ["api"] if wants_aggregated(&cx.accept) => return Ok(aggregated(server, true, headers)),
         ["apis"] if wants_aggregated(&cx.accept) => return Ok(aggregated(server, false, headers)),
@@ -41,17 +44,17 @@ pub fn answer(server: &ApiServer, cx: &RequestContext, path: &str, headers: &Hea
         ["apis"] => json!({
             "kind": "APIGroupList",
             "apiVersion": "v1",
-            "groups": groups(server).filter(|g| !g.name.is_empty()).map(|g| group_object(&g, false)).collect::<Vec<_>>(),
+            "groups": served.groups.iter().filter(|g| !g.name.is_empty()).map(|g| group_object(g, false)).collect::<Vec<_>>(),
         }),
-        ["api", version] => match resource_list(server, "", version) {
+        ["api", version] => match resource_list(&served, "", version) {
             Some(list) => list,
             None => return Ok(response::not_found_path()),
         },
-        ["apis", group] => match groups(server).find(|g| g.name == *group) {
-            Some(group) => group_object(&group, true),
+        ["apis", group] => match served.group(group) {
+            Some(group) => group_object(group, true),
             None => return Ok(response::not_found_path()),
         },
-        ["apis", group, version] => match resource_list(server, group, version) {
+        ["apis", group, version] => match resource_list(&served, group, version) {
             Some(list) => list,
             None => return Ok(response::not_found_path()),
         },
@@ -92,20 +95,17 @@ fn wants_aggregated(accept: &str) -> bool {
 }
 
 fn aggregated(server: &ApiServer, core: bool, headers: &HeaderMap) -> Response {
-    let cell = if core { &server.discovery.core } else { &server.discovery.groups };
-    let document = cell.get_or_init(|| {
-        let items = groups(server).filter(|g| g.name.is_empty() == core).map(|g| aggregated_group(server, &g));
-        let body = json!({
-            "kind": "APIGroupDiscoveryList",
-            "apiVersion": "apidiscovery.k8s.io/v2",
-            "metadata": {},
-            "items": items.collect::<Vec<_>>(),
-        })
-        .to_string();
-        let hash = Sha512::digest(body.as_bytes()).iter().map(|byte| format!("{byte:02X}")).collect::<String>();
-        let etag = HeaderValue::from_str(&format!("\"{hash}\"")).unwrap_or(HeaderValue::from_static("\"\""));
-        Document { body: body.into(), etag }
-    });
+    let served = server.registry.served();
+    let mut kept = if core { server.discovery.core.lock() } else { server.discovery.groups.lock() };
+    let document = match &*kept {
+        Some((generation, document)) if *generation == served.generation => document.clone(),
+        _ => {
+            let document = Arc::new(aggregated_document(&served, core));
+            *kept = Some((served.generation, document.clone()));
+            document
+        }
+    };
+    drop(kept);
     let unchanged = headers.get(header::IF_NONE_MATCH) == Some(&document.etag);
     let mut answer = if unchanged {
         response::plain(StatusCode::NOT_MODIFIED, AGGREGATED, Bytes::new())
@@ -119,24 +119,18 @@ fn aggregated(server: &ApiServer, core: bool, headers: &HeaderMap) -> Response {
     answer
 }
 
-struct Group {
-    name: &'static str,
-    /// Most preferred first.
-    versions: Vec<&'static str>,
-}
-
-/// The groups that have a served version, in the order of preference.
-fn groups(server: &ApiServer) -> impl Iterator<Item = Group> + use<'_> {
-    skiff_api::builtin().groups.iter().filter_map(|group| {
-        let versions = group.versions.iter().map(|v| v.name.as_str());
-        let versions = versions.filter(|v| server.registry.serves(&group.name, v)).collect::<Vec<_>>();
-        (!versions.is_empty()).then_some(Group { name: &group.name, versions })
+fn aggregated_document(served: &Served, core: bool) -> Document {
+    let items = served.groups.iter().filter(|g| g.name.is_empty() == core).map(aggregated_group);
+    let body = json!({
+        "kind": "APIGroupDiscoveryList",
+        "apiVersion": "apidiscovery.k8s.io/v2",
+        "metadata": {},
+        "items": items.collect::<Vec<_>>(),
     })
-}
-
-fn kinds<'a>(server: &'a ApiServer, group: &'a str, version: &'a str) -> impl Iterator<Item = &'static KindInfo> + 'a {
-    let all = skiff_api::builtin().kinds.iter().filter(move |k| k.group == group && k.version == version);
-    all.filter(|k| server.registry.resource(&k.group, &k.version, &k.plural).is_some())
+    .to_string();
+    let hash = Sha512::digest(body.as_bytes()).iter().map(|byte| format!("{byte:02X}")).collect::<String>();
+    let etag = HeaderValue::from_str(&format!("\"{hash}\"")).unwrap_or(HeaderValue::from_static("\"\""));
+    Document { body: body.into(), etag }
 }
 
 fn api_versions(server: &ApiServer) -> Value {
@@ -149,11 +143,12 @@ fn api_versions(server: &ApiServer) -> Value {
 }
 
 fn group_object(group: &Group, alone: bool) -> Value {
-    let version = |v: &str| json!({"groupVersion": format!("{}/{v}", group.name), "version": v});
+    let version =
+        |v: &Version| json!({"groupVersion": format!("{}/{}", group.name, v.name), "version": v.name.as_str()});
     let mut object = json!({
-        "name": group.name,
-        "versions": group.versions.iter().map(|v| version(v)).collect::<Vec<_>>(),
-        "preferredVersion": version(group.versions[0]),
+        "name": group.name.as_str(),
+        "versions": group.versions.iter().map(version).collect::<Vec<_>>(),
+        "preferredVersion": group.versions.first().map(version),
     });
     if alone {
         object["kind"] = json!("APIGroup");
@@ -162,14 +157,12 @@ fn group_object(group: &Group, alone: bool) -> Value {
     object
 }
 
-fn resource_list(server: &ApiServer, group: &str, version: &str) -> Option<Value> {
+fn resource_list(served: &Served, group: &str, version: &str) -> Option<Value> {
     let mut resources = Vec::new();
-    for kind in kinds(server, group, version) {
+    for resource in &served.version(group, version)?.resources {
+        let kind = &*resource.info;
         resources.push(resource_object(kind));
         resources.extend(kind.subresources.iter().map(|sub| subresource_object(kind, sub)));
-    }
-    if resources.is_empty() {
-        return None;
     }
     let group_version = if group.is_empty() { version.to_owned() } else { format!("{group}/{version}") };
     let mut list = json!({"kind": "APIResourceList", "groupVersion": group_version, "resources": resources});
@@ -215,16 +208,16 @@ fn subresource_object(kind: &KindInfo, sub: &Subresource) -> Value {
     object
 }
 
-fn aggregated_group(server: &ApiServer, group: &Group) -> Value {
+fn aggregated_group(group: &Group) -> Value {
     let versions = group.versions.iter().map(|version| {
-        let resources = kinds(server, group.name, version).map(aggregated_resource).collect::<Vec<_>>();
-        json!({"version": version, "resources": resources, "freshness": "Current"})
+        let resources = version.resources.iter().map(|r| aggregated_resource(&r.info)).collect::<Vec<_>>();
+        json!({"version": version.name.as_str(), "resources": resources, "freshness": "Current"})
     });
-    let metadata = if group.name.is_empty() { json!({}) } else { json!({"name": group.name}) };
+    let metadata = if group.name.is_empty() { json!({}) } else { json!({"name": group.name.as_str()}) };
     json!({"metadata": metadata, "versions": versions.collect::<Vec<_>>()})
 }
 
-fn aggregated_resource(kind: &'static KindInfo) -> Value {
+fn aggregated_resource(kind: &KindInfo) -> Value {
     // Group and version are named where they are not those of the resource.
     let response_kind = |group: &str, version: &str, name: &str, foreign: bool| {
         let (group, version) = if foreign { (group, version) } else { ("", "") };

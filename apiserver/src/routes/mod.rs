@@ -79,8 +79,8 @@ fn index(server: &ApiServer, cx: &RequestContext) -> Response {
     ]
     .map(str::to_owned)
     .to_vec();
-    for resource in server.registry.resources() {
-        let info = resource.info;
+    for resource in server.registry.served().resources() {
+        let info = &resource.info;
         if !info.group.is_empty() {
             paths.push(format!("/apis/{}", info.group));
             paths.push(format!("/apis/{}/{}", info.group, info.version));

@@ -11,8 +11,8 @@ use skiff_apimachinery::{meta, time};
 
 use super::bootstrap::Own;
 use crate::admission::QuotaStore;
-use crate::cacher::WatchCache;
 use crate::cacher::Predicate;
+use crate::cacher::WatchCache;
 use crate::registry::store::Store;
 
 /// Who charges, as managedFields shows it.

@@ -1,15 +1,15 @@
 //! The API server through its own front door, on a memory store: requests in, responses out.
 
 mod bad_input;
+mod certificates;
 mod configmaps;
 mod discovery;
+mod metrics;
 mod namespaces;
 mod network;
+mod openapi;
 mod pods;
 mod reviews;
 mod services;
-mod workloads;
 mod validation;
-mod openapi;
-mod metrics;
-mod certificates;
+mod workloads;
