@@ -100,7 +100,10 @@ fn check_sysctls(pod: &Pod) -> Result<(), Verdicted> {
             return Err(refused("SysctlForbidden", format!("forbidden sysctl: {name:?} not allowlisted")));
         }
         if name.starts_with("net.") && pod.is_host_network() {
-            return Err(refused("SysctlForbidden", format!("forbidden sysctl: {name:?} not allowed with host net enabled")));
+            return Err(refused(
+                "SysctlForbidden",
+                format!("forbidden sysctl: {name:?} not allowed with host net enabled"),
+            ));
         }
     }
     Ok(())
@@ -126,7 +129,12 @@ fn check_resources(pod: &Pod, others: &[&Pod], offer: &Offer) -> Result<(), Verd
     let amounts = [
         ("cpu", cpu(&wanted), sum(cpu), milli_value_of(allocatable, "cpu")),
         ("memory", wanted.memory_request, sum(|t| t.memory_request), value_of(allocatable, "memory")),
-        ("ephemeral-storage", wanted.storage_request, sum(|t| t.storage_request), value_of(allocatable, "ephemeral-storage")),
+        (
+            "ephemeral-storage",
+            wanted.storage_request,
+            sum(|t| t.storage_request),
+            value_of(allocatable, "ephemeral-storage"),
+        ),
     ];
     for (resource, requested, used, capacity) in amounts {
         if requested > 0 && used + requested > capacity {
@@ -145,7 +153,8 @@ fn matches_node(pod: &Pod, offer: &Offer) -> bool {
         .as_ref()
         .and_then(|affinity| affinity.node_affinity.as_ref())
         .and_then(|affinity| affinity.required_during_scheduling_ignored_during_execution.as_ref());
-    selected && required.is_none_or(|required| required.node_selector_terms.iter().any(|term| term_matches(term, offer)))
+    selected
+        && required.is_none_or(|required| required.node_selector_terms.iter().any(|term| term_matches(term, offer)))
 }
 
 fn term_matches(term: &NodeSelectorTerm, offer: &Offer) -> bool {
@@ -161,7 +170,8 @@ fn requirement_matches(requirement: &NodeSelectorRequirement, value: Option<&str
     let values = requirement.values.as_deref().unwrap_or(&[]);
     let listed = value.is_some_and(|value| values.iter().any(|v| v == value));
     let number = |text: &str| text.parse::<i64>().ok();
-    let compared = |holds: fn(i64, i64) -> bool| match (value.and_then(number), values.first().and_then(|v| number(v))) {
+    let compared = |holds: fn(i64, i64) -> bool| match (value.and_then(number), values.first().and_then(|v| number(v)))
+    {
         (Some(own), Some(bound)) => holds(own, bound),
         _ => false,
     };
@@ -236,7 +246,10 @@ mod tests {
         }
         let third = pod("c", json!({"containers": []}));
         let verdict = admission.admit(&third, &offer()).expect_err("full");
-        assert_eq!(verdict.message, "Pod was rejected: Node didn't have enough resource: pods, requested: 1, used: 2, capacity: 2");
+        assert_eq!(
+            verdict.message,
+            "Pod was rejected: Node didn't have enough resource: pods, requested: 1, used: 2, capacity: 2"
+        );
         admission.release("a");
         admission.admit(&third, &offer()).expect("a place is free");
         admission.admit(&third, &offer()).expect("it is its own place");

@@ -5,8 +5,8 @@
 use skiff_apimachinery::quantity::Quantity;
 use skiff_apimachinery::status::Status;
 use skiff_apimachinery::value::{Object, Value};
+use skiff_quota::{Amounts, amounts, pod_amounts};
 
-use super::amounts::{Amounts, amounts, pod_amounts};
 use super::{Operation, Plugin, Request};
 use crate::objects::Objects;
 

@@ -3,7 +3,6 @@
 //! Each plugin is a file of its own; [`chain`] has them all in order. Plugins that change objects do so in
 //! [`Plugin::admit`], before the strategy validates; plugins that only refuse do so in [`Plugin::validate`], after.
 
-mod amounts;
 mod certificates;
 pub mod chain;
 mod default_classes;

@@ -5,8 +5,8 @@
 use skiff_apimachinery::quantity::Quantity;
 use skiff_apimachinery::status::Status;
 use skiff_apimachinery::value::Value;
+use skiff_quota::quantity;
 
-use super::amounts::quantity;
 use super::{Operation, Plugin, Request};
 use crate::objects::Objects;
 

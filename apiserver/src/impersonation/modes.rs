@@ -73,9 +73,7 @@ impl Mode {
             Mode::AssociatedNode => {
                 let own = requestor.extra.get(NODE_NAME).map(Vec::as_slice);
                 let asks_as_account = service_account::split_user_name(&requestor.name).is_some();
-                only_name
-                    && asks_as_account
-                    && node.is_some_and(|node| matches!(own, Some([own]) if own == node))
+                only_name && asks_as_account && node.is_some_and(|node| matches!(own, Some([own]) if own == node))
             }
             Mode::ArbitraryNode => only_name && node.is_some(),
             Mode::ServiceAccount => only_name && account.is_some(),

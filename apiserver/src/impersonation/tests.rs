@@ -91,7 +91,8 @@ const AUTHENTICATION: &str = "authentication.k8s.io";
 
 #[test]
 fn narrow_rights_are_for_one_deed() {
-    let be = value!({"verbs": ["impersonate:user-info"], "apiGroups": [AUTHENTICATION], "resources": ["users", "groups"]});
+    let be =
+        value!({"verbs": ["impersonate:user-info"], "apiGroups": [AUTHENTICATION], "resources": ["users", "groups"]});
     let list = value!({"verbs": ["impersonate-on:user-info:list"], "apiGroups": [""], "resources": ["pods"]});
     let rules = value!([be, list]);
     let as_fred = [("impersonate-user", "fred")];

@@ -17,6 +17,7 @@ pub mod node_ipam;
 pub mod node_lifecycle;
 pub mod pod_gc;
 pub mod replicaset;
+pub mod resource_quota;
 pub mod root_ca;
 pub mod serviceaccount;
 pub mod statefulset;
@@ -51,6 +52,7 @@ pub const ALL: &[Descriptor] = &[
     descriptor!("garbage-collector-controller", garbage_collector::run),
     descriptor!("statefulset-controller", statefulset::run),
     descriptor!("job-controller", job::run),
+    descriptor!("resourcequota-controller", resource_quota::run),
     descriptor!("namespace-controller", namespace::run),
     descriptor!("serviceaccount-controller", serviceaccount::run),
     descriptor!("root-ca-certificate-publisher-controller", root_ca::run),

@@ -155,9 +155,7 @@ fn verify_non_root(pod: &Pod, container: &Container, image_user: &ImageUser) -> 
         (None, ImageUser::Name(name)) => Err(format!(
             "container has runAsNonRoot and image has non-numeric user ({name}), cannot verify user is non-root {subject}"
         )),
-        (None, ImageUser::Uid(0)) => {
-            Err(format!("container has runAsNonRoot and image will run as root {subject}"))
-        }
+        (None, ImageUser::Uid(0)) => Err(format!("container has runAsNonRoot and image will run as root {subject}")),
         (None, ImageUser::Uid(_)) => Ok(()),
     }
 }
@@ -179,10 +177,7 @@ fn seccomp_profile(asked: Option<&SeccompProfile>, defaults: Defaults<'_>) -> Re
                 return Err("localhostProfile must be set if seccompProfile type is Localhost.".into());
             }
             let path = defaults.seccomp_profile_root.join(name);
-            Ok(v1::SecurityProfile {
-                localhost_ref: path.display().to_string(),
-                ..profile(ProfileType::Localhost)
-            })
+            Ok(v1::SecurityProfile { localhost_ref: path.display().to_string(), ..profile(ProfileType::Localhost) })
         }
         _ => Ok(profile(ProfileType::Unconfined)),
     }
@@ -236,13 +231,17 @@ mod tests {
         assert_eq!(context.supplemental_groups, [3, 4, 5]);
         assert!(context.readonly_rootfs && context.no_new_privs && !context.privileged);
         let capabilities = context.capabilities.expect("capabilities");
-        assert_eq!((capabilities.add_capabilities, capabilities.drop_capabilities), (vec!["NET_ADMIN".to_owned()], vec!["ALL".to_owned()]));
+        assert_eq!(
+            (capabilities.add_capabilities, capabilities.drop_capabilities),
+            (vec!["NET_ADMIN".to_owned()], vec!["ALL".to_owned()])
+        );
         assert_eq!(context.seccomp.expect("a profile").profile_type(), ProfileType::RuntimeDefault);
     }
 
     #[test]
     fn defaults_are_upstreams() {
-        let context = context(json!({"containers": [{"name": "c"}]}), ImageUser::Name("web".into())).expect("a context");
+        let context =
+            context(json!({"containers": [{"name": "c"}]}), ImageUser::Name("web".into())).expect("a context");
         assert_eq!((context.run_as_user, context.run_as_username.as_str()), (None, "web"));
         assert!(!context.no_new_privs);
         assert_eq!(context.seccomp.expect("a profile").profile_type(), ProfileType::Unconfined);

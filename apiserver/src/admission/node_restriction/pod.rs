@@ -146,19 +146,14 @@ const LOCAL_SOURCES: [&str; 22] = [
     "vsphereVolume",
 ];
 /// Volume sources that refer to API objects, and to which.
-const API_SOURCES: [(&str, &str); 7] = [
-    ("configMap", "configmaps (via configmap volumes)"),
-    ("secret", "secrets (via secret volumes)"),
+const API_SOURCES: [(&str, &str); 4] = [
     ("csi", "csidrivers (via CSI volumes)"),
     ("glusterfs", "endpoints (via glusterFS volumes)"),
     ("persistentVolumeClaim", "persistentvolumeclaims"),
     ("ephemeral", "persistentvolumeclaims (via ephemeral volumes)"),
-    ("azureFile", "secrets (via azureFile volumes)"),
 ];
 /// Sources of projected volumes that refer to API objects, and to which.
-const API_PROJECTIONS: [(&str, &str); 5] = [
-    ("configMap", "configmaps (via projected volumes)"),
-    ("secret", "secrets (via projected volumes)"),
+const API_PROJECTIONS: [(&str, &str); 3] = [
     ("serviceAccountToken", "serviceaccounts (via projected volumes)"),
     ("clusterTrustBundle", "clustertrustbundles"),
     ("podCertificate", "podcertificates"),
@@ -178,10 +173,20 @@ fn api_reference(pod: &Value) -> Option<Result<&'static str, String>> {
             })
         })
     };
-    if !pod.array_at(&["spec", "imagePullSecrets"]).is_empty() || in_environment(["secretRef", "secretKeyRef"]) {
+    let in_volumes = |sources: &[&str], projection: &str| {
+        pod.array_at(&["spec", "volumes"]).iter().any(|volume| {
+            let projected =
+                volume.array_at(&["projected", "sources"]).iter().any(|source| source.get(projection).is_some());
+            projected || sources.iter().any(|source| volume.get(source).is_some())
+        })
+    };
+    if !pod.array_at(&["spec", "imagePullSecrets"]).is_empty()
+        || in_environment(["secretRef", "secretKeyRef"])
+        || in_volumes(&["secret", "azureFile"], "secret")
+    {
         return Some(Ok("secrets"));
     }
-    if in_environment(["configMapRef", "configMapKeyRef"]) {
+    if in_environment(["configMapRef", "configMapKeyRef"]) || in_volumes(&["configMap"], "configMap") {
         return Some(Ok("configmaps"));
     }
     if !pod.array_at(&["spec", "resourceClaims"]).is_empty() {

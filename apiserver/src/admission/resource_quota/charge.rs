@@ -6,10 +6,9 @@ use std::collections::BTreeSet;
 
 use skiff_apimachinery::quantity::Quantity;
 use skiff_apimachinery::value::{Object, Value};
+use skiff_quota::{Amounts, Measured, amounts};
 
 use super::super::Operation;
-use super::super::amounts::{Amounts, amounts};
-use super::usage::Measured;
 
 /// A request as far as quotas see it.
 #[derive(Clone, Copy)]

@@ -5,15 +5,15 @@
 //! is charged and then not stored, and what is freed by a deletion, the quota controller counts again.
 
 mod charge;
-mod usage;
 
 use std::sync::Arc;
 
 use skiff_apimachinery::status::Status;
 use skiff_apimachinery::value::Value;
+use skiff_quota::Measured;
+use skiff_quota::usage::terminates;
 
 use self::charge::{Charged, charge};
-use self::usage::{Measured, is_charged};
 use super::{Operation, Plugin, Request};
 
 /// Tries before a request gives way to others that charge the same quota.
@@ -118,6 +118,27 @@ impl Plugin for ResourceQuota {
             return Ok(());
         }
         self.charge(request).await
+    }
+}
+
+/// Whether a request can change what its object uses.
+pub fn is_charged(
+    operation: Operation,
+    group: &str,
+    resource: &str,
+    subresource: &str,
+    object: &Value,
+    old: &Value,
+) -> bool {
+    match (group, resource, subresource) {
+        ("", "pods", "") => {
+            operation == Operation::Create || (operation == Operation::Update && terminates(object) != terminates(old))
+        }
+        ("", "pods", "resize") => operation == Operation::Update,
+        ("", "services" | "persistentvolumeclaims", "") => matches!(operation, Operation::Create | Operation::Update),
+        ("", "persistentvolumeclaims", "status") => operation == Operation::Update,
+        (_, _, "") => operation == Operation::Create,
+        _ => false,
     }
 }
 

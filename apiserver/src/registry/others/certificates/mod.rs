@@ -9,9 +9,9 @@ use skiff_apimachinery::field::ErrorList;
 use skiff_apimachinery::time;
 use skiff_apimachinery::value::{Object, Value};
 
+use self::validation::Allowed;
 use crate::authentication::UserInfo;
 use crate::cacher::FieldSpec;
-use self::validation::Allowed;
 use crate::registry::strategy::{Strategy, WriteScope};
 
 /// CertificateSigningRequest.

@@ -7,8 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use skiff_apimachinery::quantity::Quantity;
 use skiff_apimachinery::value::Value;
 
-use super::super::Operation;
-use super::super::amounts::{Amounts, amounts, pod_amounts, quantity};
+use crate::amounts::{Amounts, amounts, pod_amounts, quantity};
 
 const STORAGE_CLASS_INFIX: &str = ".storageclass.storage.k8s.io/";
 /// Quota names that a pod's amounts are counted under.
@@ -32,40 +31,23 @@ const COUNT_ALIASES: [&str; 4] = ["configmaps", "resourcequotas", "replicationco
 
 /// What is measured.
 #[derive(Clone, Copy)]
-pub(super) struct Measured<'a> {
-    pub(super) group: &'a str,
-    pub(super) resource: &'a str,
-    pub(super) object: &'a Value,
+pub struct Measured<'a> {
+    /// API group of the object, empty for core.
+    pub group: &'a str,
+    /// Its resource (plural).
+    pub resource: &'a str,
+    /// The object.
+    pub object: &'a Value,
 }
 
-/// Whether a request can change what its object uses.
-pub(super) fn is_charged(
-    operation: Operation,
-    group: &str,
-    resource: &str,
-    subresource: &str,
-    object: &Value,
-    old: &Value,
-) -> bool {
-    match (group, resource, subresource) {
-        ("", "pods", "") => {
-            operation == Operation::Create || (operation == Operation::Update && terminates(object) != terminates(old))
-        }
-        ("", "pods", "resize") => operation == Operation::Update,
-        ("", "services" | "persistentvolumeclaims", "") => matches!(operation, Operation::Create | Operation::Update),
-        ("", "persistentvolumeclaims", "status") => operation == Operation::Update,
-        (_, _, "") => operation == Operation::Create,
-        _ => false,
-    }
-}
-
-fn count_name(group: &str, resource: &str) -> String {
+/// The name under which a quota counts the objects of a resource, e.g. `count/deployments.apps`.
+pub fn count_name(group: &str, resource: &str) -> String {
     if group.is_empty() { format!("count/{resource}") } else { format!("count/{resource}.{group}") }
 }
 
 impl Measured<'_> {
     /// The names among a quota's that this kind of object can use.
-    pub(super) fn matching(self, names: impl IntoIterator<Item = String>) -> BTreeSet<String> {
+    pub fn matching(self, names: impl IntoIterator<Item = String>) -> BTreeSet<String> {
         let count = count_name(self.group, self.resource);
         names.into_iter().filter(|name| *name == count || self.uses(name)).collect()
     }
@@ -90,7 +72,7 @@ impl Measured<'_> {
     }
 
     /// What the object uses.
-    pub(super) fn usage(self) -> Amounts {
+    pub fn usage(self) -> Amounts {
         let one = Quantity::from_value(1);
         let mut usage = Amounts::from([(count_name(self.group, self.resource), one)]);
         match (self.group, self.resource) {
@@ -106,7 +88,7 @@ impl Measured<'_> {
     }
 
     /// Whether a quota with these scopes is about the object.
-    pub(super) fn is_in_scope(self, quota: &Value) -> bool {
+    pub fn is_in_scope(self, quota: &Value) -> bool {
         let plain = quota.array_at(&["spec", "scopes"]).iter().filter_map(Value::as_str);
         let plain = plain.map(|scope| (scope, "Exists", &[][..]));
         let selected = quota.array_at(&["spec", "scopeSelector", "matchExpressions"]).iter().map(|expression| {
@@ -124,7 +106,7 @@ impl Measured<'_> {
     }
 
     /// What the containers of a pod leave out although a quota wants it said; the error is upstream's text.
-    pub(super) fn check_explicit(self, names: &BTreeSet<String>) -> Result<(), String> {
+    pub fn check_explicit(self, names: &BTreeSet<String>) -> Result<(), String> {
         if (self.group, self.resource) != ("", "pods") || sets_pod_resources(self.object) {
             return Ok(());
         }
@@ -162,7 +144,7 @@ fn sets_pod_resources(pod: &Value) -> bool {
 }
 
 /// Whether the pod has a deadline.
-fn terminates(pod: &Value) -> bool {
+pub fn terminates(pod: &Value) -> bool {
     pod.i64_at(&["spec", "activeDeadlineSeconds"]).is_some_and(|seconds| seconds >= 0)
 }
 
@@ -278,4 +260,15 @@ fn claim_usage(claim: &Value, usage: &mut Amounts) {
         // While a claim shrinks back from a failed growth, what it holds counts.
         charge("requests.storage", asked.max(allocated.unwrap_or(asked)).rounded_up());
     }
+}
+
+/// The group and resource that a name in a quota is about; `None` for a name that says nothing.
+pub fn resource_of(name: &str) -> Option<(&str, &str)> {
+    if let Some(counted) = name.strip_prefix("count/") {
+        let (resource, group) = counted.split_once('.').unwrap_or((counted, ""));
+        return Some((group, resource));
+    }
+    let kinds = ["pods", "services", "persistentvolumeclaims"].into_iter().chain(COUNT_ALIASES);
+    let uses = |resource: &&str| Measured { group: "", resource, object: &Value::Null }.uses(name);
+    kinds.into_iter().find(uses).map(|resource| ("", resource))
 }

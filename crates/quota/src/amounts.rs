@@ -8,10 +8,10 @@ use skiff_apimachinery::quantity::Quantity;
 use skiff_apimachinery::value::{Object, Value};
 
 /// Amounts by resource name, in order.
-pub(super) type Amounts = BTreeMap<String, Quantity>;
+pub type Amounts = BTreeMap<String, Quantity>;
 
 /// Reads a quantity as objects have it; `None` for anything else.
-pub(super) fn quantity(value: &Value) -> Option<Quantity> {
+pub fn quantity(value: &Value) -> Option<Quantity> {
     match value {
         Value::Int(number) => Some(Quantity::from_value(*number)),
         Value::String(text) => Quantity::parse(text).ok(),
@@ -20,7 +20,7 @@ pub(super) fn quantity(value: &Value) -> Option<Quantity> {
 }
 
 /// The amounts of a resource list such as `requests`; what cannot be read is left to validation.
-pub(super) fn amounts(list: Option<&Value>) -> Amounts {
+pub fn amounts(list: Option<&Value>) -> Amounts {
     let list = list.and_then(Value::as_object);
     let all = list.into_iter().flat_map(Object::iter);
     all.filter_map(|(name, value)| Some((name.to_owned(), quantity(value)?))).collect()
@@ -40,7 +40,7 @@ fn raise(most: &mut Amounts, other: &Amounts) {
 
 /// What a pod needs of `requests` or `limits` in all: its containers together, but at least what the hungriest init
 /// container needs beside the sidecars started before it; what is set for the pod as a whole counts instead.
-pub(super) fn pod_amounts(pod: &Value, field: &str) -> Amounts {
+pub fn pod_amounts(pod: &Value, field: &str) -> Amounts {
     let of = |container: &Value| amounts(container.at(&["resources", field]));
     let mut sum = Amounts::new();
     for container in pod.array_at(&["spec", "containers"]) {
