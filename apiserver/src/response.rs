@@ -13,7 +13,7 @@ use skiff_apimachinery::value::Value;
 use skiff_apimachinery::{json, protobuf, yaml};
 
 use crate::context::RequestContext;
-use crate::negotiation::{Encoding, Output, Shape};
+use crate::negotiation::{self, Encoding, Offer, Output, Shape};
 use crate::pretty;
 
 /// A response of this server.
@@ -82,20 +82,36 @@ pub fn encode(output: Output, ty: ObjectType<'_>, object: &Value) -> Result<Byte
     Ok(out.into())
 }
 
-/// A failure.
+/// A failure, in the encoding that the client asked for, or in JSON if there is none that it takes.
 pub fn error(cx: Option<&RequestContext>, error: &Status) -> Response {
-    let mut body = Vec::with_capacity(512);
-    json::write(&error.to_value(), &mut body);
-    if cx.is_some_and(|cx| cx.pretty) {
-        body = pretty::indent(&body);
-    }
-    body.push(b'\n');
+    let object = error.to_value();
+    let (content_type, body) = cx.and_then(|cx| negotiated(cx, &object)).unwrap_or_else(|| {
+        let mut body = Vec::with_capacity(512);
+        json::write(&object, &mut body);
+        if cx.is_some_and(|cx| cx.pretty) {
+            body = pretty::indent(&body);
+        }
+        body.push(b'\n');
+        ("application/json", body.into())
+    });
     let code = StatusCode::from_u16(error.code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-    let mut response = plain(code, "application/json", body);
+    let mut response = plain(code, content_type, body);
     if error.details.retry_after_seconds > 0 {
         response.headers_mut().insert(header::RETRY_AFTER, error.details.retry_after_seconds.into());
     }
     response
+}
+
+/// A Status in an encoding other than JSON.
+fn negotiated(cx: &RequestContext, object: &Value) -> Option<(&'static str, Bytes)> {
+    let offer = Offer { protobuf: true, transforms: false, collection: false, yaml: true };
+    let output = negotiation::negotiate(&cx.accept, offer, false).ok()?;
+    if output.encoding == Encoding::Json {
+        return None;
+    }
+    let schema = skiff_api::builtin().schema_of("", "v1", "Status")?;
+    let body = encode(output, ObjectType { api_version: "v1", kind: "Status", schema }, object).ok()?;
+    Some((output.encoding.media_type(), body))
 }
 
 /// A body of any media type.

@@ -6,8 +6,8 @@ use skiff_apimachinery::status::{self, Status};
 use skiff_apimachinery::value::Value;
 use skiff_apimachinery::{managedfields, meta, time};
 
-use super::Call;
 use super::params::WriteOptions;
+use super::{Call, reset};
 use crate::body;
 use crate::response::Response;
 
@@ -40,6 +40,7 @@ pub struct Manager {
     api_version: String,
     subresource: String,
     time: String,
+    reset: reset::Paths,
 }
 
 impl Manager {
@@ -47,15 +48,23 @@ impl Manager {
     pub fn of(call: &Call<'_>, options: &WriteOptions) -> Self {
         Self {
             name: options.manager.clone(),
-            api_version: call.resource.info.api_version().to_string(),
+            // That of the kind in question: a Scale has a version of its own.
+            api_version: call.expected().api_version(),
             subresource: call.cx.info.subresource.clone(),
             time: time::format(jiff::Timestamp::now()),
+            reset: call.reset_fields(),
         }
     }
 
     /// As managedfields wants it.
     pub fn info(&self) -> managedfields::ManagerInfo<'_> {
-        managedfields::ManagerInfo::new(&self.name, &self.api_version, &self.subresource, &self.time)
+        managedfields::ManagerInfo {
+            name: &self.name,
+            api_version: &self.api_version,
+            subresource: &self.subresource,
+            time: &self.time,
+            reset: self.reset,
+        }
     }
 }
 

@@ -3,6 +3,7 @@
 //! [`dispatch`] is the routing table. Everything is generic over the kind; what differs is in `registry`.
 
 pub mod bind;
+mod component_status;
 pub mod connect;
 pub mod continue_token;
 pub mod create;
@@ -13,6 +14,7 @@ pub mod get;
 pub mod list;
 pub mod params;
 pub mod patch;
+mod reset;
 pub mod review;
 pub mod selection;
 pub mod table;
@@ -34,8 +36,8 @@ use crate::cacher::WatchCache;
 use crate::context::RequestContext;
 use crate::negotiation::{self, Encoding, Offer, Output};
 use crate::printers::partial;
-use crate::registry::Resource;
 use crate::registry::store::{Store, Write};
+use crate::registry::{Resource, deprecated};
 use crate::response::{self, ObjectType, Response};
 
 /// One request for a resource.
@@ -65,8 +67,9 @@ impl<'a> Call<'a> {
 
     /// The output form, for one object or a collection of the resource's kind.
     pub fn output(&self, collection: bool) -> Result<Output, Status> {
-        let offer =
-            Offer { protobuf: self.has_protobuf(), transforms: self.resource.store.is_some(), collection, yaml: true };
+        // What is only asked has neither rows nor metadata of its own.
+        let transforms = self.resource.info.has_verb("get");
+        let offer = Offer { protobuf: self.has_protobuf(), transforms, collection, yaml: true };
         negotiation::negotiate(&self.cx.accept, offer, self.cx.pretty)
     }
 
@@ -204,11 +207,14 @@ pub async fn dispatch(
     if !verbs.iter().any(|v| *v == info.verb) {
         return Err(status::method_not_supported(&info.group, &info.resource, &info.verb));
     }
-    if let Some(warning) = resource.custom.as_ref().and_then(|custom| custom.warning.as_deref()) {
+    let custom = resource.custom.as_ref().and_then(|custom| custom.warning.as_deref());
+    if let Some(warning) = custom.or_else(|| deprecated::warning(&info.group, &info.version, &info.resource)) {
         cx.warnings.add(warning);
     }
     let call = Call { server, cx, resource, subresource };
     match (info.subresource.as_str(), info.verb.as_str()) {
+        ("", "list") if resource.store.is_none() => component_status::list(&call),
+        ("", "get") if resource.store.is_none() => component_status::get(&call),
         ("", "create") if resource.info.plural == "bindings" => bind::bind(&call, request).await,
         ("", "create") if resource.store.is_none() => review::review(&call, request).await,
         ("", "create") => create::create(&call, request).await,

@@ -11,6 +11,7 @@ pub mod conversion;
 pub mod core;
 pub mod defaults;
 pub mod deletion;
+pub mod deprecated;
 pub mod draft;
 pub mod errors;
 pub mod hook;

@@ -9,3 +9,4 @@ pub mod condense;
 pub mod facts;
 pub mod gnostic;
 pub mod target;
+pub mod verbs;
