@@ -16,6 +16,7 @@ pub mod controllers;
 pub mod discovery;
 pub mod ownership;
 pub mod percent;
+pub mod pod_control;
 pub mod pods;
 pub mod revisions;
 pub mod service_backends;

@@ -12,9 +12,10 @@ use skiff_client::objects::PatchKind;
 use skiff_client::types::{ControllerRevision, Meta, OwnerReference, RawJson, StringMap};
 use skiff_client::{Objects, errors};
 
-/// Label with the hash of a revision's data, on the revision; pods carry the revision's name or hash under it.
+/// Label with the hash of a revision's data, on revisions of StatefulSets.
 pub const HASH_LABEL: &str = "controller.kubernetes.io/hash";
-/// Label of pods that says which revision they are of.
+/// Label of pods that says which revision they are of: its name (StatefulSets) or its hash (DaemonSets, whose revisions
+/// carry it, too).
 pub const POD_LABEL: &str = "controller-revision-hash";
 /// Longest part of the owner's name in a revision's name.
 const MAX_PREFIX: usize = 223;
@@ -41,6 +42,16 @@ pub fn template(revision: &ControllerRevision) -> RawJson {
         }
         None => RawJson::default(),
     }
+}
+
+/// The labels of a pod template.
+pub fn template_labels(template: &RawJson) -> StringMap {
+    #[derive(Default, serde::Deserialize)]
+    #[serde(default)]
+    struct Template {
+        metadata: Meta,
+    }
+    template.parse::<Template>().unwrap_or_default().metadata.labels
 }
 
 fn without_nulls(value: Value) -> Value {
@@ -156,6 +167,8 @@ pub struct NewRevision<'a> {
     pub data: &'a Value,
     /// Its number.
     pub number: i64,
+    /// Label that carries its hash.
+    pub hash_label: &'static str,
 }
 
 impl NewRevision<'_> {
@@ -163,7 +176,7 @@ impl NewRevision<'_> {
     pub fn object(&self, collisions: i32) -> Value {
         let hash = hash(self.data, collisions);
         let mut labels = self.labels.clone();
-        labels.insert(HASH_LABEL, hash.clone());
+        labels.insert(self.hash_label, hash.clone());
         let annotations: Map<String, Value> =
             self.owner.annotations.iter().map(|(key, value)| (key.into(), json!(value))).collect();
         json!({

@@ -6,6 +6,7 @@ use std::pin::Pin;
 use crate::context::Context;
 
 pub mod cluster_role_aggregation;
+pub mod daemonset;
 pub mod deployment;
 pub mod disruption;
 pub mod endpoints;
@@ -51,6 +52,7 @@ pub const ALL: &[Descriptor] = &[
     descriptor!("disruption-controller", disruption::run),
     descriptor!("garbage-collector-controller", garbage_collector::run),
     descriptor!("statefulset-controller", statefulset::run),
+    descriptor!("daemonset-controller", daemonset::run),
     descriptor!("job-controller", job::run),
     descriptor!("resourcequota-controller", resource_quota::run),
     descriptor!("namespace-controller", namespace::run),

@@ -31,6 +31,7 @@ pub(crate) const NAMESPACE: &str = "default";
 pub(crate) const NAMESPACES: ResourceType = ResourceType::new("", "v1", "namespaces", "Namespace", false);
 pub(crate) const DEPLOYMENTS: ResourceType = ResourceType::new("apps", "v1", "deployments", "Deployment", true);
 pub(crate) const STATEFUL_SETS: ResourceType = ResourceType::new("apps", "v1", "statefulsets", "StatefulSet", true);
+pub(crate) const DAEMON_SETS: ResourceType = ResourceType::new("apps", "v1", "daemonsets", "DaemonSet", true);
 pub(crate) const BUDGETS: ResourceType =
     ResourceType::new("policy", "v1", "poddisruptionbudgets", "PodDisruptionBudget", true);
 

@@ -25,7 +25,6 @@ use skiff_client::types::{
 
 use crate::framework::Profile;
 
-pub use node_affinity::matches_node_selector;
 
 /// What plugins read beside nodes and pods.
 #[derive(Clone)]

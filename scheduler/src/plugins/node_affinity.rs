@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use skiff_client::types::{NodeAffinity as Rules, NodeRequirement, NodeSelector, NodeSelectorTerm, Pod};
+use skiff_client::types::{NodeAffinity as Rules, NodeSelector, Pod};
 
 use crate::cache::{NodeInfo, PodInfo, Snapshot};
 use crate::framework::{CycleState, Filter, OnlyNodes, Plugin, PreFilter, Score, Status, normalize_scores};
@@ -29,40 +29,8 @@ fn rules(pod: &Pod) -> Option<&Rules> {
 pub(super) fn matches(pod: &Pod, node: &NodeInfo) -> bool {
     pod.spec.node_selector.iter().all(|(key, value)| node.label(key) == Some(value))
         && rules(pod).and_then(|rules| rules.required.as_ref()).is_none_or(|required| {
-            matches_node_selector(required, &node.name, |key| node.label(key))
+            required.matches(&node.name, |key| node.label(key))
         })
-}
-
-/// Whether a node selector matches a node: one of its terms must. Also for volumes, later.
-pub fn matches_node_selector<'a>(
-    selector: &NodeSelector,
-    name: &'a str,
-    label: impl Fn(&str) -> Option<&'a str>,
-) -> bool {
-    selector.node_selector_terms.iter().any(|term| matches_term(term, name, &label))
-}
-
-fn matches_term<'a>(term: &NodeSelectorTerm, name: &'a str, label: &impl Fn(&str) -> Option<&'a str>) -> bool {
-    if term.match_expressions.is_empty() && term.match_fields.is_empty() {
-        return false;
-    }
-    term.match_expressions.iter().all(|rule| satisfies(rule, label(&rule.key)))
-        && term.match_fields.iter().all(|rule| satisfies(rule, Some(name).filter(|_| rule.key == "metadata.name")))
-}
-
-fn satisfies(rule: &NodeRequirement, value: Option<&str>) -> bool {
-    let listed = value.is_some_and(|value| rule.values.iter().any(|one| one == value));
-    let number = |text: &str| text.parse::<i64>().ok();
-    let pair = || Some((number(value?)?, number(rule.values.first()?)?));
-    match rule.operator.as_str() {
-        "In" => listed,
-        "NotIn" => !listed,
-        "Exists" => value.is_some(),
-        "DoesNotExist" => value.is_none(),
-        "Gt" => pair().is_some_and(|(have, bound)| have > bound),
-        "Lt" => pair().is_some_and(|(have, bound)| have < bound),
-        _ => false,
-    }
 }
 
 /// Names of the nodes that the pod's terms name; `None` if there is a term that names none. Requirements within a term
@@ -112,9 +80,7 @@ impl Score for NodeAffinity {
         let preferred = rules(&pod.pod).map_or(&[][..], |rules| &rules.preferred);
         let matching = preferred.iter().filter(|term| {
             // An empty preference prefers every node.
-            let term = &term.preference;
-            (term.match_expressions.is_empty() && term.match_fields.is_empty())
-                || matches_term(term, &node.name, &|key| node.label(key))
+            term.preference.is_empty() || term.preference.matches(&node.name, &|key| node.label(key))
         });
         matching.map(|term| i64::from(term.weight)).sum()
     }

@@ -10,7 +10,6 @@ use skiff_client::Informer;
 use skiff_client::types::{PersistentVolume, PersistentVolumeClaim, Pod, PodVolume, StorageClass};
 
 use super::Sources;
-use super::node_affinity::matches_node_selector;
 use crate::cache::{NodeInfo, PodInfo, Snapshot};
 use crate::framework::{CycleState, Filter, Plugin, PreFilter, Status};
 use crate::queue::ClusterEvents;
@@ -131,7 +130,7 @@ impl Filter for VolumeBinding {
                 return Status::unresolvable("node(s) unavailable due to one or more pvc(s) bound to non-existent pv(s)");
             };
             let required = volume.spec.node_affinity.as_ref().and_then(|affinity| affinity.required.as_ref());
-            if !required.is_none_or(|required| matches_node_selector(required, &node.name, |key| node.label(key))) {
+            if !required.is_none_or(|required| required.matches(&node.name, |key| node.label(key))) {
                 return Status::unresolvable("node(s) didn't match PersistentVolume's node affinity");
             }
         }

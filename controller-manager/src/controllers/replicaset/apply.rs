@@ -4,14 +4,14 @@ use std::collections::HashSet;
 
 use futures::future::join_all;
 use serde_json::json;
-use skiff_client::objects::DeleteOptions;
 use skiff_client::types::{Pod, ReplicaSetStatus};
-use skiff_client::{EventType, ObjectKey, ObjectReference, Objects, errors};
+use skiff_client::{ObjectKey, ObjectReference, Objects};
 
 use super::observe::Observed;
 use super::plan::{Scale, status_json};
 use super::{Controller, Replicas};
 use crate::ownership::{self, controller_reference};
+use crate::pod_control::{Deletion, PodControl, refusal};
 use crate::pods;
 
 impl<O: Replicas> Controller<O> {
@@ -39,25 +39,8 @@ impl<O: Replicas> Controller<O> {
         let mut pod = pods::from_template(&owner.template, &owner.meta.namespace, &reference);
         pod["metadata"]["generateName"] = json!(pods::generate_name(&owner.meta.name));
         self.expectations.expect_creations(key, count);
-        let client = Objects::<Pod>::namespaced(&self.context.client, &owner.meta.namespace);
-        let about = self.about(observed);
-        let started = pods::slow_start(count, |_| async {
-            match client.create(&pod).await {
-                Ok(created) => {
-                    let message = format!("Created pod: {}", created.metadata.name);
-                    self.recorder.event(&about, EventType::Normal, "SuccessfulCreate", message);
-                    Ok(())
-                }
-                // Everything in the namespace is going: no creation can succeed, and none is needed.
-                Err(error) if errors::is_namespace_terminating(&error) => Err(None),
-                Err(error) => {
-                    let message = format!("Error creating: {}", describe(&error));
-                    self.recorder.event(&about, EventType::Warning, "FailedCreate", message);
-                    Err(Some(error))
-                }
-            }
-        })
-        .await;
+        let control = self.pod_control(observed);
+        let started = pods::slow_start(count, |_| control.create(&pod)).await;
         for _ in 0..started.missing {
             self.expectations.creation_observed(key);
         }
@@ -68,26 +51,11 @@ impl<O: Replicas> Controller<O> {
     }
 
     async fn delete(&self, key: &ObjectKey, observed: &Observed, pod: &Pod) -> anyhow::Result<()> {
-        let client = Objects::<Pod>::namespaced(&self.context.client, &pod.metadata.namespace);
-        let deleted = client.delete(&pod.metadata.name, &DeleteOptions::with_uid(&pod.metadata.uid)).await;
-        let about = self.about(observed);
-        match deleted {
-            Ok(()) => {
-                let message = format!("Deleted pod: {}", pod.metadata.name);
-                self.recorder.event(&about, EventType::Normal, "SuccessfulDelete", message);
-                Ok(())
-            }
-            Err(error) => {
-                self.expectations.deletion_observed(key, &pod.metadata.uid);
-                // Gone, or made anew under the same name: either way this one needs no deletion.
-                if errors::is_not_found(&error) || errors::is_conflict(&error) {
-                    return Ok(());
-                }
-                let message = format!("Error deleting: {}", describe(&error));
-                self.recorder.event(&about, EventType::Warning, "FailedDelete", message);
-                Err(refusal(error))
-            }
+        let deleted = self.pod_control(observed).delete(pod).await;
+        if !matches!(deleted, Ok(Deletion::Asked)) {
+            self.expectations.deletion_observed(key, &pod.metadata.uid);
         }
+        deleted.map(drop).map_err(refusal)
     }
 
     pub(super) async fn write_status(
@@ -104,9 +72,9 @@ impl<O: Replicas> Controller<O> {
         Ok(())
     }
 
-    fn about(&self, observed: &Observed) -> ObjectReference {
+    fn pod_control(&self, observed: &Observed) -> PodControl<'_> {
         let (resource, meta) = (&observed.owner.resource, &observed.owner.meta);
-        ObjectReference {
+        let about = ObjectReference {
             api_version: resource.api_version(),
             kind: resource.kind.to_string(),
             namespace: meta.namespace.clone(),
@@ -114,22 +82,7 @@ impl<O: Replicas> Controller<O> {
             uid: meta.uid.clone(),
             resource_version: meta.resource_version.clone(),
             field_path: String::new(),
-        }
-    }
-}
-
-/// The server's message alone, if it gave one: what a user should read.
-fn describe(error: &kube::Error) -> String {
-    errors::status(error).map_or_else(|| error.to_string(), |status| status.message.clone())
-}
-
-/// An error whose text is the server's message (it becomes a condition), and whose kind can still be asked for.
-fn refusal(error: kube::Error) -> anyhow::Error {
-    match error {
-        kube::Error::Api(status) => {
-            let message = status.message.clone();
-            anyhow::Error::new(*status).context(message)
-        }
-        other => other.into(),
+        };
+        PodControl::new(&self.context.client, &self.recorder, about)
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use anyhow::{anyhow, bail};
+use anyhow::bail;
 use parking_lot::Mutex;
 use serde_json::{Value, json};
 use skiff_client::objects::{DeleteOptions, PatchKind};
@@ -14,6 +14,7 @@ use super::observe::{Observed, Revision};
 use super::plan::{Plan, Step};
 use super::{Controller, claims, identity, status};
 use crate::control_loop::unless_gone;
+use crate::pod_control::{describe, refusal};
 use crate::{ownership, pods};
 
 impl Controller {
@@ -197,7 +198,7 @@ impl Controller {
             Ok(_) => Ok(()),
             Err(error) => {
                 let text =
-                    format!("could not update claim {} for delete policy ownerRefs: {}", claim.name, text(&error));
+                    format!("could not update claim {} for delete policy ownerRefs: {}", claim.name, describe(&error));
                 Err(anyhow::Error::new(error).context(text))
             }
         }
@@ -303,19 +304,5 @@ impl Controller {
             }
         };
         self.recorder.event(&about, type_, reason, message);
-    }
-}
-
-/// The server's message, if it gave one.
-fn text(error: &kube::Error) -> String {
-    errors::status(error).map_or_else(|| error.to_string(), |status| status.message.clone())
-}
-
-/// An error whose text is the server's message.
-fn refusal(error: kube::Error) -> anyhow::Error {
-    let text = text(&error);
-    match error {
-        kube::Error::Api(_) => anyhow!(error).context(text),
-        other => other.into(),
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use skiff_client::Kind;
-use skiff_client::types::{ControllerRevision, PersistentVolumeClaim, Pod, RawJson, StatefulSet, StringMap};
+use skiff_client::types::{ControllerRevision, PersistentVolumeClaim, Pod, RawJson, StatefulSet};
 
 use super::Controller;
 use super::claims::{self, Claims};
@@ -102,8 +102,9 @@ impl Controller {
             Choice::Again(older, number) => Revision::from(&revisions::renumber(client, &older, number).await?),
             Choice::New(number) => {
                 let reference = ownership::controller_reference(&StatefulSet::RESOURCE, &set.metadata);
-                let labels = template_labels(&set.spec.template);
-                let new = NewRevision { owner: &set.metadata, reference, labels, data: &data, number };
+                let labels = revisions::template_labels(&set.spec.template);
+                let hash_label = revisions::HASH_LABEL;
+                let new = NewRevision { owner: &set.metadata, reference, labels, data: &data, number, hash_label };
                 Revision::from(&new.create(client, &mut collisions).await?)
             }
         };
@@ -118,14 +119,4 @@ impl Controller {
         let claim = |name: &str| self.claims.get_by_name(&namespace, name);
         Observed::new(set, history, candidates, claim, self.context.now())
     }
-}
-
-/// The labels of a pod template.
-pub(super) fn template_labels(template: &RawJson) -> StringMap {
-    #[derive(Default, serde::Deserialize)]
-    #[serde(default)]
-    struct Template {
-        metadata: skiff_client::types::Meta,
-    }
-    template.parse::<Template>().unwrap_or_default().metadata.labels
 }

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use serde::Deserialize;
 
-use super::{Condition, Meta, StringMap, condition_is_true, kind, nullable};
+use super::{Condition, Meta, NodeSelector, NodeSelectorTerm, StringMap, condition_is_true, kind, nullable};
 use crate::selector::LabelSelector;
 
 /// `v1.Pod`.
@@ -204,40 +204,6 @@ pub struct NodeAffinity {
     /// Weighted wishes.
     #[serde(rename = "preferredDuringSchedulingIgnoredDuringExecution", deserialize_with = "nullable")]
     pub preferred: Vec<PreferredNodeTerm>,
-}
-
-/// `v1.NodeSelector`.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
-#[serde(default, rename_all = "camelCase")]
-pub struct NodeSelector {
-    /// Terms, or-ed.
-    #[serde(deserialize_with = "nullable")]
-    pub node_selector_terms: Vec<NodeSelectorTerm>,
-}
-
-/// `v1.NodeSelectorTerm`: all of its requirements must hold; an empty one matches nothing.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
-#[serde(default, rename_all = "camelCase")]
-pub struct NodeSelectorTerm {
-    /// On labels.
-    #[serde(deserialize_with = "nullable")]
-    pub match_expressions: Vec<NodeRequirement>,
-    /// On fields (`metadata.name` only).
-    #[serde(deserialize_with = "nullable")]
-    pub match_fields: Vec<NodeRequirement>,
-}
-
-/// `v1.NodeSelectorRequirement`.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
-#[serde(default, rename_all = "camelCase")]
-pub struct NodeRequirement {
-    /// Label or field.
-    pub key: String,
-    /// `In`, `NotIn`, `Exists`, `DoesNotExist`, `Gt`, `Lt`.
-    pub operator: String,
-    /// Operands.
-    #[serde(deserialize_with = "nullable")]
-    pub values: Vec<String>,
 }
 
 /// `v1.PreferredSchedulingTerm`.
