@@ -3,6 +3,7 @@
 mod bench;
 mod codegen;
 mod conformance;
+mod fuzz;
 mod images;
 mod record;
 mod tidy;
@@ -40,6 +41,8 @@ enum Command {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
     },
+    /// Feed every decoder with what libFuzzer thinks of.
+    Fuzz(fuzz::Fuzz),
     /// Run the official conformance tests against a cluster, and keep the list of those that passed.
     Conformance(conformance::Conformance),
     /// Record what a real kube-apiserver answers to the cases in tests/recorded.
@@ -57,6 +60,7 @@ fn main() -> anyhow::Result<()> {
         Command::Images { out } => images::run(&root, &out),
         Command::Tidy => tidy::run(&root),
         Command::Bench { arguments } => bench::run(&root, &arguments),
+        Command::Fuzz(options) => fuzz::run(&root, &options),
         Command::Conformance(options) => conformance::run(&root, &options),
         Command::Record { arguments } => record::run(&arguments),
     }
