@@ -11,7 +11,8 @@ use skiff_apimachinery::schema::{SchemaRef, Type};
 use skiff_apimachinery::value::Value;
 use skiff_apimachinery::{json, protobuf, yaml};
 
-/// Random objects in all.
+/// Random objects of each kind, and at least so many in all.
+const RANDOM_OF_KIND: u64 = 25;
 const RANDOM_OBJECTS: usize = 10_000;
 
 /// A kind of the built-in API.
@@ -119,20 +120,19 @@ fn objects_with_every_field_stay_as_they_are() {
 #[test]
 fn random_objects_stay_as_they_are() {
     let kinds = Kind::all();
-    for number in 0..RANDOM_OBJECTS {
-        let kind = kinds[number % kinds.len()];
-        round_trips(kind, &kind.random(number as u64));
+    for kind in &kinds {
+        for seed in 0..RANDOM_OF_KIND {
+            round_trips(*kind, &kind.random(seed));
+        }
     }
+    assert!(kinds.len() * RANDOM_OF_KIND as usize >= RANDOM_OBJECTS);
 }
 
 /// All objects of the tests above that have a protobuf form, and whether they have every field.
 fn objects() -> Vec<(Kind, bool, Value)> {
     let kinds: Vec<Kind> = Kind::all().into_iter().filter(Kind::has_protobuf).collect();
     let full = kinds.iter().map(|kind| (*kind, true, kind.full()));
-    let random = (0..RANDOM_OBJECTS).map(|number| {
-        let kind = kinds[number % kinds.len()];
-        (kind, false, kind.random(number as u64))
-    });
+    let random = kinds.iter().flat_map(|kind| (0..RANDOM_OF_KIND).map(|seed| (*kind, false, kind.random(seed))));
     full.chain(random).collect()
 }
 

@@ -45,6 +45,11 @@ pub fn parse(bytes: &[u8]) -> Result<Value, DecodeError> {
     Ok(read::read(bytes, SchemaRef { table: &table, ty: &ANY })?.value)
 }
 
+/// Reads a string in quotes.
+pub(crate) fn unquote(text: &[u8]) -> Result<compact_str::CompactString, DecodeError> {
+    lex::Lexer { bytes: text, at: 0 }.string()
+}
+
 /// Parses under a schema.
 pub fn decode(bytes: &[u8], schema: SchemaRef<'_>) -> Result<Decoded, DecodeError> {
     read::read(bytes, schema)

@@ -1,64 +1,160 @@
-//! From a tree to a message.
+//! From JSON text to a message, without a tree between: a list of a hundred thousand objects is made of their stored text.
+//!
+//! The text is read once to find its values ([`Tape`]); then the message is written from its end ([`Backward`]), fields in
+//! descending order of their numbers, so that no length is guessed and nothing is moved.
+
+use std::borrow::Cow;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
-use super::layout::{Layout, Node};
-use super::{MAX_DEPTH, wire};
+use super::MAX_DEPTH;
+use super::backward::Backward;
+use super::layout::{JSON_SCHEMA_PROPS, Layout, Node};
+use super::tape::Tape;
 use crate::json::{self, DecodeError};
-use crate::schema::{Scalar, SchemaRef, Type, TypeId, TypeTable, Wrapped};
+use crate::schema::{FieldDef, Scalar, SchemaRef, Type, TypeId, TypeTable, Wrapped};
 use crate::time::{Moment, Precision};
-use crate::value::{Object, Value};
 
-/// Appends the message of an object.
-pub(super) fn message(schema: SchemaRef<'_>, value: &Value, out: &mut Vec<u8>) -> Result<(), DecodeError> {
-    let Type::Struct(id) = schema.ty else {
-        return Err(DecodeError("only structs are messages".into()));
-    };
-    let encoder = Encoder { table: schema.table };
-    encoder.object(*id, value.as_object(), out, 0)
+/// No value stands in a slot.
+const NONE: u32 = u32::MAX;
+
+/// Writes messages, one after the other, with the same memory.
+#[derive(Debug, Default)]
+pub struct Encoder {
+    tape: Tape,
+    out: Backward,
+    slots: Vec<u32>,
 }
 
-struct Encoder<'a> {
+impl Encoder {
+    /// The message of an object in JSON. What is in the object and not in the schema is left out.
+    pub fn message(&mut self, schema: SchemaRef<'_>, json: &[u8]) -> Result<&[u8], DecodeError> {
+        let Type::Struct(id) = schema.ty else {
+            return Err(DecodeError("only structs are messages".into()));
+        };
+        let mut own = Vec::new();
+        let mut json = json;
+        if self.tape.read(json).is_err() {
+            // Not as we write it: read it as anybody's.
+            json::write(&json::parse(json)?, &mut own);
+            json = &own;
+            self.tape.read(json).map_err(|_| DecodeError("the object is too large".into()))?;
+        }
+        self.out.clear();
+        self.slots.clear();
+        let mut walk = Walk { table: schema.table, json, tape: &self.tape, out: &mut self.out, slots: &mut self.slots };
+        walk.object(*id, Some(0), 0)?;
+        Ok(self.out.written())
+    }
+}
+
+/// One pass over one text. Values are named by their places on the tape.
+struct Walk<'a> {
     table: &'a TypeTable,
+    json: &'a [u8],
+    tape: &'a Tape,
+    out: &'a mut Backward,
+    /// Places of the values of the structs, lists and maps that are open.
+    slots: &'a mut Vec<u32>,
 }
 
-fn mismatch(expected: &str, value: &Value) -> DecodeError {
-    let mut text = Vec::new();
-    json::write(value, &mut text);
-    text.truncate(64);
-    DecodeError(format!("{} is not a {expected}", String::from_utf8_lossy(&text)))
-}
+impl<'a> Walk<'a> {
+    fn text(&self, at: usize) -> &'a [u8] {
+        self.tape.text(self.json, at)
+    }
 
-impl Encoder<'_> {
+    fn mismatch(&self, expected: &str, at: usize) -> DecodeError {
+        let text = self.text(at);
+        let text = String::from_utf8_lossy(text.get(..64).unwrap_or(text));
+        DecodeError(format!("{text} is not a {expected}"))
+    }
+
+    /// A string without its quotes.
+    fn string(&self, at: usize) -> Result<Cow<'a, [u8]>, DecodeError> {
+        let text = self.text(at);
+        match text {
+            [b'"', inner @ .., b'"'] if !self.tape.is_escaped(at) => Ok(Cow::Borrowed(inner)),
+            [b'"', ..] => json::unquote(text).map(|text| Cow::Owned(text.as_bytes().to_vec())),
+            _ => Err(self.mismatch("string", at)),
+        }
+    }
+
+    fn str(&self, at: usize) -> Result<Cow<'a, str>, DecodeError> {
+        match self.string(at)? {
+            Cow::Borrowed(bytes) => std::str::from_utf8(bytes).map(Cow::Borrowed).ok(),
+            Cow::Owned(bytes) => String::from_utf8(bytes).map(Cow::Owned).ok(),
+        }
+        .ok_or_else(|| self.mismatch("string", at))
+    }
+
+    fn integer(&self, at: usize) -> Result<i64, DecodeError> {
+        let text = std::str::from_utf8(self.text(at)).ok();
+        text.and_then(|text| text.parse().ok()).ok_or_else(|| self.mismatch("integer", at))
+    }
+
     /// A struct, or what it is when nothing is set.
-    fn object(&self, id: TypeId, object: Option<&Object>, out: &mut Vec<u8>, depth: u32) -> Result<(), DecodeError> {
+    fn object(&mut self, id: TypeId, at: Option<usize>, depth: u32) -> Result<(), DecodeError> {
         if depth > MAX_DEPTH {
             return Err(DecodeError("exceeded max depth".into()));
         }
-        self.level(id, self.table.layout(id), object, out, depth)
+        let fields = &self.table.def(id).fields;
+        let base = self.slots.len();
+        if let Some(at) = at {
+            self.slots.resize(base + fields.len(), NONE);
+            self.members(fields, at, base)?;
+        }
+        let slots = at.map(|_| base);
+        self.level(fields, self.table.layout(id), slots, depth)?;
+        self.slots.truncate(base);
+        Ok(())
     }
 
+    /// Notes where the fields' values stand. Members and fields are both sorted, unless somebody else wrote the text.
+    fn members(&mut self, fields: &[FieldDef], at: usize, base: usize) -> Result<(), DecodeError> {
+        if self.text(at).first() != Some(&b'{') {
+            return Err(self.mismatch("message", at));
+        }
+        let (mut key, end, mut field) = (at + 1, self.tape.next(at), 0);
+        while key < end {
+            let value = key + 1;
+            let name = self.string(key)?;
+            while fields.get(field).is_some_and(|field| field.name.as_bytes() < &*name) {
+                field += 1;
+            }
+            let found = match fields.get(field) {
+                Some(candidate) if candidate.name.as_bytes() == &*name => Some(field),
+                _ => fields.binary_search_by(|field| field.name.as_bytes().cmp(&name)).ok(),
+            };
+            if let Some(found) = found {
+                self.slots[base + found] = if self.text(value)[0] == b'n' { NONE } else { value as u32 };
+            }
+            key = self.tape.next(value);
+        }
+        Ok(())
+    }
+
+    /// Fields of a struct, `slots` being where their values are noted.
     fn level(
-        &self,
-        id: TypeId,
+        &mut self,
+        fields: &[FieldDef],
         layout: &Layout,
-        object: Option<&Object>,
-        out: &mut Vec<u8>,
+        slots: Option<usize>,
         depth: u32,
     ) -> Result<(), DecodeError> {
-        let fields = &self.table.def(id).fields;
-        for (number, node) in layout {
+        for (number, node) in layout.iter().rev() {
             match node {
                 Node::Message(inner) => {
-                    wire::message(out, *number, |out| self.level(id, inner, object, out, depth))?;
+                    let before = self.out.len();
+                    self.level(fields, inner, slots, depth)?;
+                    self.out.close(*number, before);
                 }
-                Node::Field(at) => {
-                    let field = &fields[*at];
-                    match object.and_then(|object| object.get(&field.name)).filter(|value| !value.is_null()) {
-                        Some(value) => self.value(*number, &field.ty, field.wire.wrapped, value, out, depth)?,
-                        None if !field.wire.pointer => self.zero(*number, &field.ty, out, depth)?,
-                        None => {}
+                Node::Field(index) => {
+                    let field = &fields[*index];
+                    match slots.map_or(NONE, |base| self.slots[base + index]) {
+                        NONE if field.wire.pointer => {}
+                        NONE => self.zero(*number, &field.ty, depth)?,
+                        at => self.value(*number, &field.ty, field.wire.wrapped, at as usize, depth)?,
                     }
                 }
             }
@@ -67,178 +163,156 @@ impl Encoder<'_> {
     }
 
     /// What Go writes for a field that is no pointer and not set.
-    fn zero(&self, number: u32, ty: &Type, out: &mut Vec<u8>, depth: u32) -> Result<(), DecodeError> {
+    fn zero(&mut self, number: u32, ty: &Type, depth: u32) -> Result<(), DecodeError> {
         match ty {
-            Type::Struct(id) => return wire::message(out, number, |out| self.object(*id, None, out, depth + 1)),
-            Type::Scalar(Scalar::Bool | Scalar::Int32 | Scalar::Int64) => wire::put_integer(out, number, 0),
-            Type::Scalar(Scalar::Double) => wire::put_double(out, number, 0.0),
-            Type::Scalar(Scalar::String) => wire::put_bytes(out, number, b""),
-            Type::Scalar(Scalar::Quantity) => {
-                return wire::message(out, number, |out| {
-                    wire::put_bytes(out, 1, b"0");
-                    Ok(())
-                });
+            Type::Struct(id) => {
+                let before = self.out.len();
+                self.object(*id, None, depth + 1)?;
+                self.out.close(number, before);
             }
+            Type::Scalar(Scalar::Bool | Scalar::Int32 | Scalar::Int64) => self.out.integer(number, 0),
+            Type::Scalar(Scalar::Double) => self.out.double(number, 0.0),
+            Type::Scalar(Scalar::String | Scalar::Time | Scalar::MicroTime) | Type::Any => self.out.bytes(number, b""),
+            Type::Scalar(Scalar::Quantity) => return self.out.message(number, |out| Ok(out.bytes(1, b"0"))),
             Type::Scalar(Scalar::IntOrString) => {
-                return wire::message(out, number, |out| int_or_string(&Value::Int(0), out));
+                return self.out.message(number, |out| Ok(int_or_string(out, 0, 0, b"")));
             }
-            Type::Scalar(Scalar::Time | Scalar::MicroTime) | Type::Any => wire::put_bytes(out, number, b""),
             Type::Scalar(Scalar::Bytes | Scalar::FieldsV1 | Scalar::Duration) | Type::List(_) | Type::Map(_) => {}
         }
         Ok(())
     }
 
-    fn value(
-        &self,
-        number: u32,
-        ty: &Type,
-        wrapped: Wrapped,
-        value: &Value,
-        out: &mut Vec<u8>,
-        depth: u32,
-    ) -> Result<(), DecodeError> {
+    fn value(&mut self, number: u32, ty: &Type, wrapped: Wrapped, at: usize, depth: u32) -> Result<(), DecodeError> {
+        let before = self.out.len();
         match ty {
-            Type::Scalar(scalar) => self::scalar(number, *scalar, value, out),
-            Type::Struct(id) => {
-                let object = value.as_object().ok_or_else(|| mismatch("message", value))?;
-                wire::message(out, number, |out| self.object(*id, Some(object), out, depth + 1))
-            }
-            Type::Any if wrapped != Wrapped::No => {
-                wire::message(out, number, |out| self.schema_or(wrapped, value, out, depth))
-            }
-            Type::Any => wire::message(out, number, |out| {
-                let mut text = Vec::new();
-                json::write(value, &mut text);
-                wire::put_bytes(out, 1, &text);
-                Ok(())
-            }),
-            Type::List(list) => {
-                let items = value.as_array().ok_or_else(|| mismatch("list", value))?;
-                let each = |number, out: &mut Vec<u8>| {
-                    let mut items = items.iter();
-                    items.try_for_each(|item| self.value(number, &list.item, Wrapped::No, item, out, depth))
-                };
-                match wrapped {
-                    Wrapped::Items => wire::message(out, number, |out| each(1, out)),
-                    _ => each(number, out),
-                }
-            }
-            Type::Map(map) => {
-                let entries = value.as_object().ok_or_else(|| mismatch("map", value))?;
-                for (key, value) in entries.iter() {
-                    wire::message(out, number, |out| {
-                        wire::put_bytes(out, 1, key.as_bytes());
-                        self.value(2, &map.value, wrapped, value, out, depth)
-                    })?;
-                }
-                Ok(())
-            }
+            Type::Scalar(scalar) => return self.scalar(number, *scalar, at),
+            Type::Struct(id) => self.object(*id, Some(at), depth + 1)?,
+            Type::Any if wrapped != Wrapped::No => self.schema_or(wrapped, at, depth)?,
+            Type::Any => self.out.bytes(1, self.text(at)),
+            Type::List(list) if wrapped == Wrapped::Items => self.list(1, &list.item, at, depth)?,
+            Type::List(list) => return self.list(number, &list.item, at, depth),
+            Type::Map(map) => return self.map(number, &map.value, wrapped, at, depth),
         }
+        self.out.close(number, before);
+        Ok(())
+    }
+
+    /// The places of the values in a list or map, put on top of the slots; returns where they begin there.
+    fn gather(&mut self, at: usize, bracket: u8, step: usize) -> Result<usize, DecodeError> {
+        if self.text(at).first() != Some(&bracket) {
+            return Err(self.mismatch(if bracket == b'[' { "list" } else { "map" }, at));
+        }
+        let (base, end, mut entry) = (self.slots.len(), self.tape.next(at), at + 1);
+        while entry < end {
+            self.slots.push(entry as u32);
+            entry = self.tape.next(entry + step);
+        }
+        Ok(base)
+    }
+
+    fn list(&mut self, number: u32, item: &Type, at: usize, depth: u32) -> Result<(), DecodeError> {
+        let base = self.gather(at, b'[', 0)?;
+        while self.slots.len() > base {
+            let at = self.slots.pop().unwrap_or(NONE) as usize;
+            self.value(number, item, Wrapped::No, at, depth)?;
+        }
+        Ok(())
+    }
+
+    fn map(&mut self, number: u32, value: &Type, wrapped: Wrapped, at: usize, depth: u32) -> Result<(), DecodeError> {
+        let base = self.gather(at, b'{', 1)?;
+        while self.slots.len() > base {
+            let key = self.slots.pop().unwrap_or(NONE) as usize;
+            let before = self.out.len();
+            self.value(2, value, wrapped, key + 1, depth)?;
+            let name = self.string(key)?;
+            self.out.bytes(1, &name);
+            self.out.close(number, before);
+        }
+        Ok(())
     }
 
     /// `JSONSchemaPropsOr...`: JSON has one of two things where Go has a struct of both.
-    fn schema_or(&self, wrapped: Wrapped, value: &Value, out: &mut Vec<u8>, depth: u32) -> Result<(), DecodeError> {
-        let schema = |number, object: &Object, out: &mut Vec<u8>| {
-            let id = self.table.lookup(super::layout::JSON_SCHEMA_PROPS);
-            let id = id.ok_or_else(|| DecodeError("this table has no JSONSchemaProps".into()))?;
-            wire::message(out, number, |out| self.object(id, Some(object), out, depth + 1))
-        };
-        match (wrapped, value) {
-            (Wrapped::SchemaOrBool, Value::Bool(allows)) => {
-                wire::put_integer(out, 1, i64::from(*allows));
-                Ok(())
+    fn schema_or(&mut self, wrapped: Wrapped, at: usize, depth: u32) -> Result<(), DecodeError> {
+        let id = self.table.lookup(JSON_SCHEMA_PROPS);
+        let schema = Type::Struct(id.ok_or_else(|| DecodeError("this table has no JSONSchemaProps".into()))?);
+        match (wrapped, self.text(at)) {
+            (Wrapped::SchemaOrBool, b"true") => self.out.integer(1, 1),
+            (Wrapped::SchemaOrBool, b"false") => self.out.integer(1, 0),
+            (Wrapped::SchemaOrBool, [b'{', ..]) => {
+                self.value(2, &schema, Wrapped::No, at, depth)?;
+                self.out.integer(1, 1);
             }
-            (Wrapped::SchemaOrBool, Value::Object(object)) => {
-                wire::put_integer(out, 1, 1);
-                schema(2, object, out)
-            }
-            (_, Value::Object(object)) => schema(1, object, out),
-            (Wrapped::SchemaOrArray, Value::Array(items)) => items.iter().try_for_each(|item| {
-                let object = item.as_object().ok_or_else(|| mismatch("message", item))?;
-                schema(2, object, out)
-            }),
-            (Wrapped::SchemaOrStringArray, Value::Array(items)) => {
-                items.iter().try_for_each(|item| self::scalar(2, Scalar::String, item, out))
-            }
-            _ => Err(mismatch("schema", value)),
+            (_, [b'{', ..]) => self.value(1, &schema, Wrapped::No, at, depth)?,
+            (Wrapped::SchemaOrArray, [b'[', ..]) => self.list(2, &schema, at, depth)?,
+            (Wrapped::SchemaOrStringArray, [b'[', ..]) => self.list(2, &Type::Scalar(Scalar::String), at, depth)?,
+            _ => return Err(self.mismatch("schema", at)),
         }
+        Ok(())
+    }
+
+    fn scalar(&mut self, number: u32, scalar: Scalar, at: usize) -> Result<(), DecodeError> {
+        match scalar {
+            Scalar::Bool => match self.text(at) {
+                b"true" => self.out.integer(number, 1),
+                b"false" => self.out.integer(number, 0),
+                _ => return Err(self.mismatch("boolean", at)),
+            },
+            Scalar::Int32 | Scalar::Int64 => self.out.integer(number, self.integer(at)?),
+            Scalar::Double => {
+                let value = std::str::from_utf8(self.text(at)).ok().and_then(|text| text.parse().ok());
+                self.out.double(number, value.ok_or_else(|| self.mismatch("number", at))?);
+            }
+            Scalar::String => {
+                let text = self.string(at)?;
+                self.out.bytes(number, &text);
+            }
+            Scalar::Bytes => {
+                let bytes = STANDARD.decode(self.string(at)?).map_err(|_| self.mismatch("base64 text", at))?;
+                self.out.bytes(number, &bytes);
+            }
+            Scalar::Quantity => {
+                let text = match self.text(at) {
+                    [b'"', ..] => self.string(at)?,
+                    number => Cow::Borrowed(number),
+                };
+                return self.out.message(number, |out| Ok(out.bytes(1, &text)));
+            }
+            Scalar::IntOrString => {
+                let text = self.text(at);
+                let (text, integer) =
+                    if text.first() == Some(&b'"') { (Some(self.string(at)?), 0) } else { (None, self.integer(at)?) };
+                let (kind, text) = (i64::from(text.is_some()), text.unwrap_or_default());
+                return self.out.message(number, |out| Ok(int_or_string(out, kind, integer, &text)));
+            }
+            Scalar::Time | Scalar::MicroTime => {
+                let precision = if scalar == Scalar::MicroTime { Precision::Micros } else { Precision::Seconds };
+                let text = self.str(at)?;
+                let moment = Moment::parse(&text, precision).map_err(|_| self.mismatch("time", at))?;
+                return self.out.message(number, |out| Ok(timestamp(out, moment, precision)));
+            }
+            // No kind with a protobuf form has one.
+            Scalar::Duration => return Err(self.mismatch("protobuf value", at)),
+            Scalar::FieldsV1 => {
+                let text = self.text(at);
+                return self.out.message(number, |out| Ok(out.bytes(1, text)));
+            }
+        }
+        Ok(())
     }
 }
 
-fn scalar(number: u32, scalar: Scalar, value: &Value, out: &mut Vec<u8>) -> Result<(), DecodeError> {
-    let text = || value.as_str().ok_or_else(|| mismatch("string", value));
-    match scalar {
-        Scalar::Bool => {
-            let value = value.as_bool().ok_or_else(|| mismatch("boolean", value))?;
-            wire::put_integer(out, number, i64::from(value));
-        }
-        Scalar::Int32 | Scalar::Int64 => {
-            wire::put_integer(out, number, value.as_i64().ok_or_else(|| mismatch("integer", value))?);
-        }
-        Scalar::Double => match value {
-            Value::Float(value) => wire::put_double(out, number, *value),
-            Value::Int(value) => wire::put_double(out, number, *value as f64),
-            _ => return Err(mismatch("number", value)),
-        },
-        Scalar::String => wire::put_bytes(out, number, text()?.as_bytes()),
-        Scalar::Bytes => {
-            let bytes = STANDARD.decode(text()?).map_err(|_| mismatch("base64 text", value))?;
-            wire::put_bytes(out, number, &bytes);
-        }
-        Scalar::Quantity => {
-            let number_text;
-            let text = match value {
-                Value::Int(value) => {
-                    number_text = value.to_string();
-                    number_text.as_str()
-                }
-                _ => text()?,
-            };
-            return wire::message(out, number, |out| {
-                wire::put_bytes(out, 1, text.as_bytes());
-                Ok(())
-            });
-        }
-        Scalar::IntOrString => return wire::message(out, number, |out| int_or_string(value, out)),
-        Scalar::Time | Scalar::MicroTime => {
-            let precision = if scalar == Scalar::MicroTime { Precision::Micros } else { Precision::Seconds };
-            let at = Moment::parse(text()?, precision).map_err(|_| mismatch("time", value))?;
-            return wire::message(out, number, |out| {
-                timestamp(at, precision, out);
-                Ok(())
-            });
-        }
-        // No kind with a protobuf form has one.
-        Scalar::Duration => return Err(mismatch("protobuf value", value)),
-        Scalar::FieldsV1 => {
-            let mut text = Vec::new();
-            json::write(value, &mut text);
-            return wire::message(out, number, |out| {
-                wire::put_bytes(out, 1, &text);
-                Ok(())
-            });
-        }
-    }
-    Ok(())
-}
-
-fn timestamp(at: Moment, precision: Precision, out: &mut Vec<u8>) {
+fn timestamp(out: &mut Backward, at: Moment, precision: Precision) {
     let nanosecond = match precision {
         Precision::Seconds => 0,
         Precision::Micros => at.nanosecond / 1000 * 1000,
     };
-    wire::put_integer(out, 1, at.second);
-    wire::put_integer(out, 2, i64::from(nanosecond));
+    out.integer(2, i64::from(nanosecond));
+    out.integer(1, at.second);
 }
 
-fn int_or_string(value: &Value, out: &mut Vec<u8>) -> Result<(), DecodeError> {
-    let (kind, integer, text) = match value {
-        Value::Int(integer) => (0, *integer, ""),
-        Value::String(text) => (1, 0, text.as_str()),
-        _ => return Err(mismatch("integer or string", value)),
-    };
-    wire::put_integer(out, 1, kind);
-    wire::put_integer(out, 2, integer);
-    wire::put_bytes(out, 3, text.as_bytes());
-    Ok(())
+fn int_or_string(out: &mut Backward, kind: i64, integer: i64, text: &[u8]) {
+    out.bytes(3, text);
+    out.integer(2, integer);
+    out.integer(1, kind);
 }

@@ -5,17 +5,20 @@
 //! fields in the order of their numbers, maps in the order of their keys, and fields that are no pointers in Go even
 //! when they are empty, so that equal objects are equal bytes.
 
+mod backward;
 mod decode;
 mod encode;
 mod layout;
+mod tape;
 mod wire;
 
 use bytes::Bytes;
 
-use crate::json::DecodeError;
+use crate::json::{self, DecodeError};
 use crate::schema::SchemaRef;
 use crate::value::Value;
 
+pub use encode::Encoder;
 pub(crate) use layout::{Layout, Layouts};
 
 /// First bytes of a document.
@@ -78,7 +81,7 @@ pub fn decode(bytes: &[u8], schema: SchemaRef<'_>) -> Result<Value, DecodeError>
     Ok(value)
 }
 
-/// Appends a document.
+/// Appends the document of a tree.
 pub fn encode(
     value: &Value,
     api_version: &str,
@@ -86,16 +89,33 @@ pub fn encode(
     schema: SchemaRef<'_>,
     out: &mut Vec<u8>,
 ) -> Result<(), DecodeError> {
+    let mut text = Vec::new();
+    json::write(value, &mut text);
+    document(api_version, kind, Encoder::default().message(schema, &text)?, out);
+    Ok(())
+}
+
+/// Appends the document of a message.
+pub fn document(api_version: &str, kind: &str, message: &[u8], out: &mut Vec<u8>) {
+    begin_document(api_version, kind, message.len(), out);
+    out.extend_from_slice(message);
+    end_document(out);
+}
+
+/// Appends what stands before a message of `length` bytes, for those who write it in pieces.
+pub fn begin_document(api_version: &str, kind: &str, length: usize, out: &mut Vec<u8>) {
+    let mut type_meta = Vec::with_capacity(api_version.len() + kind.len() + 4);
+    wire::put_bytes(&mut type_meta, unknown::API_VERSION, api_version.as_bytes());
+    wire::put_bytes(&mut type_meta, unknown::KIND, kind.as_bytes());
     out.extend_from_slice(PREFIX);
-    wire::message(out, unknown::TYPE_META, |out| {
-        wire::put_bytes(out, unknown::API_VERSION, api_version.as_bytes());
-        wire::put_bytes(out, unknown::KIND, kind.as_bytes());
-        Ok(())
-    })?;
-    wire::message(out, unknown::RAW, |out| encode::message(schema, value, out))?;
+    wire::put_bytes(out, unknown::TYPE_META, &type_meta);
+    wire::put_length(out, unknown::RAW, length);
+}
+
+/// Appends what stands after the message.
+pub fn end_document(out: &mut Vec<u8>) {
     wire::put_bytes(out, unknown::CONTENT_ENCODING, b"");
     wire::put_bytes(out, unknown::CONTENT_TYPE, b"");
-    Ok(())
 }
 
 /// One frame of a watch: its length, and a `metav1.WatchEvent` whose object is a document.

@@ -145,40 +145,13 @@ fn put_key(out: &mut Vec<u8>, number: u32, wire_type: u32) {
     put_varint(out, u64::from(number << 3 | wire_type));
 }
 
-pub(super) fn put_integer(out: &mut Vec<u8>, number: u32, value: i64) {
-    put_key(out, number, VARINT);
-    put_varint(out, value as u64);
-}
-
-pub(super) fn put_double(out: &mut Vec<u8>, number: u32, value: f64) {
-    put_key(out, number, FIXED64);
-    out.extend_from_slice(&value.to_le_bytes());
-}
-
 pub(super) fn put_bytes(out: &mut Vec<u8>, number: u32, bytes: &[u8]) {
-    put_key(out, number, LENGTH);
-    put_varint(out, bytes.len() as u64);
+    put_length(out, number, bytes.len());
     out.extend_from_slice(bytes);
 }
 
-/// A message whose length is known only when it is written: room for a short length is left, and what is longer is
-/// moved.
-pub(super) fn message(
-    out: &mut Vec<u8>,
-    number: u32,
-    body: impl FnOnce(&mut Vec<u8>) -> Result<(), DecodeError>,
-) -> Result<(), DecodeError> {
+/// What stands before so many bytes.
+pub(super) fn put_length(out: &mut Vec<u8>, number: u32, length: usize) {
     put_key(out, number, LENGTH);
-    let at = out.len();
-    out.push(0);
-    body(out)?;
-    let length = out.len() - at - 1;
-    if length < 0x80 {
-        out[at] = length as u8;
-        return Ok(());
-    }
-    let mut prefix = Vec::with_capacity(5);
-    put_varint(&mut prefix, length as u64);
-    out.splice(at..=at, prefix);
-    Ok(())
+    put_varint(out, length as u64);
 }
