@@ -50,7 +50,19 @@ pub fn object(
     if output.shape == Shape::Full && output.encoding == Encoding::Json {
         return Ok(finish(cx, code, output.encoding.media_type(), pretty::indent(&json).into()));
     }
+    if output.shape == Shape::Full && output.encoding == Encoding::Protobuf {
+        return Ok(finish(cx, code, output.encoding.media_type(), document(ty, &json)?));
+    }
     value(cx, output, ty, code, parse(&json)?)
+}
+
+/// The protobuf document of an object whose JSON is at hand.
+fn document(ty: ObjectType<'_>, json: &[u8]) -> Result<Bytes, Status> {
+    let (mut encoder, mut out) = (protobuf::Encoder::default(), Vec::new());
+    let message = encoder.message(ty.schema, json);
+    let message = message.map_err(|error| status::internal_error(format!("unable to encode the response: {error}")))?;
+    protobuf::document(ty.api_version, ty.kind, message, &mut out);
+    Ok(out.into())
 }
 
 /// An object as a tree.

@@ -15,7 +15,7 @@
 //!
 //! Not promised: that [`Freshness::Any`] reads are recent, or that two resources' caches are at the same revision.
 //!
-//! Reading order: `object` (what is cached), `extract` (what is known of it), `predicate`, `ring` (history),
+//! Reading order: `object` (what is cached), `message` (its protobuf), `extract` (what is known of it), `predicate`, `ring` (history),
 //! `queue` and `dispatch` (fan-out), `cache` and `list` and `watch` (the interface), `feed` (following the store).
 
 mod cache;
@@ -24,6 +24,7 @@ mod error;
 mod extract;
 mod feed;
 mod list;
+mod message;
 mod object;
 mod predicate;
 mod queue;

@@ -8,6 +8,7 @@ use parking_lot::Mutex;
 use skiff_storage::{Entry, Revision, StoredObject};
 
 use super::extract::{Extracted, Labels, SelectableFields};
+use super::message::Slot;
 
 /// An object as the store has it, with what selectors need.
 #[derive(Debug)]
@@ -17,6 +18,7 @@ pub struct CachedObject {
     namespace_at: u32,
     name_at: u32,
     extracted: Extracted,
+    message: Slot,
 }
 
 /// What a cached object costs beside its JSON: structs, key, labels and fields, roughly.
@@ -31,7 +33,7 @@ impl CachedObject {
         });
         let slash = entry.key[prefix_len..].rfind('/');
         let name_at = slash.map_or(prefix_len, |slash| prefix_len + slash + 1);
-        Self { entry, namespace_at: prefix_len as u32, name_at: name_at as u32, extracted }
+        Self { entry, namespace_at: prefix_len as u32, name_at: name_at as u32, extracted, message: Slot::default() }
     }
 
     /// The key in the store.
@@ -58,6 +60,16 @@ impl CachedObject {
     /// The JSON with its resourceVersion in place.
     pub fn json(&self) -> &Bytes {
         &self.entry.object.json
+    }
+
+    /// The protobuf message of the object as it is stored; `make` makes it if it is not kept.
+    pub fn message<E>(&self, make: impl FnOnce(&Bytes) -> Result<Bytes, E>) -> Result<Bytes, E> {
+        if let Some(message) = self.message.get() {
+            return Ok(message.clone());
+        }
+        let message = make(self.json())?;
+        self.message.put(&message);
+        Ok(message)
     }
 
     /// The entry of the store: what a write needs to compare against.

@@ -111,7 +111,7 @@ pub async fn delete_collection(call: &Call<'_>, request: Request<Body>) -> Resul
         }
     }
     drop(running);
-    list::respond(call, output, page)
+    list::respond(call, output, page).await
 }
 
 fn delete_item<'a>(

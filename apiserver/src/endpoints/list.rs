@@ -1,13 +1,15 @@
 //! GET of a collection: selected, paged, streamed.
 //!
-//! A list in the stored version as plain JSON is a concatenation of stored bytes, sent in bounded chunks; nothing is
-//! parsed. Everything else is parsed and written object by object.
+//! A list in the stored version as plain JSON is a concatenation of stored bytes, and one in protobuf of the messages that
+//! the cache keeps, sent in bounded chunks; nothing is parsed. Everything else is parsed and written object by object.
 
 use std::sync::Arc;
 
-use axum::body::Body;
-use bytes::{Bytes, BytesMut};
-use http::{HeaderValue, StatusCode, header};
+use bytes::Bytes;
+use http::StatusCode;
+use skiff_apimachinery::json::{self, DecodeError};
+use skiff_apimachinery::protobuf;
+use skiff_apimachinery::schema::SchemaRef;
 use skiff_apimachinery::status::{self, Status};
 use skiff_apimachinery::value;
 use skiff_apimachinery::value::{Object, Value};
@@ -15,6 +17,7 @@ use skiff_apimachinery::value::{Object, Value};
 use super::continue_token::ContinueToken;
 use super::params::{ListOptions, VersionMatch, revision};
 use super::selection::predicate;
+use super::stream::{self, Lead, Pieces};
 use super::{Call, partial_type, table};
 use crate::cacher::{CachedObject, Freshness, ListRequest, ListResult, ListRevision};
 use crate::context::RequestContext;
@@ -22,8 +25,8 @@ use crate::negotiation::{Encoding, Output, Shape};
 use crate::printers::partial;
 use crate::response::{self, ObjectType, Response};
 
-/// Bytes of a chunk of a streamed list.
-const CHUNK: usize = 64 * 1024;
+/// Objects that are encoded before others get their turn.
+const ENCODED_AT_ONCE: usize = 100;
 
 /// A page with the token for the next.
 pub struct Page {
@@ -42,7 +45,7 @@ pub async fn list(call: &Call<'_>) -> Result<Response, Status> {
     let output = call.output(true)?;
     let options = ListOptions::from_query(&call.cx.query, false)?;
     let page = page(call, &options).await?;
-    respond(call, output, page)
+    respond(call, output, page).await
 }
 
 /// Reads one page.
@@ -90,13 +93,16 @@ fn list_revision(options: &ListOptions) -> Result<ListRevision, Status> {
 }
 
 /// Answers with a page.
-pub fn respond(call: &Call<'_>, output: Output, page: Page) -> Result<Response, Status> {
+pub async fn respond(call: &Call<'_>, output: Output, page: Page) -> Result<Response, Status> {
     let info = &call.resource.info;
     let api_version = info.api_version();
     let kind = info.list_kind.as_deref().unwrap_or("List");
     match output.shape {
         Shape::Full if output == Output::JSON && call.resource.shows_stored_bytes() => {
             Ok(concatenated(call.cx, &api_version, kind, page))
+        }
+        Shape::Full if output.encoding == Encoding::Protobuf && call.resource.shows_stored_bytes() => {
+            messages(call, &api_version, kind, page).await
         }
         Shape::Full => {
             let schema = info.list_type_id.map(|id| call.resource.schema_of(id)).unwrap_or(call.schema());
@@ -148,99 +154,57 @@ fn list_meta(page: &Page) -> Object {
     metadata
 }
 
-/// Streams the stored bytes between a head and a tail.
+/// Stored bytes between a head and a tail.
 fn concatenated(cx: &RequestContext, api_version: &str, kind: &str, page: Page) -> Response {
     let mut head = format!(r#"{{"kind":"{kind}","apiVersion":"{api_version}","metadata":"#).into_bytes();
-    skiff_apimachinery::json::write(&Value::Object(list_meta(&page)), &mut head);
+    json::write(&Value::Object(list_meta(&page)), &mut head);
     head.extend_from_slice(br#","items":["#);
-    let total = head.len() + 2 + page.objects.iter().map(|object| object.json().len() + 1).sum::<usize>();
-    let mut chunks = Chunks { head: Some(head), objects: page.objects.into_iter(), pending: None, first: true };
-    if total <= CHUNK || (total > response::GZIP_THRESHOLD && cx.accepts_gzip) {
-        return small_or_compressed(cx, chunks, total);
-    }
-    let body = Body::from_stream(futures::stream::iter(std::iter::from_fn(move || {
-        chunks.next_chunk().map(Ok::<_, std::convert::Infallible>)
-    })));
-    response::plain(StatusCode::OK, Encoding::Json.media_type(), body)
-}
-
-fn small_or_compressed(cx: &RequestContext, mut chunks: Chunks, total: usize) -> Response {
-    if total <= CHUNK {
-        let body = chunks.next_chunk().unwrap_or_default();
-        return response::plain(StatusCode::OK, Encoding::Json.media_type(), body);
-    }
-    let mut compressor = response::Gzip::default();
-    let mut finished = false;
-    let stream = std::iter::from_fn(move || {
-        while !finished {
-            match chunks.next_chunk() {
-                Some(chunk) => compressor.write(&chunk),
-                None => {
-                    finished = true;
-                    return Some(Ok::<_, std::convert::Infallible>(compressor.finish()));
-                }
-            }
-            if let Some(out) = compressor.take(CHUNK) {
-                return Some(Ok(out));
-            }
-        }
-        None
+    let separators = page.objects.len().saturating_sub(1);
+    let total = head.len() + page.objects.iter().map(|object| object.json().len()).sum::<usize>() + separators + 2;
+    let objects = page.objects.into_iter().enumerate().map(|(index, object)| {
+        let lead = if index == 0 { Lead::default() } else { Lead::new(b",") };
+        (lead, object.json().clone())
     });
-    let body = Body::from_stream(futures::stream::iter(stream));
-    let mut response = response::plain(StatusCode::OK, Encoding::Json.media_type(), body);
-    response.headers_mut().insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
-    response.headers_mut().insert(header::VARY, HeaderValue::from_static("Accept-Encoding"));
-    debug_assert!(cx.accepts_gzip);
-    response
+    stream::respond(cx, Encoding::Json.media_type(), Pieces { head, objects, tail: b"]}".to_vec(), total })
 }
 
-/// The text of a list in pieces of [`CHUNK`] bytes.
-struct Chunks {
-    head: Option<Vec<u8>>,
-    objects: std::vec::IntoIter<Arc<CachedObject>>,
-    /// An object that did not fit into the last chunk, and how much of it was sent.
-    pending: Option<(Bytes, usize)>,
-    first: bool,
-}
-
-impl Chunks {
-    fn next_chunk(&mut self) -> Option<Bytes> {
-        let mut out = BytesMut::with_capacity(CHUNK);
-        let head = self.head.take();
-        if let Some(head) = &head {
-            out.extend_from_slice(head);
-        } else if self.pending.is_none() && self.objects.len() == 0 {
-            return None;
+/// The objects' messages as items of a message that is written around them. Its length stands at its beginning, so all
+/// messages are made before the first is sent; those that are not kept are made again then, so that memory stays bounded.
+async fn messages(call: &Call<'_>, api_version: &str, kind: &str, page: Page) -> Result<Response, Status> {
+    let internal = |error: DecodeError| status::internal_error(format!("unable to encode the response: {error}"));
+    let schema = call.resource.info.list_type_id.map(|id| call.resource.schema_of(id)).unwrap_or(call.schema());
+    let items = schema.field_def("items").and_then(|items| items.wire.proto.numbers().first().copied());
+    let items = u32::from(items.ok_or_else(|| status::internal_error(format!("{kind} has no items in protobuf")))?);
+    let mut encoder = protobuf::Encoder::default();
+    let mut metadata = Vec::new();
+    json::write(&value!({"metadata": (list_meta(&page))}), &mut metadata);
+    let metadata = encoder.message(schema, &metadata).map_err(internal)?.to_vec();
+    let resource = call.resource.clone();
+    let (mut length, mut lead) = (metadata.len(), Vec::new());
+    for batch in page.objects.chunks(ENCODED_AT_ONCE) {
+        for object in batch {
+            let message = object.message(|json| encode(&mut encoder, resource.schema(), json)).map_err(internal)?;
+            lead.clear();
+            protobuf::begin_field(items, message.len(), &mut lead);
+            length += lead.len() + message.len();
         }
-        loop {
-            if let Some((object, sent)) = self.pending.take() {
-                let take = (CHUNK.saturating_sub(out.len())).min(object.len() - sent);
-                out.extend_from_slice(&object[sent..sent + take]);
-                if sent + take < object.len() {
-                    self.pending = Some((object, sent + take));
-                    return Some(out.freeze());
-                }
-                if self.objects.len() == 0 {
-                    out.extend_from_slice(b"]}");
-                    return Some(out.freeze());
-                }
-            }
-            match self.objects.next() {
-                Some(object) => {
-                    if !std::mem::take(&mut self.first) {
-                        out.extend_from_slice(b",");
-                    }
-                    self.pending = Some((object.json().clone(), 0));
-                    if out.len() >= CHUNK {
-                        return Some(out.freeze());
-                    }
-                }
-                // Only an empty list gets here: the last object closes any other.
-                None => {
-                    out.extend_from_slice(b"]}");
-                    return Some(out.freeze());
-                }
-            }
-        }
+        tokio::task::yield_now().await;
     }
+    let (mut head, mut tail) = (Vec::new(), Vec::new());
+    protobuf::begin_document(api_version, kind, length, &mut head);
+    head.extend_from_slice(&metadata);
+    protobuf::end_document(&mut tail);
+    let total = head.len() - metadata.len() + length + tail.len();
+    let objects = page.objects.into_iter().map(move |object| {
+        // What could be encoded once can be encoded again.
+        let message = object.message(|json| encode(&mut encoder, resource.schema(), json)).unwrap_or_default();
+        lead.clear();
+        protobuf::begin_field(items, message.len(), &mut lead);
+        (Lead::new(&lead), message)
+    });
+    Ok(stream::respond(call.cx, Encoding::Protobuf.media_type(), Pieces { head, objects, tail, total }))
+}
+
+fn encode(encoder: &mut protobuf::Encoder, schema: SchemaRef<'_>, json: &[u8]) -> Result<Bytes, DecodeError> {
+    encoder.message(schema, json).map(Bytes::copy_from_slice)
 }

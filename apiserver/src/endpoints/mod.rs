@@ -17,6 +17,7 @@ pub mod patch;
 mod reset;
 pub mod review;
 pub mod selection;
+pub mod stream;
 pub mod table;
 pub mod update;
 pub mod watch;

@@ -17,7 +17,9 @@ use tokio_util::sync::CancellationToken;
 
 use super::params::{ListOptions, revision};
 use super::{Call, partial_type, selection, table};
-use crate::cacher::{CacheError, Format, Freshness, Watch, WatchItem, WatchRequest, WatchStart};
+use crate::cacher::{
+    CacheError, CachedObject, EventKind, Format, Freshness, Watch, WatchItem, WatchRequest, WatchStart,
+};
 use crate::metrics::WatchGuard;
 use crate::negotiation::{self, Encoding, Offer, Output, Shape};
 use crate::printers::partial;
@@ -235,9 +237,30 @@ impl Encoder {
     }
 
     fn make(&mut self, item: &WatchItem) -> Option<Bytes> {
-        let (kind, _) = item.event()?;
+        let (kind, object) = item.event()?;
+        let full_protobuf = self.output.shape == Shape::Full && self.output.encoding == Encoding::Protobuf;
+        if full_protobuf && self.resource.shows_stored_bytes() {
+            return self.protobuf_frame(kind, object, item.json()?);
+        }
         let object = self.resource.read(item.json()?).ok()?;
         self.shaped(kind.as_str(), object)
+    }
+
+    /// From stored bytes, or from the message that the object keeps.
+    fn protobuf_frame(&self, kind: EventKind, object: &CachedObject, json: &Bytes) -> Option<Bytes> {
+        let resource = &self.resource;
+        let encode = |json: &Bytes| {
+            let mut encoder = protobuf::Encoder::default();
+            encoder.message(resource.schema(), json).map(Bytes::copy_from_slice)
+        };
+        let message = match kind {
+            EventKind::Added | EventKind::Modified => object.message(encode),
+            // Shows the revision of its deletion.
+            EventKind::Deleted => encode(json),
+        };
+        let mut document = Vec::new();
+        protobuf::document(&resource.info.api_version(), &resource.info.kind, &message.ok()?, &mut document);
+        Some(protobuf::watch_frame(kind.as_str(), &document))
     }
 
     fn shaped(&mut self, kind: &str, object: Value) -> Option<Bytes> {

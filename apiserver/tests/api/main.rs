@@ -4,6 +4,7 @@ mod bad_input;
 mod certificates;
 mod configmaps;
 mod discovery;
+mod encodings;
 mod metrics;
 mod namespaces;
 mod network;

@@ -112,6 +112,11 @@ pub fn begin_document(api_version: &str, kind: &str, length: usize, out: &mut Ve
     wire::put_length(out, unknown::RAW, length);
 }
 
+/// Appends what stands before a message of `length` bytes that is a field of another.
+pub fn begin_field(number: u32, length: usize, out: &mut Vec<u8>) {
+    wire::put_length(out, number, length);
+}
+
 /// Appends what stands after the message.
 pub fn end_document(out: &mut Vec<u8>) {
     wire::put_bytes(out, unknown::CONTENT_ENCODING, b"");

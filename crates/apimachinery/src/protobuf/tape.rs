@@ -84,6 +84,9 @@ impl Tape {
                     let rest = &json[at..];
                     let length = rest.iter().position(|byte| matches!(byte, b',' | b'}' | b']'));
                     let end = at + length.unwrap_or(rest.len());
+                    if json[end - 1].is_ascii_whitespace() {
+                        return Err(Foreign);
+                    }
                     self.push(at, end, false);
                     return Ok(end);
                 }
