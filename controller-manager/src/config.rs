@@ -8,6 +8,9 @@ use skiff_client::{Clock, SharedInformers, SystemClock, leader_election};
 
 use crate::controllers;
 
+/// The client of a ServiceAccount of kube-system, by its name.
+pub type Accounts = Arc<dyn Fn(&str) -> kube::Client + Send + Sync>;
+
 /// Configuration of the controller manager. The defaults are upstream's.
 #[derive(Clone)]
 pub struct Config {
@@ -38,6 +41,9 @@ pub struct Config {
     pub unhealthy_zone_threshold: f64,
     /// Wins the right to run first, if several processes may run.
     pub leader_election: Option<leader_election::Config>,
+    /// Makes the client of a controller that acts as a ServiceAccount of kube-system; without, all controllers act as
+    /// the user of the process.
+    pub accounts: Option<Accounts>,
     /// The process's shared informers; without, the controllers share one set among themselves.
     pub informers: Option<SharedInformers>,
     /// Wall clock.
@@ -60,6 +66,7 @@ impl Default for Config {
             unhealthy_zone_threshold: 0.55,
             namespace_deletion_grace: Duration::ZERO,
             leader_election: None,
+            accounts: None,
             informers: None,
             clock: Arc::new(SystemClock),
         }

@@ -28,6 +28,15 @@ impl Context {
         Self { config: Arc::new(config), client, informers, shutdown }
     }
 
+    /// The same world for one controller, which writes as its own account.
+    pub fn of(&self, account: &str) -> Self {
+        let mut own = self.clone();
+        if let Some(accounts) = &self.config.accounts {
+            own.client = accounts(account);
+        }
+        own
+    }
+
     /// The shared informer of a kind.
     pub fn informer<K: Kind>(&self) -> Informer<K> {
         self.informers.get()

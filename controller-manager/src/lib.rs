@@ -62,7 +62,7 @@ async fn run_controllers(config: Config, client: Client, shutdown: CancellationT
     let context = Context::new(config, client, informers, shutdown.clone());
     let mut running = FuturesUnordered::new();
     for descriptor in controllers::ALL.iter().filter(|descriptor| context.config.is_enabled(descriptor.name)) {
-        let controller = tokio::spawn((descriptor.start)(context.clone()));
+        let controller = tokio::spawn((descriptor.start)(context.of(descriptor.account)));
         running.push(async move { (descriptor.name, controller.await) });
     }
     info!(controllers = running.len(), "controllers started");

@@ -155,7 +155,12 @@ impl Cluster {
 
     fn start_controllers(&self) {
         let service = self.service();
+        let accounts = {
+            let service = service.clone();
+            Arc::new(move |name: &str| in_process::service_account(service.clone(), "kube-system", name))
+        };
         let config = skiff_controller_manager::Config {
+            accounts: Some(accounts),
             cluster_cidr: self.settings.cluster_cidr.to_string(),
             root_ca: self.pki.ca().certificate_pem().to_owned(),
             ..skiff_controller_manager::Config::default()

@@ -23,8 +23,6 @@ const OWN: &str = include_str!("../../../manifests/bootstrap/rbac/skiff.yaml");
 const AUTOUPDATE: &str = "rbac.authorization.kubernetes.io/autoupdate";
 const BOOTSTRAPPING_LABEL: &str = "kubernetes.io/bootstrapping";
 const CONTROLLER_PREFIX: &str = "system:controller:";
-/// The user that the controllers of this process share.
-const CONTROLLER_MANAGER: &str = "system:kube-controller-manager";
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -118,17 +116,13 @@ pub(super) fn node_rules() -> Vec<Rule> {
     node.into_iter().flat_map(|role| &role.rules).map(RuleSpec::rule).collect()
 }
 
-/// A controller's role goes to its ServiceAccount, and to the user of the process that runs all controllers, so that
-/// they work with and without credentials of their own (`--use-service-account-credentials`).
+/// A controller's role goes to its ServiceAccount: each has an identity of its own (`--use-service-account-credentials`).
 fn controller_binding(role: &RoleSpec) -> BindingSpec {
     BindingSpec {
         name: format!("{CONTROLLER_PREFIX}{}", role.name),
         namespace: String::new(),
         role: None,
-        subjects: vec![
-            SubjectSpec::ServiceAccount(format!("kube-system/{}", role.name)),
-            SubjectSpec::User(CONTROLLER_MANAGER.into()),
-        ],
+        subjects: vec![SubjectSpec::ServiceAccount(format!("kube-system/{}", role.name))],
     }
 }
 
@@ -315,8 +309,7 @@ mod tests {
         assert_eq!(
             binding.get("subjects"),
             Some(&value!([
-                {"kind": "ServiceAccount", "name": "replicaset-controller", "namespace": "kube-system"},
-                {"apiGroup": GROUP, "kind": "User", "name": "system:kube-controller-manager"}
+                {"kind": "ServiceAccount", "name": "replicaset-controller", "namespace": "kube-system"}
             ]))
         );
     }

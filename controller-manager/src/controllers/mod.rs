@@ -32,38 +32,40 @@ pub type Running = Pin<Box<dyn Future<Output = anyhow::Result<()>> + Send>>;
 pub struct Descriptor {
     /// Upstream's name of it, as `--controllers` takes it.
     pub name: &'static str,
+    /// The ServiceAccount of kube-system that it acts as, upstream's name of its rights (`system:controller:NAME`).
+    pub account: &'static str,
     /// Starts it; the future runs until shutdown.
     pub start: fn(Context) -> Running,
 }
 
 macro_rules! descriptor {
-    ($name:literal, $start:expr) => {
-        Descriptor { name: $name, start: |context| Box::pin($start(context)) }
+    ($name:literal as $account:literal, $start:expr) => {
+        Descriptor { name: $name, account: $account, start: |context| Box::pin($start(context)) }
     };
 }
 
 /// Every controller there is.
 pub const ALL: &[Descriptor] = &[
-    descriptor!("endpoints-controller", endpoints::run),
-    descriptor!("endpointslice-controller", endpointslice::run),
-    descriptor!("deployment-controller", deployment::run),
-    descriptor!("replicaset-controller", replicaset::run_replica_sets),
-    descriptor!("replicationcontroller-controller", replicaset::run_replication_controllers),
-    descriptor!("disruption-controller", disruption::run),
-    descriptor!("garbage-collector-controller", garbage_collector::run),
-    descriptor!("statefulset-controller", statefulset::run),
-    descriptor!("daemonset-controller", daemonset::run),
-    descriptor!("job-controller", job::run),
-    descriptor!("resourcequota-controller", resource_quota::run),
-    descriptor!("namespace-controller", namespace::run),
-    descriptor!("serviceaccount-controller", serviceaccount::run),
-    descriptor!("root-ca-certificate-publisher-controller", root_ca::run),
-    descriptor!("node-ipam-controller", node_ipam::run),
-    descriptor!("node-lifecycle-controller", node_lifecycle::run),
-    descriptor!("taint-eviction-controller", taint_eviction::run),
-    descriptor!("pod-garbage-collector-controller", pod_gc::run),
-    descriptor!("clusterrole-aggregation-controller", cluster_role_aggregation::run),
-    descriptor!("ttl-after-finished-controller", ttl_after_finished::run),
+    descriptor!("endpoints-controller" as "endpoint-controller", endpoints::run),
+    descriptor!("endpointslice-controller" as "endpointslice-controller", endpointslice::run),
+    descriptor!("deployment-controller" as "deployment-controller", deployment::run),
+    descriptor!("replicaset-controller" as "replicaset-controller", replicaset::run_replica_sets),
+    descriptor!("replicationcontroller-controller" as "replication-controller", replicaset::run_replication_controllers),
+    descriptor!("disruption-controller" as "disruption-controller", disruption::run),
+    descriptor!("garbage-collector-controller" as "generic-garbage-collector", garbage_collector::run),
+    descriptor!("statefulset-controller" as "statefulset-controller", statefulset::run),
+    descriptor!("daemonset-controller" as "daemon-set-controller", daemonset::run),
+    descriptor!("job-controller" as "job-controller", job::run),
+    descriptor!("resourcequota-controller" as "resourcequota-controller", resource_quota::run),
+    descriptor!("namespace-controller" as "namespace-controller", namespace::run),
+    descriptor!("serviceaccount-controller" as "service-account-controller", serviceaccount::run),
+    descriptor!("root-ca-certificate-publisher-controller" as "root-ca-cert-publisher", root_ca::run),
+    descriptor!("node-ipam-controller" as "node-controller", node_ipam::run),
+    descriptor!("node-lifecycle-controller" as "node-controller", node_lifecycle::run),
+    descriptor!("taint-eviction-controller" as "node-controller", taint_eviction::run),
+    descriptor!("pod-garbage-collector-controller" as "pod-garbage-collector", pod_gc::run),
+    descriptor!("clusterrole-aggregation-controller" as "clusterrole-aggregation-controller", cluster_role_aggregation::run),
+    descriptor!("ttl-after-finished-controller" as "ttl-after-finished-controller", ttl_after_finished::run),
 ];
 
 #[cfg(test)]

@@ -4,9 +4,8 @@
 
 use std::sync::Arc;
 
-use serde_json::{Value, json};
-use skiff_client::objects::PatchKind;
-use skiff_client::types::{ConfigMap, Namespace};
+use serde_json::{Map, Value, json};
+use skiff_client::types::{ConfigMap, Namespace, StringMap};
 use skiff_client::{Informer, Objects, Scope, Workqueue, errors};
 
 use crate::context::Context;
@@ -53,7 +52,6 @@ pub async fn run(context: Context) -> anyhow::Result<()> {
 enum Plan {
     Nothing,
     Create(Value),
-    /// A merge patch.
     Update(Value),
 }
 
@@ -74,13 +72,18 @@ fn plan(namespace: Option<&Namespace>, current: Option<&ConfigMap>, root_ca: &st
     if same {
         return Plan::Nothing;
     }
-    let mut data: serde_json::Map<String, Value> =
-        current.data.iter().map(|(key, _)| (key.to_owned(), Value::Null)).collect();
-    data.insert(KEY.into(), json!(root_ca));
+    let texts = |map: &StringMap| map.iter().map(|(key, text)| (key.to_owned(), text.into())).collect::<Map<_, _>>();
+    let meta = &current.metadata;
+    let mut annotations = texts(&meta.annotations);
+    annotations.insert(DESCRIPTION.into(), DESCRIPTION_TEXT.into());
+    // The whole object, as far as it matters: this controller may update and neither patch nor get.
     Plan::Update(json!({
-        "metadata": {"resourceVersion": current.metadata.resource_version,
-            "annotations": {DESCRIPTION: DESCRIPTION_TEXT}},
-        "data": data,
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": {"name": CONFIG_MAP, "namespace": meta.namespace, "uid": meta.uid,
+            "resourceVersion": meta.resource_version, "labels": texts(&meta.labels), "annotations": annotations,
+            "ownerReferences": meta.owner_references, "finalizers": meta.finalizers},
+        "data": {KEY: root_ca},
     }))
 }
 
@@ -99,7 +102,7 @@ impl Reconciler for Controller {
                 Err(error) if errors::is_not_found(&error) => {}
                 done => drop(done?),
             },
-            Plan::Update(patch) => drop(unless_gone(api.patch(CONFIG_MAP, "", PatchKind::Merge, &patch).await)?),
+            Plan::Update(body) => drop(unless_gone(api.replace(CONFIG_MAP, "", &body).await)?),
         }
         Ok(Next::Event)
     }
@@ -119,8 +122,10 @@ mod tests {
         assert_eq!(plan(Some(&namespace), Some(&created), "PEM"), Plan::Nothing);
         let mut changed = created.clone();
         changed.data.insert("more", "x");
-        let Plan::Update(patch) = plan(Some(&namespace), Some(&changed), "NEW") else { panic!("must be repaired") };
-        assert_eq!(patch["data"], json!({"ca.crt": "NEW", "more": null}));
+        changed.metadata.annotations.insert("a", "b");
+        let Plan::Update(body) = plan(Some(&namespace), Some(&changed), "NEW") else { panic!("must be repaired") };
+        assert_eq!(body["data"], json!({"ca.crt": "NEW"}));
+        assert_eq!(body["metadata"]["annotations"], json!({"a": "b", DESCRIPTION: DESCRIPTION_TEXT}));
         assert_eq!(plan(None, None, "PEM"), Plan::Nothing);
     }
 }

@@ -1,7 +1,8 @@
 //! A cluster of an API server and all controllers, without kubelets and scheduler: the test is both.
 
+use std::collections::BTreeSet;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -11,7 +12,8 @@ use kube::Client;
 use serde_json::{Value, json};
 use skiff_apimachinery::status::Status;
 use skiff_apiserver::authentication::{Authenticator, InProcessIdentity, UserInfo};
-use skiff_apiserver::authorization::{Attributes, Authorizer, Decision, RulesReview};
+use skiff_apiserver::authorization::{Attributes, Authorization, Authorizer, Decision, RulesReview};
+use skiff_apiserver::cacher::SharedReader;
 use skiff_apiserver::server::Service;
 use skiff_apiserver::{ApiServer, Config, Security};
 use skiff_client::objects::{DeleteOptions, Objects, PatchKind};
@@ -38,6 +40,7 @@ pub(crate) const BUDGETS: ResourceType =
 /// The cluster; it ends with the test.
 pub(crate) struct Cluster {
     pub(crate) client: Client,
+    refused: Refusals,
     _server: Arc<ApiServer>,
     _shutdown: DropGuard,
 }
@@ -45,30 +48,41 @@ pub(crate) struct Cluster {
 impl Cluster {
     /// Starts server and controllers.
     pub(crate) async fn start() -> Self {
+        let refused = Refusals::default();
+        let recorded = refused.clone();
         let shutdown = CancellationToken::new();
         let config = Config {
-            advertise_address: [127, 0, 0, 1].into(),
+            advertise_address: [192, 0, 2, 1].into(),
             advertise_port: 6443,
             service_cidr: "10.96.0.0/16".parse().expect("a range"),
             node_ports: 30000..=32767,
             runtime_config: Vec::new(),
             history: HistoryLimits::default(),
-            security: Box::new(|_| Ok(open_to_all())),
+            security: Box::new(move |reader| Ok(with_roles(reader, recorded))),
             shutdown: shutdown.clone(),
         };
         let storage = Arc::new(skiff_storage::memory::open(HistoryLimits::default()).expect("a memory store"));
         let server = ApiServer::build(config, storage).await.expect("a server");
         server.ready().await;
-        let user = UserInfo {
-            name: "system:kube-controller-manager".into(),
-            groups: vec!["system:authenticated".into()],
-            ..UserInfo::default()
+        server.bootstrap().await.expect("what must exist");
+        let service = server.service();
+        let accounts = {
+            let service = service.clone();
+            let groups = ["system:serviceaccounts", "system:serviceaccounts:kube-system"];
+            Arc::new(move |name: &str| {
+                client_of(&service, &format!("system:serviceaccount:kube-system:{name}"), &groups)
+            })
         };
-        let client = Client::new(InProcess { service: server.service(), user: Arc::new(user) }, NAMESPACE);
-        let config = skiff_controller_manager::Config { root_ca: "a certificate".into(), ..Default::default() };
-        let controllers = skiff_controller_manager::run(config, client.clone(), shutdown.child_token());
+        let config = skiff_controller_manager::Config {
+            root_ca: "a certificate".into(),
+            accounts: Some(accounts),
+            ..Default::default()
+        };
+        let process = client_of(&service, "system:kube-controller-manager", &[]);
+        let controllers = skiff_controller_manager::run(config, process, shutdown.child_token());
         tokio::spawn(async move { controllers.await.expect("the controllers run until the end") });
-        Self { client, _server: server, _shutdown: shutdown.drop_guard() }
+        let client = client_of(&service, "admin", &["system:masters"]);
+        Self { client, refused, _server: server, _shutdown: shutdown.drop_guard() }
     }
 
     /// Objects of a kind as JSON.
@@ -155,16 +169,53 @@ pub(crate) async fn eventually<F: Future<Output = bool>>(what: &str, holds: impl
     tokio::time::timeout(DEADLINE, wait).await.unwrap_or_else(|_| panic!("not in time: {what}"));
 }
 
-fn open_to_all() -> Security {
+/// Requests come with their identities, which may do what the usual roles allow.
+fn with_roles(reader: SharedReader, refused: Refusals) -> Security {
     Security {
         authenticator: Arc::new(Nobody),
-        authorizer: Arc::new(Everything),
+        authorizer: Arc::new(Recording { roles: Authorization::build(reader), refused }),
         admission: Vec::new(),
         token_review: None,
         token_issuer: None,
         oidc: None,
         proxy_tls: None,
         published: None,
+    }
+}
+
+/// Who was refused what.
+type Refusals = Arc<Mutex<BTreeSet<String>>>;
+
+/// The usual roles, and a record of what they do not allow: a controller that asks for more than its role has would go
+/// on trying for ever.
+struct Recording {
+    roles: Authorization,
+    refused: Refusals,
+}
+
+impl Authorizer for Recording {
+    fn authorize(&self, attributes: &Attributes) -> Decision {
+        let decision = self.roles.authorize(attributes);
+        if !matches!(decision, Decision::Allow(_)) {
+            let Attributes { user, verb, api_group, resource, subresource, .. } = attributes;
+            let what = format!("{} {verb} {api_group}/{resource}/{subresource}", user.name);
+            self.refused.lock().expect("a lock").insert(what);
+        }
+        decision
+    }
+
+    fn rules_for(&self, user: &UserInfo, namespace: &str) -> RulesReview {
+        self.roles.rules_for(user, namespace)
+    }
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        let refused = self.refused.lock().expect("a lock");
+        assert!(refused.is_empty() || std::thread::panicking(), "roles do not allow: {refused:#?}");
+        if !refused.is_empty() {
+            eprintln!("roles do not allow: {refused:#?}");
+        }
     }
 }
 
@@ -177,16 +228,11 @@ impl Authenticator for Nobody {
     }
 }
 
-struct Everything;
-
-impl Authorizer for Everything {
-    fn authorize(&self, _: &Attributes) -> Decision {
-        Decision::Allow(String::new())
-    }
-
-    fn rules_for(&self, _: &UserInfo, _: &str) -> RulesReview {
-        RulesReview::default()
-    }
+/// A client of this user.
+fn client_of(service: &Service, name: &str, groups: &[&str]) -> Client {
+    let groups = groups.iter().chain(&["system:authenticated"]).map(|group| group.to_string()).collect();
+    let user = UserInfo { name: name.to_owned(), groups, ..UserInfo::default() };
+    Client::new(InProcess { service: service.clone(), user: Arc::new(user) }, NAMESPACE)
 }
 
 /// Requests without a network.

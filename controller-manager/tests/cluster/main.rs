@@ -5,5 +5,6 @@ mod daemon_sets;
 mod deployments;
 mod disruption;
 mod namespaces;
+mod quotas;
 mod roles;
 mod stateful_sets;

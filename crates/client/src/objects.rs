@@ -168,6 +168,30 @@ impl<K: DeserializeOwned> Objects<K> {
         self.patch(name, "status", PatchKind::Merge, &patch).await
     }
 
+    /// Writes the status by reading the object, merging the status into it and putting it back: for those who may
+    /// update a status and not patch it, as most controllers. The resource version is as in [`Objects::patch_status`].
+    pub async fn update_status(&self, name: &str, resource_version: Option<&str>, status: &Value) -> Result<K> {
+        let changes = json!({ "status": status });
+        self.update(name, "status", resource_version, &changes).await
+    }
+
+    /// Changes an object, or a subresource of it (empty for the object), by reading it, merging the changes (RFC 7386)
+    /// into it and putting it back.
+    pub async fn update(
+        &self,
+        name: &str,
+        subresource: &str,
+        resource_version: Option<&str>,
+        changes: &Value,
+    ) -> Result<K> {
+        let mut object: Value = request(&self.client, Method::GET, &self.path(name, ""), None).await?;
+        merge(&mut object, changes);
+        if let Some(version) = resource_version {
+            object["metadata"]["resourceVersion"] = json!(version);
+        }
+        self.replace(name, subresource, &object).await
+    }
+
     /// Deletes an object. The answer (the object on its way, or a Status) is not read.
     pub async fn delete(&self, name: &str, options: &DeleteOptions) -> Result<()> {
         let body = serde_json::to_vec(options).map_err(Error::SerdeError)?;
@@ -184,6 +208,25 @@ impl<K: DeserializeOwned> Objects<K> {
     async fn write(&self, method: Method, path: &str, content_type: &str, body: &impl Serialize) -> Result<K> {
         let body = serde_json::to_vec(body).map_err(Error::SerdeError)?;
         request(&self.client, method, path, Some((content_type, body))).await
+    }
+}
+
+/// Merges changes into an object as a merge patch does: maps merge, null deletes, all else replaces.
+fn merge(object: &mut Value, changes: &Value) {
+    let Value::Object(changes) = changes else {
+        *object = changes.clone();
+        return;
+    };
+    if !object.is_object() {
+        *object = json!({});
+    }
+    let Value::Object(fields) = object else { return };
+    for (name, change) in changes {
+        if change.is_null() {
+            fields.remove(name);
+        } else {
+            merge(fields.entry(name.as_str()).or_insert(Value::Null), change);
+        }
     }
 }
 
@@ -238,6 +281,13 @@ pub(crate) fn failure(code: StatusCode, body: &[u8]) -> Error {
 mod tests {
     use super::*;
     use crate::errors;
+
+    #[test]
+    fn changes_merge() {
+        let mut object = json!({"a": {"b": 1, "c": [1]}, "d": 2});
+        merge(&mut object, &json!({"a": {"b": null, "c": [2]}, "e": {"f": 3, "g": null}}));
+        assert_eq!(object, json!({"a": {"c": [2]}, "d": 2, "e": {"f": 3}}));
+    }
 
     #[test]
     fn a_failure_is_its_status_or_its_text() {

@@ -79,7 +79,7 @@ impl Controller {
         let meta = &observed.set.metadata;
         let api = Objects::<DaemonSet>::namespaced(&self.context.client, &meta.namespace);
         let version = Some(meta.resource_version.as_str());
-        unless_gone(api.patch_status(&meta.name, version, &status::to_json(&status)).await)?;
+        unless_gone(api.update_status(&meta.name, version, &status::to_json(&status)).await)?;
         Ok(())
     }
 }

@@ -84,7 +84,7 @@ impl Controller {
         let created = new.create(client, &mut collisions).await?;
         if collisions != before {
             let api = Objects::<DaemonSet>::namespaced(client, &set.metadata.namespace);
-            api.patch_status(&set.metadata.name, None, &json!({ "collisionCount": collisions })).await?;
+            api.update_status(&set.metadata.name, None, &json!({ "collisionCount": collisions })).await?;
         }
         Ok(created)
     }

@@ -71,7 +71,7 @@ impl Controller {
         }
         let count = deployment.status.collision_count.unwrap_or(0) + 1;
         self.deployments_api(deployment)
-            .patch_status(
+            .update_status(
                 &deployment.metadata.name,
                 Some(&deployment.metadata.resource_version),
                 &json!({ "collisionCount": count }),
@@ -94,7 +94,7 @@ impl Controller {
         let patch = json!({"conditions": conditions::to_json(&list, conditions::Form::WithUpdate)});
         let (name, version) = (&deployment.metadata.name, &deployment.metadata.resource_version);
         // The failed creation is the error to report; it will be tried again, and this with it.
-        if let Err(error) = self.deployments_api(deployment).patch_status(name, Some(version), &patch).await {
+        if let Err(error) = self.deployments_api(deployment).update_status(name, Some(version), &patch).await {
             tracing::debug!(%error, deployment = %deployment.metadata.key(), "cannot report the failed creation");
         }
     }
@@ -146,8 +146,7 @@ impl Controller {
         if let Some(new) = &plan.status {
             patch["status"] = status::to_json(new);
         }
-        let written =
-            self.deployments_api(&observed.deployment).patch(&meta.name, "status", PatchKind::Merge, &patch).await;
+        let written = self.deployments_api(&observed.deployment).update(&meta.name, "status", None, &patch).await;
         unless_gone(written)?;
         Ok(())
     }

@@ -185,7 +185,7 @@ impl Controller {
         let meta = &budget.metadata;
         let api = Objects::<PodDisruptionBudget>::namespaced(&self.context.client, &meta.namespace);
         let status = plan::status_json(&status, &budget.status);
-        unless_gone(api.patch_status(&meta.name, Some(&meta.resource_version), &status).await)?;
+        unless_gone(api.update_status(&meta.name, Some(&meta.resource_version), &status).await)?;
         Ok(())
     }
 

@@ -8,7 +8,7 @@ mod plan;
 use std::sync::Arc;
 
 use serde_json::{Value, json};
-use skiff_client::objects::{DeleteOptions, PatchKind};
+use skiff_client::objects::DeleteOptions;
 use skiff_client::types::{Endpoints, Pod, Service};
 use skiff_client::{Informer, ObjectKey, Objects, Workqueue, errors};
 
@@ -80,7 +80,7 @@ impl Reconciler for Controller {
                 done => drop(done?),
             },
             Plan::Update(patch) => {
-                let patched: kube::Result<Endpoints> = api.patch(&key.name, "", PatchKind::Merge, &patch).await;
+                let patched: kube::Result<Endpoints> = api.update(&key.name, "", None, &patch).await;
                 unless_gone(patched)?;
             }
         }

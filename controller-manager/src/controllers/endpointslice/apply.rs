@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 use serde_json::{Value, json};
-use skiff_client::objects::{DeleteOptions, PatchKind};
+use skiff_client::objects::DeleteOptions;
 use skiff_client::types::{EndpointSlice, Service};
 use skiff_client::{Kind, ObjectKey, Objects, errors};
 
@@ -30,7 +30,7 @@ impl Controller {
                 "labels": labels_patch(slice, service),
                 "annotations": annotations,
             });
-            unless_gone(slices.patch(&slice.metadata.name, "", PatchKind::Merge, &patch).await)?;
+            unless_gone(slices.update(&slice.metadata.name, "", None, &patch).await)?;
         }
         self.expectations.expect_creations(key, plan.create.len());
         for (made, content) in plan.create.iter().enumerate() {

@@ -73,7 +73,7 @@ impl Controller {
     async fn write_status(&self, key: &ObjectKey, job: &Job, status: &JobStatus) -> anyhow::Result<()> {
         let client = Objects::<Job>::namespaced(&self.context.client, &key.namespace);
         let version = Some(job.metadata.resource_version.as_str());
-        let after = unless_gone(client.patch_status(&key.name, version, &status_json(status)).await)?;
+        let after = unless_gone(client.update_status(&key.name, version, &status_json(status)).await)?;
         if let Some(version) = after.and_then(|after| after.metadata.resource_version.parse().ok()) {
             self.written.lock().insert(key.clone(), version);
         }

@@ -88,13 +88,13 @@ impl Reconciler for Controller {
         }
         if namespace.status.phase != "Terminating" {
             let version = namespace.metadata.resource_version.clone();
-            namespace = api.patch_status(name, Some(&version), &json!({"phase": "Terminating"})).await?;
+            namespace = api.update_status(name, Some(&version), &json!({"phase": "Terminating"})).await?;
         }
         let report = self.delete_content(name).await;
         if let Some(conditions) = plan::conditions(&namespace.status.conditions, &report, self.context.now()) {
             let version = namespace.metadata.resource_version.clone();
             let status = json!({"conditions": plan::conditions_json(&conditions)});
-            match unless_gone(api.patch_status(name, Some(&version), &status).await)? {
+            match unless_gone(api.update_status(name, Some(&version), &status).await)? {
                 Some(written) => namespace = written,
                 None => return Ok(Next::Event),
             }

@@ -67,7 +67,7 @@ impl<O: Replicas> Controller<O> {
         let meta = &observed.owner.meta;
         let client = Objects::<O>::namespaced(&self.context.client, &meta.namespace);
         let version = Some(meta.resource_version.as_str());
-        let written = client.patch_status(&meta.name, version, &status_json(status)).await;
+        let written = client.update_status(&meta.name, version, &status_json(status)).await;
         crate::control_loop::unless_gone(written)?;
         Ok(())
     }

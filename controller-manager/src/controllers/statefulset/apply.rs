@@ -194,7 +194,7 @@ impl Controller {
         let api = Objects::<PersistentVolumeClaim>::namespaced(&self.context.client, &claim.namespace);
         let owners = if change.owners.is_empty() { Value::Null } else { json!(change.owners) };
         let patch = json!({"metadata": {"resourceVersion": claim.resource_version, "ownerReferences": owners}});
-        match unless_gone(api.patch(&claim.name, "", PatchKind::Merge, &patch).await) {
+        match unless_gone(api.update(&claim.name, "", None, &patch).await) {
             Ok(_) => Ok(()),
             Err(error) => {
                 let text =
@@ -268,7 +268,7 @@ impl Controller {
         }
         let api = Objects::<StatefulSet>::namespaced(&self.context.client, &set.metadata.namespace);
         let version = Some(set.metadata.resource_version.as_str());
-        unless_gone(api.patch_status(&set.metadata.name, version, &status::to_json(&status)).await)?;
+        unless_gone(api.update_status(&set.metadata.name, version, &status::to_json(&status)).await)?;
         Ok(())
     }
 
