@@ -31,6 +31,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("skiff-bench", &[]),
     ("skiff-fixture", &["apimachinery", "apiserver", "storage"]),
     ("skiff-contract", &["apimachinery", "api", "fixture"]),
+    ("skiff-fuzz", &["api", "apimachinery", "streaming"]),
     ("skiff-recorded", &["apiserver", "fixture"]),
     ("echo", &[]),
     ("xtask", &[]),
