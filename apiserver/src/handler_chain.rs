@@ -184,7 +184,7 @@ fn timeout(query: &Query) -> Duration {
 }
 
 /// Reads a Go duration such as `30s`, `1m30s` or `500ms`.
-fn parse_go_duration(text: &str) -> Option<Duration> {
+pub(crate) fn parse_go_duration(text: &str) -> Option<Duration> {
     let mut rest = text;
     let mut total = 0f64;
     while !rest.is_empty() {

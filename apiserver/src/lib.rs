@@ -13,6 +13,7 @@ pub mod standalone;
 pub mod handler_chain;
 
 pub mod admission;
+pub mod apiextensions;
 pub mod authentication;
 pub mod authorization;
 pub mod flow_control;

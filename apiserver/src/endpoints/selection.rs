@@ -49,6 +49,13 @@ pub fn authorization_requirements(selector: &str) -> Vec<(String, String, String
 /// `runtime.DefaultMetaV1FieldSelectorConversion`).
 fn stored_label(call: &Call<'_>, label: &str) -> Result<String, Status> {
     let info = &call.resource.info;
+    if let Some(custom) = &call.resource.custom {
+        let everywhere = label == "metadata.name" || (label == "metadata.namespace" && info.namespaced);
+        if everywhere || custom.selectable.iter().any(|field| field == label) {
+            return Ok(label.to_owned());
+        }
+        return Err(status::bad_request(format!("field label not supported: {label}")));
+    }
     let own = !call.store()?.cache.config().fields.is_empty();
     let stored = match call.resource.conversion {
         Some(conversion) => conversion.field_label(label).map(|stored| stored.into_owned()),

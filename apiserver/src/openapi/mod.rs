@@ -3,6 +3,7 @@
 //! Documents are made from the type tables on the first request and kept compressed: one for each group version in
 //! version 3, one for all in version 2. Follows `k8s.io/kube-openapi/pkg/{handler,handler3}`.
 
+mod custom;
 mod descriptions;
 mod gnostic;
 mod operations;
@@ -12,7 +13,7 @@ mod schemas;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{Read, Write};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 use flate2::Compression;
@@ -54,6 +55,8 @@ const ONE_YEAR: jiff::SignedDuration = jiff::SignedDuration::from_hours(365 * 24
 pub struct OpenApi {
     v3: Mutex<Option<(u64, Arc<Documents>)>>,
     v2: Mutex<Option<(u64, Arc<Document>)>>,
+    /// Paths and definitions of version 2 that never change: those of what is built in.
+    v2_built_in: OnceLock<(Map<String, Value>, Map<String, Value>)>,
 }
 
 /// Documents of version 3 by name.
@@ -228,7 +231,7 @@ impl OpenApi {
         if let Some((_, document)) = kept.as_ref().filter(|(generation, _)| *generation == served.generation) {
             return Ok(document.clone());
         }
-        let document = Arc::new(render_v2(server, &served)?);
+        let document = Arc::new(self.render_v2(server, &served)?);
         *kept = Some((served.generation, document.clone()));
         Ok(document)
     }
@@ -244,7 +247,10 @@ fn of_group_version(group: &str, version: &str, resources: &[Arc<Resource>]) -> 
     let id = format!("get{}APIResources", operations::title(group, version));
     let path = format!("{}/", operations::base(group, version));
     let list = Answer::Definition(operations::meta("APIResourceList"));
-    let mut all = vec![operations::read_only(&path, &id, &operations::tag(group, version), &MEDIA, list)];
+    let mut all = Vec::new();
+    if resources.iter().any(|resource| resource.custom.is_none()) {
+        all.push(operations::read_only(&path, &id, &operations::tag(group, version), &MEDIA, list));
+    }
     for resource in resources {
         all.extend(operations::of_resource(resource));
     }
@@ -263,7 +269,8 @@ fn others(server: &ApiServer, served: &Served) -> Vec<(String, Operation)> {
         discovery("api", "getCoreAPIVersions", "core", "APIVersions"),
         discovery("apis", "getAPIVersions", "apis", "APIGroupList"),
     ];
-    let groups = group_versions(served).into_iter().map(|(group, _)| group).collect::<BTreeSet<_>>();
+    let groups = served.resources().filter(|resource| resource.custom.is_none());
+    let groups = groups.map(|resource| resource.info.group.as_str()).collect::<BTreeSet<_>>();
     for group in groups.into_iter().filter(|group| !group.is_empty()) {
         let id = format!("get{}APIGroup", operations::title(group, ""));
         others.push(discovery(&format!("apis/{group}"), &id, &operations::tag(group, ""), "APIGroup"));
@@ -289,6 +296,7 @@ fn render_v3(server: &ApiServer, served: &Served, before: &Documents) -> std::io
     let mut documents = Documents::new();
     let mut add = |name: String, only, of: &[Arc<Resource>], operations: &[Operation]| {
         let mut schemas = Schemas::new(Version::V3, only, &descriptions);
+        schemas.add_custom(of);
         let paths = paths::of(operations, &mut schemas);
         let document = version_3_document(paths, schemas.finish());
         let document = Arc::new(Document::new(&document, &gnostic::v3::document(&document))?);
@@ -334,23 +342,49 @@ fn bearer_token() -> Value {
     json!({"description": "Bearer Token authentication", "in": "header", "name": "authorization", "type": "apiKey"})
 }
 
-fn render_v2(server: &ApiServer, served: &Served) -> std::io::Result<Document> {
+/// Paths and definitions of version 2 for the resources that `wanted` picks, and for `others`.
+fn version_2_parts(
+    served: &Served,
+    others: Vec<Operation>,
+    wanted: impl Fn(&Resource) -> bool,
+) -> std::io::Result<(Map<String, Value>, Map<String, Value>)> {
     let descriptions = Descriptions::load()?;
     let mut schemas = Schemas::new(Version::V2, None, &descriptions);
     let mut all = Vec::new();
     for (group, version) in group_versions(served) {
         let resources = served.version(group, version).map_or(&[][..], |version| &version.resources);
-        all.extend(of_group_version(group, version, resources));
+        let resources = resources.iter().filter(|resource| wanted(resource)).cloned().collect::<Vec<_>>();
+        if !resources.is_empty() {
+            schemas.add_custom(&resources);
+            all.extend(of_group_version(group, version, &resources));
+        }
     }
-    all.extend(others(server, served).into_iter().map(|(_, operation)| operation));
+    all.extend(others);
     let paths = paths::of(&all, &mut schemas);
-    let document = json!({
-        "swagger": "2.0",
-        "info": info(),
-        "paths": paths,
-        "definitions": schemas.finish(),
-        "securityDefinitions": {"BearerToken": bearer_token()},
-        "security": [{"BearerToken": []}],
-    });
-    Document::new(&document, &gnostic::v2::document(&document))
+    Ok((paths, schemas.finish()))
+}
+
+impl OpenApi {
+    fn render_v2(&self, server: &ApiServer, served: &Served) -> std::io::Result<Document> {
+        let (mut paths, mut definitions) = match self.v2_built_in.get() {
+            Some(made) => made.clone(),
+            None => {
+                let others = others(server, served).into_iter().map(|(_, operation)| operation).collect();
+                let made = version_2_parts(served, others, |resource| resource.custom.is_none())?;
+                self.v2_built_in.get_or_init(|| made).clone()
+            }
+        };
+        let custom = version_2_parts(served, Vec::new(), |resource| resource.custom.is_some())?;
+        paths.extend(custom.0);
+        definitions.extend(custom.1);
+        let document = json!({
+            "swagger": "2.0",
+            "info": info(),
+            "paths": paths,
+            "definitions": definitions,
+            "securityDefinitions": {"BearerToken": bearer_token()},
+            "security": [{"BearerToken": []}],
+        });
+        Document::new(&document, &gnostic::v2::document(&document))
+    }
 }

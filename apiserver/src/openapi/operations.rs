@@ -12,12 +12,10 @@ use crate::registry::Resource;
 /// What bodies and answers are written in.
 pub(crate) const MEDIA: [&str; 3] = ["application/json", "application/yaml", "application/vnd.kubernetes.protobuf"];
 const STREAMS: [&str; 2] = ["application/json;stream=watch", "application/vnd.kubernetes.protobuf;stream=watch"];
-const PATCHES: [&str; 4] = [
-    "application/json-patch+json",
-    "application/merge-patch+json",
-    "application/strategic-merge-patch+json",
-    "application/apply-patch+yaml",
-];
+const PATCHES: [&str; 4] =
+    ["application/json-patch+json", "application/merge-patch+json", STRATEGIC, "application/apply-patch+yaml"];
+/// The patch that custom resources do not take.
+const STRATEGIC: &str = "application/strategic-merge-patch+json";
 const ANY: [&str; 1] = ["*/*"];
 
 /// Methods that a proxy passes on, with their names in operations.
@@ -109,6 +107,7 @@ pub(crate) fn read_only(path: &str, id: &str, tag: &str, media: &[&'static str],
 
 /// What operations on one resource or subresource have in common.
 struct Target<'a> {
+    resource: &'a Resource,
     info: &'a KindInfo,
     subresource: Option<&'a Subresource>,
     /// Path of the collection, or of the subresource.
@@ -121,13 +120,17 @@ struct Target<'a> {
 
 impl Target<'_> {
     fn definition(&self) -> String {
-        let id = self.subresource.map_or(self.info.type_id, |sub| sub.type_id);
-        skiff_api::builtin().types.def(id).name.clone().into()
+        let (table, id) = match self.subresource {
+            Some(sub) if sub.foreign_kind => (&skiff_api::builtin().types, sub.type_id),
+            Some(sub) => (self.resource.types.table(), sub.type_id),
+            None => (self.resource.types.table(), self.info.type_id),
+        };
+        table.def(id).name.clone().into()
     }
 
     fn list_definition(&self) -> String {
         let id = self.info.list_type_id.unwrap_or(self.info.type_id);
-        skiff_api::builtin().types.def(id).name.clone().into()
+        self.resource.types.table().def(id).name.clone().into()
     }
 
     /// An operation that answers with the object, on the path of the target.
@@ -230,7 +233,9 @@ pub(crate) fn of_resource(resource: &Resource) -> Vec<Operation> {
     let base = base(&info.group, &info.version);
     let (namespace, scope) = if info.namespaced { ("/namespaces/{namespace}", "Namespaced") } else { ("", "") };
     let path = format!("{base}{namespace}/{}", info.plural);
-    let target = Target { info, subresource: None, path: path.clone(), scope, suffix: "" };
+    // Of custom resources the older way to watch is not documented.
+    let by_path = resource.custom.is_none();
+    let target = Target { resource, info, subresource: None, path: path.clone(), scope, suffix: "" };
     let mut operations = Vec::new();
     let mut add = |wanted: bool, operation: &dyn Fn() -> Operation| {
         if wanted {
@@ -238,6 +243,7 @@ pub(crate) fn of_resource(resource: &Resource) -> Vec<Operation> {
         }
     };
     let everywhere = Target {
+        resource,
         info,
         subresource: None,
         path: format!("{base}/{}", info.plural),
@@ -245,10 +251,10 @@ pub(crate) fn of_resource(resource: &Resource) -> Vec<Operation> {
         suffix: "ForAllNamespaces",
     };
     add(info.namespaced && info.has_verb("list"), &|| everywhere.list());
-    add(info.namespaced && info.has_verb("watch"), &|| everywhere.watch("watchlist"));
+    add(by_path && info.namespaced && info.has_verb("watch"), &|| everywhere.watch("watchlist"));
     add(info.has_verb("list"), &|| target.list());
-    add(info.has_verb("watch"), &|| target.watch("watchlist"));
-    add(info.has_verb("watch"), &|| of_item(target.watch("watch")));
+    add(by_path && info.has_verb("watch"), &|| target.watch("watchlist"));
+    add(by_path && info.has_verb("watch"), &|| of_item(target.watch("watch")));
     add(info.has_verb("create"), &|| target.create());
     add(info.has_verb("deletecollection"), &|| target.delete_collection());
     // A Namespace is in the answer, too, but its documentation does not say so.
@@ -258,13 +264,19 @@ pub(crate) fn of_resource(resource: &Resource) -> Vec<Operation> {
     operations.extend(target.object_operations(|verb| info.has_verb(verb)).into_iter().map(of_item));
     for sub in &info.subresources {
         let path = format!("{path}/{{name}}/{}", sub.name);
-        operations.extend(subresource(&Target { info, subresource: Some(sub), path, scope, suffix: "" }, sub));
+        operations
+            .extend(subresource(&Target { resource, info, subresource: Some(sub), path, scope, suffix: "" }, sub));
     }
     for operation in &mut operations {
         // Items of the watch paths are named behind their collection.
         let in_path =
             ["name", "namespace", "path"].into_iter().filter(|p| operation.path.contains(&format!("{{{p}}}")));
         operation.parameters.extend(in_path.map(parameters::of_path));
+        if resource.custom.is_some() {
+            let known = |media: &&'static str| matches!(*media, "application/json" | "application/yaml");
+            operation.produces.retain(known);
+            operation.consumes.retain(|media| *media != STRATEGIC);
+        }
     }
     operations
 }

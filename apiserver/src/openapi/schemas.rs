@@ -4,12 +4,15 @@
 //! those of `k8s.io/kube-openapi/pkg/builder` and `builder3`.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
 use skiff_api::Builtin;
 use skiff_apimachinery::schema::{FieldDef, ListKind, ListType, Scalar, Type, TypeDef, TypeId, Wrapped};
 
+use super::custom;
 use super::descriptions::Descriptions;
+use crate::registry::Resource;
 
 const META: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.";
 const EXTENSIONS: &str = "io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1.";
@@ -37,6 +40,8 @@ pub(crate) struct Schemas<'a> {
     /// The group version whose document this is: only its names are shown of kinds that all versions have.
     only: Option<(&'a str, &'a str)>,
     descriptions: &'a Descriptions,
+    /// Definitions of custom resources.
+    custom: BTreeMap<String, Value>,
     done: BTreeMap<String, Value>,
     waiting: Vec<String>,
 }
@@ -45,7 +50,15 @@ impl<'a> Schemas<'a> {
     /// No schemas yet. In the document of one group version, `only` is that.
     pub(crate) fn new(version: Version, only: Option<(&'a str, &'a str)>, descriptions: &'a Descriptions) -> Self {
         let builtin = skiff_api::builtin();
-        Self { builtin, version, only, descriptions, done: BTreeMap::new(), waiting: Vec::new() }
+        Self {
+            builtin,
+            version,
+            only,
+            descriptions,
+            custom: BTreeMap::new(),
+            done: BTreeMap::new(),
+            waiting: Vec::new(),
+        }
     }
 
     /// The version of the document.
@@ -76,6 +89,21 @@ impl<'a> Schemas<'a> {
         self.reference(&format!("{META}{kind}"))
     }
 
+    /// Lets definitions of custom resources be referred to.
+    pub(crate) fn add_custom(&mut self, resources: &[Arc<Resource>]) {
+        for resource in resources {
+            if let Some(custom) = &resource.custom {
+                let definitions = custom::definitions(resource, custom, self);
+                self.custom.extend(definitions);
+            }
+        }
+    }
+
+    /// The description of a field of a built-in type.
+    pub(crate) fn description(&self, name: &str, field: &str) -> Option<String> {
+        self.descriptions.of_field(name, field).map(str::to_owned)
+    }
+
     /// All definitions that were referred to, by name.
     pub(crate) fn finish(mut self) -> Map<String, Value> {
         while let Some(name) = self.waiting.pop() {
@@ -86,6 +114,9 @@ impl<'a> Schemas<'a> {
     }
 
     fn definition(&mut self, name: &str) -> Value {
+        if let Some(custom) = self.custom.get(name) {
+            return custom.clone();
+        }
         let mut schema = match self.builtin.types.lookup(name) {
             Some(id) => self.structure(id),
             None => special(name, self.version),

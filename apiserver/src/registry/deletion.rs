@@ -41,6 +41,9 @@ pub enum Deletion {
 /// Decides. `now` is the current time.
 pub fn decide(strategy: &dyn Strategy, object: &Value, options: &DeleteOptions, now: jiff::Timestamp) -> Deletion {
     let mut object = object.clone();
+    if meta::deletion_timestamp(&object).is_none() {
+        strategy.before_delete(&mut object);
+    }
     let grace = match graceful(strategy, &mut object, options, now) {
         Graceful::Pending => return Deletion::Pending,
         Graceful::Set(seconds) => Some(seconds),

@@ -62,6 +62,7 @@ fn other(group: &str, plural: &str) -> &'static dyn Strategy {
         ("admissionregistration.k8s.io", "mutatingwebhookconfigurations" | "validatingwebhookconfigurations") => {
             &volumes::WebhookConfiguration
         }
+        ("apiextensions.k8s.io", "customresourcedefinitions") => &crate::apiextensions::definition::DefinitionStrategy,
         ("autoscaling", "horizontalpodautoscalers") => &autoscaling::AutoscalerStrategy,
         ("certificates.k8s.io", "certificatesigningrequests") => &certificates::SigningRequestStrategy,
         ("coordination.k8s.io", "leases") => &policy::LeaseStrategy,

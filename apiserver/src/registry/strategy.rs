@@ -155,6 +155,9 @@ pub trait Strategy: Send + Sync + 'static {
         None
     }
 
+    /// Changes an object that is asked to be deleted for the first time, before it is decided what happens to it.
+    fn before_delete(&self, _object: &mut Value) {}
+
     /// Whether the object stays although its last metadata finalizer is gone (Namespace: `spec.finalizers`).
     fn has_other_finalizers(&self, _object: &Value) -> bool {
         false

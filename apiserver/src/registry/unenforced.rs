@@ -6,7 +6,6 @@
 pub fn warning(group: &str, plural: &str) -> Option<&'static str> {
     Some(match (group, plural) {
         ("admissionregistration.k8s.io", _) => "this object is stored but admission does not consult it yet",
-        ("apiextensions.k8s.io", "customresourcedefinitions") => "custom resources are not served yet",
         ("apiregistration.k8s.io", "apiservices") => "aggregated API servers are not called yet",
         ("autoscaling", "horizontalpodautoscalers") => "this object is stored but nothing scales by it yet",
         ("flowcontrol.apiserver.k8s.io", _) => "this object is stored but requests are not queued by it yet",
@@ -17,9 +16,7 @@ pub fn warning(group: &str, plural: &str) -> Option<&'static str> {
             "this object is stored but no ingress controller is built in"
         }
         ("networking.k8s.io", "servicecidrs") => "this object is stored but addresses are not allocated from it yet",
-        ("batch", "cronjobs") => {
-            "this object is stored but its controller is not built yet"
-        }
+        ("batch", "cronjobs") => "this object is stored but its controller is not built yet",
         ("resource.k8s.io", _) => "this object is stored but devices are not allocated yet",
         ("storage.k8s.io", _) | ("", "persistentvolumes" | "persistentvolumeclaims") => {
             "this object is stored but volumes are not provisioned or bound yet"

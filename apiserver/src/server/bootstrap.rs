@@ -270,7 +270,7 @@ fn priority_class(name: &str, value: i64) -> Value {
 }
 
 /// A write by the server itself, which no admission plugin sees.
-pub(super) struct Own {
+pub(crate) struct Own {
     user: Arc<UserInfo>,
     warnings: Warnings,
     namespace: String,
@@ -278,7 +278,7 @@ pub(super) struct Own {
 }
 
 impl Own {
-    pub(super) fn new(object: &Value) -> Self {
+    pub(crate) fn new(object: &Value) -> Self {
         let user = UserInfo {
             name: OWN_USER.to_owned(),
             groups: vec!["system:masters".to_owned(), "system:authenticated".to_owned()],
@@ -292,7 +292,7 @@ impl Own {
         }
     }
 
-    pub(super) fn write(&self) -> Write<'_> {
+    pub(crate) fn write(&self) -> Write<'_> {
         Write {
             admission: &[],
             user: &self.user,

@@ -7,6 +7,7 @@ use skiff_storage::Storage;
 use super::quota::RegistryQuotas;
 use super::{ApiServer, Settings};
 use crate::admission::ResourceQuota;
+use crate::apiextensions::Controller;
 use crate::cacher::Cacher;
 use crate::config::Config;
 use crate::flow_control::FlowControl;
@@ -37,7 +38,7 @@ impl ApiServer {
         }
         let health = Health::default();
         health.store_ok.store(true, std::sync::atomic::Ordering::Relaxed);
-        Ok(Arc::new(Self {
+        let server = Arc::new(Self {
             settings: Settings {
                 advertise_address: config.advertise_address,
                 advertise_port: config.advertise_port,
@@ -59,7 +60,10 @@ impl ApiServer {
             openapi: Default::default(),
             discovery: Documents::default(),
             health,
+            definitions_loaded: tokio::sync::watch::Sender::new(false),
             shutdown: config.shutdown,
-        }))
+        });
+        Controller::start(&server);
+        Ok(server)
     }
 }

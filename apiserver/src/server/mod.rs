@@ -20,6 +20,7 @@ use ipnet::Ipv4Net;
 use skiff_apimachinery::value::Value;
 use tokio_util::sync::CancellationToken;
 
+pub(crate) use bootstrap::Own;
 pub use listen::Listener;
 
 use crate::admission::Plugin;
@@ -70,6 +71,8 @@ pub struct ApiServer {
     pub discovery: Documents,
     /// What the health endpoints look at.
     pub health: Health,
+    /// Whether the custom resources that are stored are served.
+    pub definitions_loaded: tokio::sync::watch::Sender<bool>,
     /// Ends watches and listeners.
     pub shutdown: CancellationToken,
 }
@@ -94,8 +97,11 @@ impl ApiServer {
         Service(self.clone())
     }
 
-    /// Returns once reads work: every watch cache has its first list.
+    /// Returns once reads work: custom resources are served, and every watch cache has its first list.
     pub async fn ready(&self) {
+        let mut loaded = self.definitions_loaded.subscribe();
+        // The sender is our own: it cannot be gone.
+        let _ = loaded.wait_for(|loaded| *loaded).await;
         self.cacher.ready().await;
         self.health.caches_ready.store(true, Ordering::Relaxed);
     }

@@ -48,6 +48,37 @@ impl Message {
         self.0.extend_from_slice(&value.to_le_bytes());
     }
 
+    /// A number; an absent one is left out.
+    fn number(&mut self, number: u32, value: &Value) {
+        if let Some(value) = value.as_f64() {
+            self.double(number, value);
+        }
+    }
+
+    /// A whole number; an absent one is left out.
+    fn whole(&mut self, number: u32, value: &Value) {
+        if let Some(value) = value.as_i64() {
+            self.varint_field(number, value as u64);
+        }
+    }
+
+    /// What limits values, from `multipleOf` on: the fields follow each other in both versions.
+    fn limits(&mut self, first: u32, schema: &Value) {
+        self.number(first, &schema["multipleOf"]);
+        self.number(first + 1, &schema["maximum"]);
+        self.flag(first + 2, &schema["exclusiveMaximum"]);
+        self.number(first + 3, &schema["minimum"]);
+        self.flag(first + 4, &schema["exclusiveMinimum"]);
+        self.whole(first + 5, &schema["maxLength"]);
+        self.whole(first + 6, &schema["minLength"]);
+        self.text(first + 7, &schema["pattern"]);
+        self.whole(first + 8, &schema["maxItems"]);
+        self.whole(first + 9, &schema["minItems"]);
+        self.flag(first + 10, &schema["uniqueItems"]);
+        self.whole(first + 11, &schema["maxProperties"]);
+        self.whole(first + 12, &schema["minProperties"]);
+    }
+
     fn flag(&mut self, number: u32, value: &Value) {
         if value.as_bool() == Some(true) {
             self.varint_field(number, 1);

@@ -101,11 +101,20 @@ fn schema(schema: &Value) -> Message {
     let mut out = Message::default();
     out.text(1, &schema["$ref"]);
     out.text(2, &schema["format"]);
+    out.text(3, &schema["title"]);
     out.text(4, &schema["description"]);
+    out.limits(6, schema);
     out.texts(19, &schema["required"]);
     schema["enum"].as_array().into_iter().flatten().for_each(|value| out.message(20, any(value)));
     if let Some(values) = schema.get("additionalProperties") {
-        out.message(21, wrap(1, self::schema(values)));
+        match values.as_bool() {
+            Some(allowed) => {
+                let mut item = Message::default();
+                item.varint_field(2, u64::from(allowed));
+                out.message(21, item);
+            }
+            None => out.message(21, wrap(1, self::schema(values))),
+        }
     }
     if let Some(ty) = schema["type"].as_str() {
         let mut item = Message::default();

@@ -93,13 +93,26 @@ fn schema(schema: &Value) -> Message {
         reference.text(1, &schema["$ref"]);
         return wrap(2, reference);
     }
+    wrap(1, inner(schema))
+}
+
+/// A `Schema`.
+fn inner(schema: &Value) -> Message {
     let mut out = Message::default();
-    out.flag(20, &schema["uniqueItems"]);
+    out.flag(1, &schema["nullable"]);
+    if let Some(example) = schema.get("example") {
+        out.message(7, any(example));
+    }
+    out.text(9, &schema["title"]);
+    out.limits(10, schema);
     out.texts(23, &schema["required"]);
     schema["enum"].as_array().into_iter().flatten().for_each(|value| out.message(24, any(value)));
     out.text(25, &schema["type"]);
-    for (number, field) in [(26, "allOf"), (27, "oneOf")] {
+    for (number, field) in [(26, "allOf"), (27, "oneOf"), (28, "anyOf")] {
         schema[field].as_array().into_iter().flatten().for_each(|part| out.message(number, self::schema(part)));
+    }
+    if let Some(not) = schema.get("not") {
+        out.message(29, inner(not));
     }
     if let Some(items) = schema.get("items") {
         out.message(30, wrap(1, self::schema(items)));
@@ -108,7 +121,14 @@ fn schema(schema: &Value) -> Message {
         out.message(31, all_named(1, &schema["properties"], self::schema));
     }
     if let Some(values) = schema.get("additionalProperties") {
-        out.message(32, wrap(1, self::schema(values)));
+        match values.as_bool() {
+            Some(allowed) => {
+                let mut item = Message::default();
+                item.varint_field(2, u64::from(allowed));
+                out.message(32, item);
+            }
+            None => out.message(32, wrap(1, self::schema(values))),
+        }
     }
     if let Some(value) = schema.get("default") {
         out.message(33, default(value));
@@ -116,7 +136,7 @@ fn schema(schema: &Value) -> Message {
     out.text(34, &schema["description"]);
     out.text(35, &schema["format"]);
     out.extensions(36, schema);
-    wrap(1, out)
+    out
 }
 
 /// A `DefaultType`: it has no place for objects, whose default is an empty message.
