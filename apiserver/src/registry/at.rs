@@ -6,6 +6,10 @@
 use skiff_apimachinery::field::{Error, ErrorList, Path};
 use skiff_apimachinery::value::Value;
 
+use super::internal;
+
+const IMMUTABLE: &str = "field is immutable";
+
 /// One step of the way.
 #[derive(Clone, Copy, Debug)]
 enum Step<'a> {
@@ -153,6 +157,38 @@ impl<'a> At<'a> {
         errors.push(Error::invalid(&self.path(), self.shown(), detail.into()));
     }
 
+    /// The same place, with `null` for a value that is not there: what Go shows of an absent list, map or pointer.
+    pub fn or_null(&self) -> Self {
+        static NULL: Value = Value::Null;
+        At { value: Some(self.value.unwrap_or(&NULL)), ..*self }
+    }
+
+    /// The same place, with 0 for a number that is not there.
+    pub fn or_zero(&self) -> Self {
+        static ZERO: Value = Value::Int(0);
+        At { value: Some(self.value.unwrap_or(&ZERO)), ..*self }
+    }
+
+    /// Reports that this value, shown as one of upstream's internal types, is not valid.
+    pub fn invalid_as(&self, ty: &str, errors: &mut ErrorList, detail: impl Into<String>) {
+        errors.push(Error::invalid(&self.path(), internal::shown(self.value, ty), detail.into()));
+    }
+
+    /// Reports that this value, shown as one of upstream's internal types, is none of the supported ones.
+    pub fn not_supported_as(&self, ty: &str, errors: &mut ErrorList, supported: &[&str]) {
+        errors.push(Error::not_supported(&self.path(), internal::shown(self.value, ty), supported));
+    }
+
+    /// Reports that the list has more items than it may.
+    pub fn too_many(&self, errors: &mut ErrorList, limit: usize) {
+        errors.push(Error::too_many(&self.path(), self.len(), limit));
+    }
+
+    /// Reports that the text has more bytes than it may.
+    pub fn too_long(&self, errors: &mut ErrorList, limit: usize) {
+        errors.push(Error::too_long(&self.path(), "", limit));
+    }
+
     /// Reports every message against this value.
     pub fn messages(&self, errors: &mut ErrorList, messages: Vec<String>) {
         for message in messages {
@@ -208,10 +244,17 @@ impl<'a> At<'a> {
         }
     }
 
-    /// Checks that nothing changed here.
+    /// Checks that nothing changed here. An absent text is the empty one.
     pub fn immutable(&self, errors: &mut ErrorList, old: &At<'_>) {
         if self.value != old.value {
-            self.invalid(errors, "field is immutable");
+            self.invalid(errors, IMMUTABLE);
+        }
+    }
+
+    /// Checks that nothing changed here; the value is shown as one of upstream's internal types.
+    pub fn immutable_as(&self, ty: &str, errors: &mut ErrorList, old: &At<'_>) {
+        if self.value != old.value {
+            self.invalid_as(ty, errors, IMMUTABLE);
         }
     }
 }

@@ -4,15 +4,17 @@
 //! the field is a pointer, and where structs that are no pointers are always there. Clients, no-op detection, selectors
 //! and managedFields rely on that. The tables know which field is which; this is the one place that applies it.
 
-use skiff_apimachinery::schema::{FieldDef, Scalar, SchemaRef, Type, TypeDef};
+use skiff_apimachinery::schema::{FieldDef, Scalar, SchemaRef, Type, TypeId};
 use skiff_apimachinery::value::{Object, Value};
+
+use super::disabled;
 
 /// Brings an object into the form that Go would write, but for an absent `status` (see [`complete_status`]).
 pub fn canonicalize(object: &mut Value, schema: SchemaRef<'_>) {
-    let (Some(object), Some(def)) = (object.as_object_mut(), schema.struct_def()) else {
+    let (Some(object), Type::Struct(id)) = (object.as_object_mut(), schema.ty) else {
         return;
     };
-    structure(object, def, schema, true);
+    structure(object, *id, schema, true);
 }
 
 /// Writes out what is always there in a `status`.
@@ -25,7 +27,11 @@ pub fn complete_status(object: &mut Value, schema: SchemaRef<'_>) {
     }
 }
 
-fn structure(object: &mut Object, def: &TypeDef, schema: SchemaRef<'_>, top: bool) {
+fn structure(object: &mut Object, id: TypeId, schema: SchemaRef<'_>, top: bool) {
+    let def = schema.table.def(id);
+    for field in disabled::fields(id) {
+        object.remove(field);
+    }
     object.retain(|name, value| match def.field(name) {
         Some(field) => {
             nested(value, SchemaRef::new(schema.table, &field.ty));
@@ -42,7 +48,7 @@ fn structure(object: &mut Object, def: &TypeDef, schema: SchemaRef<'_>, top: boo
 
 fn nested(value: &mut Value, schema: SchemaRef<'_>) {
     match (value, schema.ty) {
-        (Value::Object(object), Type::Struct(id)) => structure(object, schema.table.def(*id), schema, false),
+        (Value::Object(object), Type::Struct(id)) => structure(object, *id, schema, false),
         (Value::Object(object), Type::Map(map)) if has_structs(&map.value) => {
             object.iter_mut().for_each(|(_, value)| nested(value, SchemaRef::new(schema.table, &map.value)));
         }
@@ -70,7 +76,7 @@ fn is_known(field: &FieldDef) -> bool {
 /// Whether Go would leave this value out.
 fn is_absence(field: &FieldDef, value: &Value) -> bool {
     let zero = match value {
-        Value::Null => return true,
+        Value::Null => return !(is_known(field) && field.is_null_when_unset()),
         Value::Bool(value) => !value,
         Value::Int(value) => *value == 0 && field.ty != Type::Scalar(Scalar::IntOrString),
         Value::Float(value) => *value == 0.0,
@@ -89,6 +95,7 @@ fn is_always_there(field: &FieldDef) -> bool {
     is_known(field)
         && !field.wire.pointer
         && match &field.ty {
+            _ if field.is_null_when_unset() => true,
             Type::Struct(_) | Type::Scalar(Scalar::Quantity) => true,
             Type::Scalar(Scalar::Bool | Scalar::Int32 | Scalar::Int64 | Scalar::String) => field.wire.keep_empty,
             _ => false,
@@ -97,9 +104,10 @@ fn is_always_there(field: &FieldDef) -> bool {
 
 fn fill(object: &mut Object, field: &FieldDef, schema: SchemaRef<'_>) {
     let zero = match &field.ty {
+        _ if field.is_null_when_unset() => Value::Null,
         Type::Struct(id) => {
             let mut inner = Object::new();
-            structure(&mut inner, schema.table.def(*id), schema, false);
+            structure(&mut inner, *id, schema, false);
             Value::Object(inner)
         }
         Type::Scalar(Scalar::Bool) => Value::Bool(false),
@@ -157,7 +165,7 @@ mod tests {
         assert_eq!(deployment.at(&["spec", "template", "metadata"]), Some(&value!({})));
         assert_eq!(deployment.at(&["spec", "replicas"]), Some(&Value::Int(0)));
         let slice = canonical("discovery.v1.EndpointSlice", value!({"addressType": "IPv4", "endpoints": []}));
-        assert_eq!(slice, value!({"metadata": {}, "addressType": "IPv4", "endpoints": []}));
+        assert_eq!(slice, value!({"metadata": {}, "addressType": "IPv4", "endpoints": [], "ports": null}));
         let reference = value!({"resource": "limits.cpu"});
         assert_eq!(canonical("core.v1.ResourceFieldSelector", reference).str_at(&["divisor"]), Some("0"));
     }

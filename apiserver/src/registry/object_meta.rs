@@ -6,6 +6,7 @@ use skiff_apimachinery::field::{Error, ErrorList, Path};
 use skiff_apimachinery::value::Value;
 use skiff_apimachinery::{meta, names};
 
+use super::internal;
 use super::strategy::NameRule;
 
 /// Bytes that keys and values of all annotations may have together.
@@ -47,15 +48,19 @@ pub fn validate(object: &Value, namespaced: bool, name_rule: NameRule) -> ErrorL
         }
     }
     validate_namespace(object, namespaced, &path, &mut errors);
+    validate_maps(object, &path, &mut errors);
+    validate_finalizers(object, &path.child("finalizers"), &mut errors);
+    errors
+}
+
+fn validate_maps(object: &Value, path: &Path, errors: &mut ErrorList) {
     if let Some(labels) = object.at(&["metadata", "labels"]) {
         errors.extend(validate_labels(labels, &path.child("labels")));
     }
     if let Some(annotations) = object.at(&["metadata", "annotations"]) {
         errors.extend(validate_annotations(annotations, &path.child("annotations")));
     }
-    validate_owner_references(object, &path.child("ownerReferences"), &mut errors);
-    validate_finalizers(object, &path.child("finalizers"), &mut errors);
-    errors
+    validate_owner_references(object, &path.child("ownerReferences"), errors);
 }
 
 fn validate_namespace(object: &Value, namespaced: bool, path: &Path, errors: &mut ErrorList) {
@@ -126,7 +131,7 @@ fn validate_owner_references(object: &Value, path: &Path, errors: &mut ErrorList
         }
         if api_version == "v1" && kind == "Event" {
             let message = "/v1, Kind=Event is disallowed from being an owner";
-            errors.push(Error::invalid(path, reference.clone(), message));
+            errors.push(Error::invalid(path, internal::shown(Some(reference), "OwnerReference"), message));
         }
         if reference.bool_at(&["controller"]) == Some(true) {
             let current = format!("{kind}/{name}");
@@ -135,7 +140,7 @@ fn validate_owner_references(object: &Value, path: &Path, errors: &mut ErrorList
                     let message = format!(
                         "Only one reference can have Controller set to true. Found \"true\" in references for {first} and {current}"
                     );
-                    let all = object.at(&["metadata", "ownerReferences"]).cloned().unwrap_or_default();
+                    let all = internal::shown(object.at(&["metadata", "ownerReferences"]), "[OwnerReference");
                     errors.push(Error::invalid(path, all, message));
                 }
                 None => controller = Some(current),
@@ -205,5 +210,6 @@ pub fn validate_update(new: &Value, old: &Value) -> ErrorList {
             errors.push(Error::invalid(&path.child(field), value, FIELD_IMMUTABLE));
         }
     }
+    validate_maps(new, &path, &mut errors);
     errors
 }

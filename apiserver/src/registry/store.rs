@@ -21,8 +21,9 @@ use super::deletion::{self, DeleteOptions, Deletion};
 use super::draft::draft;
 use super::errors::{OPTIMISTIC_LOCK, storage_error};
 use super::hook::{Hook, Reservation};
+use super::metadata_checks::{OwnChecks, own_checks};
 use super::object_meta;
-use super::strategy::{Behaviour, WriteScope};
+use super::strategy::{Behaviour, WriteScope, path_segment};
 use super::unenforced;
 use crate::admission::{Operation, Plugin};
 use crate::authentication::UserInfo;
@@ -368,8 +369,15 @@ impl Store {
         old: &Value,
         then: impl FnOnce(&Self) -> skiff_apimachinery::field::ErrorList,
     ) -> skiff_apimachinery::field::ErrorList {
-        let mut errors = object_meta::validate(new, self.namespaced, self.strategy.name_rule());
+        let mut errors = object_meta::validate(new, self.namespaced, path_segment);
         errors.extend(object_meta::validate_update(new, old));
+        let own = own_checks(&self.group, &self.resource);
+        if own != OwnChecks::None {
+            errors.extend(object_meta::validate_update(new, old));
+        }
+        if own == OwnChecks::All {
+            errors.extend(object_meta::validate(new, self.namespaced, self.strategy.name_rule()));
+        }
         errors.extend(then(self));
         errors
     }

@@ -34,7 +34,7 @@ async fn nobody_asks_for_another() {
     let made = request(&api).await;
     assert_eq!(made["spec"]["username"], "admin");
     assert_eq!(made["spec"]["groups"], json!(["system:masters", "system:authenticated"]));
-    assert_eq!((made["spec"].get("uid"), made["spec"].get("extra")), (None, None));
+    assert_eq!((&made["spec"]["uid"], made["spec"].get("extra")), (&json!("admin"), None));
     assert_eq!(made["status"], json!({}));
 }
 

@@ -39,7 +39,7 @@ async fn deployments() {
         json!({"metadata": {"name": "a"}, "spec": spec}),
         &[
             "spec.replicas: Invalid value: -1: must be greater than or equal to 0",
-            "spec.strategy.type: Unsupported value: \"Sometimes\": supported values: \"Recreate\", \"RollingUpdate\"",
+            "spec.strategy: Unsupported value: {\"Type\":\"Sometimes\",\"RollingUpdate\":null}: supported values: \"Recreate\", \"RollingUpdate\"",
             "spec.minReadySeconds: Invalid value: -1: must be greater than or equal to 0",
             "spec.revisionHistoryLimit: Invalid value: -1: must be greater than or equal to 0",
         ],

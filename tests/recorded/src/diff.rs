@@ -7,8 +7,19 @@ use serde_json::Value;
 /// Lines `path: what kube-apiserver says != what we say`; none if both are equal.
 pub fn lines(theirs: &Value, ours: &Value) -> Vec<String> {
     let mut lines = Vec::new();
-    compare("", Some(theirs), Some(ours), &mut lines);
+    if theirs["code"] == ours["code"] {
+        compare("", Some(theirs), Some(ours), &mut lines);
+    } else {
+        // An object and an error have nothing to compare.
+        let short = |answer: &Value| Value::from(format!("{}: {}", answer["code"], message(&answer["body"])));
+        compare("", Some(&short(theirs)), Some(&short(ours)), &mut lines);
+        compare(".warnings", theirs.get("warnings"), ours.get("warnings"), &mut lines);
+    }
     lines
+}
+
+fn message(body: &Value) -> String {
+    body["message"].as_str().map_or_else(|| body.to_string(), str::to_owned)
 }
 
 fn compare(path: &str, theirs: Option<&Value>, ours: Option<&Value>, lines: &mut Vec<String>) {

@@ -1,6 +1,7 @@
 //! What no two servers share, replaced: uids, versions, times of now, generated names, allocated addresses and ports.
 //!
-//! A value that the case itself wrote is no such thing and stays.
+//! A value that the case itself wrote is no such thing and stays. What a distribution's kube-apiserver adds to upstream's
+//! answers is taken out.
 
 use jiff::{SignedDuration, Timestamp};
 use regex::Regex;
@@ -10,9 +11,14 @@ use std::sync::LazyLock;
 /// Times this near to now are times that the server made.
 const NOW: SignedDuration = SignedDuration::from_hours(1);
 
+/// One distribution gives every pod a second bundle of certificates.
+const DISTRIBUTION_CA: &str = "openshift-service-ca.crt";
+
 static UID: LazyLock<Regex> = LazyLock::new(|| {
     Regex::new("[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}").expect("a regular expression")
 });
+static GENERATE_NAME: LazyLock<Regex> =
+    LazyLock::new(|| Regex::new(r#"generateName":"([^"]+)""#).expect("a regular expression"));
 static TIME: LazyLock<Regex> = LazyLock::new(|| {
     Regex::new(r"\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}(\.\d+)?Z").expect("a regular expression")
 });
@@ -32,7 +38,10 @@ impl Context<'_> {
     pub fn value(&self, value: &mut Value) {
         match value {
             Value::String(text) => *text = self.text(text),
-            Value::Array(items) => items.iter_mut().for_each(|item| self.value(item)),
+            Value::Array(items) => {
+                items.retain(|item| item.pointer("/configMap/name").and_then(Value::as_str) != Some(DISTRIBUTION_CA));
+                items.iter_mut().for_each(|item| self.value(item));
+            }
             Value::Object(object) => self.object(object),
             _ => {}
         }
@@ -42,7 +51,6 @@ impl Context<'_> {
         if !self.managed_fields {
             object.remove("managedFields");
         }
-        self.generated_name(object);
         let entries = std::mem::take(object);
         for (key, mut value) in entries {
             let replacement = match (key.as_str(), &value) {
@@ -74,22 +82,26 @@ impl Context<'_> {
         self.written.contains(&value.to_string())
     }
 
-    fn generated_name(&self, metadata: &mut Map<String, Value>) {
-        let Some(Value::String(base)) = metadata.get("generateName") else { return };
-        let made = matches!(metadata.get("name"), Some(Value::String(name)) if name.starts_with(base.as_str()));
-        if made && !metadata.get("name").is_some_and(|name| self.wrote(name)) {
-            metadata.insert("name".into(), format!("{base}<generated>").into());
-        }
-    }
-
     fn text(&self, text: &str) -> String {
-        let text = text.replace(self.namespace, "<ns>");
+        let text = self.without_suffixes(&text.replace(self.namespace, "<ns>"));
         let text = UID.replace_all(&text, |found: &regex::Captures<'_>| self.unless_written(&found[0], "<uid>", true));
         let text = TIME.replace_all(&text, |found: &regex::Captures<'_>| {
             let recent = found[0].parse::<Timestamp>().is_ok_and(|time| time.duration_since(Timestamp::now()).abs() < NOW);
             self.unless_written(&found[0], "<time>", recent)
         });
         shorten(&text)
+    }
+
+    /// Shortens names that the server made of a `generateName` of the case, and those of token volumes.
+    fn without_suffixes(&self, text: &str) -> String {
+        let bases = GENERATE_NAME.captures_iter(self.written).map(|found| found[1].replace(self.namespace, "<ns>"));
+        let mut text = text.to_owned();
+        for base in bases.chain(["kube-api-access-".to_owned()]) {
+            let name = format!("{}[bcdfghjklmnpqrstvwxz2456789]{{5}}", regex::escape(&base));
+            let name = Regex::new(&name).expect("a regular expression");
+            text = name.replace_all(&text, format!("{base}<generated>")).into_owned();
+        }
+        text
     }
 
     fn unless_written(&self, found: &str, replacement: &str, replace: bool) -> String {
@@ -123,11 +135,11 @@ mod tests {
 
     #[test]
     fn what_servers_make_goes_and_what_clients_wrote_stays() {
-        let context = Context { namespace: "c123", written: r#"{"clusterIP":"10.96.0.9"}"#, managed_fields: false };
+        let context = Context { namespace: "c123", written: r#"{"clusterIP":"10.96.0.9","generateName":"a-"}"#, managed_fields: false };
         let mut value = json!({
             "metadata": {
                 "uid": "0a1b2c3d-0000-4000-8000-000000000000", "resourceVersion": "12", "namespace": "c123",
-                "generateName": "a-", "name": "a-xyz12", "managedFields": [], "creationTimestamp": Timestamp::now().to_string()
+                "generateName": "a-", "name": "a-xwz22", "managedFields": [], "creationTimestamp": Timestamp::now().to_string()
             },
             "spec": {"clusterIP": "10.96.0.9", "clusterIPs": ["10.96.0.10", "None"], "ports": [{"nodePort": 30001}]},
             "time": "2001-01-01T00:00:00Z"

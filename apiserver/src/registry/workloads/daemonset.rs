@@ -3,11 +3,28 @@
 use skiff_apimachinery::field::{Error, ErrorList, Path};
 use skiff_apimachinery::value::Value;
 
-use super::{at_most_100_percent, int_or_percent, plain_amount, selector_and_template};
+use super::{at_most_100_percent, collisions, int_or_percent, plain_amount, selects_template, status_counts};
 use crate::registry::at::At;
 use crate::registry::core::pod_defaults;
+use crate::registry::core::validation::{label_selector, pod_spec};
+use crate::registry::core::workload::only_always;
 use crate::registry::defaults::{absent, spec, text};
 use crate::registry::strategy::{Strategy, WriteScope};
+
+const TEMPLATE_GENERATION: &str = "deprecated.daemonset.template.generation";
+
+/// Numbers in a status.
+const COUNTS: &[&str] = &[
+    "currentNumberScheduled",
+    "numberMisscheduled",
+    "desiredNumberScheduled",
+    "numberReady",
+    "observedGeneration",
+    "updatedNumberScheduled",
+    "numberAvailable",
+    "numberUnavailable",
+    "collisionCount",
+];
 
 /// DaemonSet.
 pub struct DaemonSetStrategy;
@@ -31,29 +48,70 @@ impl Strategy for DaemonSetStrategy {
         let mut errors = ErrorList::default();
         let root = At::root(object);
         let spec = root.child("spec");
-        selector_and_template(&spec, "DaemonSet", "daemonset", &mut errors);
+        let (selector, template) = (spec.child("selector"), spec.child("template"));
+        label_selector::validate(&selector, &mut errors);
+        if errors.is_empty() {
+            selects_template(&selector, &template, &mut errors);
+        }
+        if selector.is_set() && label_selector::is_empty(&selector) {
+            selector.invalid(&mut errors, "empty selector is invalid for daemonset");
+        }
+        pod_spec::template(&template, &mut errors);
+        only_always(&template, "DaemonSet", &mut errors);
         spec.child("minReadySeconds").not_negative(&mut errors);
         let strategy = spec.child("updateStrategy");
         match strategy.child("type").text() {
             "OnDelete" => {}
             "RollingUpdate" => rolling_update(&strategy.child("rollingUpdate"), &mut errors),
-            _ => strategy.child("type").not_supported(&mut errors, &["RollingUpdate", "OnDelete"]),
+            _ => strategy.not_supported_as("DaemonSetUpdateStrategy", &mut errors, &["RollingUpdate", "OnDelete"]),
         }
         spec.child("revisionHistoryLimit").not_negative(&mut errors);
         errors
     }
 
     fn validate_update(&self, _scope: WriteScope<'_>, new: &Value, old: &Value) -> ErrorList {
-        let mut errors = self.validate(new);
+        let mut errors = ErrorList::default();
         let (new_root, old_root) = (At::root(new), At::root(old));
         let (spec, before) = (new_root.child("spec"), old_root.child("spec"));
-        spec.child("selector").immutable(&mut errors, &before.child("selector"));
+        spec.child("selector").immutable_as("LabelSelector", &mut errors, &before.child("selector"));
+        errors.extend(self.validate(new));
         errors
+    }
+
+    fn validate_status_update(&self, new: &Value, old: &Value) -> ErrorList {
+        let mut errors = ErrorList::default();
+        let (new, old) = (At::root(new), At::root(old));
+        status_counts(&new.child("status"), COUNTS, &[], &mut errors);
+        collisions(&new.child("status"), &old.child("status"), &mut errors);
+        errors
+    }
+
+    fn prepare_for_create(&self, _scope: WriteScope<'_>, object: &mut Value) {
+        set_template_generation(object, template_generation(object).max(1));
+    }
+
+    fn prepare_for_update(&self, _scope: WriteScope<'_>, new: &mut Value, old: &Value) {
+        let template = ["spec", "template"];
+        let changed = new.at(&template) != old.at(&template);
+        set_template_generation(new, template_generation(old) + i64::from(changed));
+    }
+
+    fn prepare_for_status_update(&self, new: &mut Value, old: &Value) {
+        set_template_generation(new, template_generation(old));
     }
 
     fn counts_generation(&self) -> bool {
         true
     }
+}
+
+/// Counts changes of the template; upstream keeps it in a field that only this annotation shows.
+fn template_generation(object: &Value) -> i64 {
+    object.str_at(&["metadata", "annotations", TEMPLATE_GENERATION]).and_then(|text| text.parse().ok()).unwrap_or(0)
+}
+
+fn set_template_generation(object: &mut Value, generation: i64) {
+    object.set_at(&["metadata", "annotations", TEMPLATE_GENERATION], generation.to_string());
 }
 
 fn rolling_update(rolling: &At<'_>, errors: &mut ErrorList) {
@@ -65,7 +123,7 @@ fn rolling_update(rolling: &At<'_>, errors: &mut ErrorList) {
     int_or_percent(&surge, errors);
     at_most_100_percent(&unavailable, errors);
     at_most_100_percent(&surge, errors);
-    match (plain_amount(&unavailable) > 0, plain_amount(&surge) > 0) {
+    match (plain_amount(&unavailable) != 0, plain_amount(&surge) != 0) {
         (true, true) => surge.invalid(errors, "may not be set when maxUnavailable is non-zero"),
         (false, false) => unavailable.required(errors, "cannot be 0 when maxSurge is 0"),
         _ => {}
@@ -79,16 +137,19 @@ impl Strategy for ControllerRevisionStrategy {
     fn validate(&self, object: &Value) -> ErrorList {
         let mut errors = ErrorList::default();
         let root = At::root(object);
-        if !root.child("data").is_set() {
-            errors.push(Error::required(&Path::new("data"), "data is mandatory"));
-        }
         root.child("revision").not_negative(&mut errors);
+        match root.child("data").value() {
+            None => errors.push(Error::required(&Path::new("data"), "data is mandatory")),
+            Some(Value::Object(_)) => {}
+            Some(_) => errors.push(Error::required(&Path::new("data"), "data must be a valid JSON object")),
+        }
         errors
     }
 
     fn validate_update(&self, _scope: WriteScope<'_>, new: &Value, old: &Value) -> ErrorList {
-        let mut errors = self.validate(new);
+        let mut errors = ErrorList::default();
         let (new, old) = (At::root(new), At::root(old));
+        new.child("revision").not_negative(&mut errors);
         new.child("data").immutable(&mut errors, &old.child("data"));
         errors
     }

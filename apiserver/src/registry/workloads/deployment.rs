@@ -3,11 +3,45 @@
 use skiff_apimachinery::field::ErrorList;
 use skiff_apimachinery::value::Value;
 
-use super::{at_most_100_percent, int_or_percent, plain_amount, selector_and_template};
+use super::{at_most_100_percent, collisions, int_or_percent, plain_amount, selector_and_template, status_counts};
 use crate::registry::at::At;
 use crate::registry::core::pod_defaults;
 use crate::registry::defaults::{absent, spec, text};
 use crate::registry::strategy::{Strategy, WriteScope};
+
+/// Numbers in a Deployment's status.
+const DEPLOYMENT_COUNTS: &[&str] = &[
+    "observedGeneration",
+    "replicas",
+    "updatedReplicas",
+    "readyReplicas",
+    "availableReplicas",
+    "unavailableReplicas",
+    "terminatingReplicas",
+    "collisionCount",
+];
+/// Those that are parts of others, and how the other is called.
+const DEPLOYMENT_PARTS: &[(&str, &str, &str)] = &[
+    ("updatedReplicas", "replicas", "status.replicas"),
+    ("readyReplicas", "replicas", "status.replicas"),
+    ("availableReplicas", "replicas", "status.replicas"),
+    ("availableReplicas", "readyReplicas", "readyReplicas"),
+];
+/// Numbers in a ReplicaSet's status.
+const REPLICA_SET_COUNTS: &[&str] = &[
+    "replicas",
+    "fullyLabeledReplicas",
+    "readyReplicas",
+    "availableReplicas",
+    "observedGeneration",
+    "terminatingReplicas",
+];
+const REPLICA_SET_PARTS: &[(&str, &str, &str)] = &[
+    ("fullyLabeledReplicas", "replicas", "status.replicas"),
+    ("readyReplicas", "replicas", "status.replicas"),
+    ("availableReplicas", "replicas", "status.replicas"),
+    ("availableReplicas", "readyReplicas", "readyReplicas"),
+];
 
 /// Deployment.
 pub struct DeploymentStrategy;
@@ -34,7 +68,7 @@ impl Strategy for DeploymentStrategy {
         let root = At::root(object);
         let spec = root.child("spec");
         spec.child("replicas").not_negative(&mut errors);
-        selector_and_template(&spec, "ReplicaSet", "deployment", &mut errors);
+        selector_and_template(&spec, "ReplicaSet", "deployment", "invalid label selector", &mut errors);
         update_strategy(&spec.child("strategy"), &mut errors);
         spec.child("minReadySeconds").not_negative(&mut errors);
         spec.child("revisionHistoryLimit").not_negative(&mut errors);
@@ -54,6 +88,14 @@ impl Strategy for DeploymentStrategy {
 
     fn prepare_for_status_update(&self, new: &mut Value, old: &Value) {
         keep_labels(new, old);
+    }
+
+    fn validate_status_update(&self, new: &Value, old: &Value) -> ErrorList {
+        let mut errors = ErrorList::default();
+        let (new, old) = (At::root(new), At::root(old));
+        status_counts(&new.child("status"), DEPLOYMENT_COUNTS, DEPLOYMENT_PARTS, &mut errors);
+        collisions(&new.child("status"), &old.child("status"), &mut errors);
+        errors
     }
 
     fn counts_generation(&self) -> bool {
@@ -87,14 +129,14 @@ fn update_strategy(at: &At<'_>, errors: &mut ErrorList) {
             }
             at_most_100_percent(&unavailable, errors);
         }
-        _ => kind.not_supported(errors, &["Recreate", "RollingUpdate"]),
+        _ => at.not_supported_as("DeploymentStrategy", errors, &["Recreate", "RollingUpdate"]),
     }
 }
 
 fn immutable_selector(new: &Value, old: &Value, errors: &mut ErrorList) {
     let (new, old) = (At::root(new), At::root(old));
     let (spec, before) = (new.child("spec"), old.child("spec"));
-    spec.child("selector").immutable(errors, &before.child("selector"));
+    spec.child("selector").immutable_as("LabelSelector", errors, &before.child("selector"));
 }
 
 /// A write to status does not touch labels.
@@ -122,7 +164,7 @@ impl Strategy for ReplicaSetStrategy {
         let spec = root.child("spec");
         spec.child("replicas").not_negative(&mut errors);
         spec.child("minReadySeconds").not_negative(&mut errors);
-        selector_and_template(&spec, "ReplicaSet", "deployment", &mut errors);
+        selector_and_template(&spec, "ReplicaSet", "deployment", "invalid label selector", &mut errors);
         errors
     }
 
@@ -134,23 +176,7 @@ impl Strategy for ReplicaSetStrategy {
 
     fn validate_status_update(&self, new: &Value, _old: &Value) -> ErrorList {
         let mut errors = ErrorList::default();
-        let root = At::root(new);
-        let status = root.child("status");
-        for field in ["replicas", "fullyLabeledReplicas", "readyReplicas", "availableReplicas", "observedGeneration"] {
-            status.child(field).not_negative(&mut errors);
-        }
-        let count = |field: &str| status.child(field).int().unwrap_or(0);
-        for (part, whole) in [
-            ("fullyLabeledReplicas", "replicas"),
-            ("readyReplicas", "replicas"),
-            ("availableReplicas", "replicas"),
-            ("availableReplicas", "readyReplicas"),
-        ] {
-            if count(part) > count(whole) {
-                let whole = if whole == "replicas" { "status.replicas" } else { whole };
-                status.child(part).invalid(&mut errors, format!("cannot be greater than {whole}"));
-            }
-        }
+        status_counts(&At::root(new).child("status"), REPLICA_SET_COUNTS, REPLICA_SET_PARTS, &mut errors);
         errors
     }
 

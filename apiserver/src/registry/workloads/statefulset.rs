@@ -4,14 +4,13 @@ use skiff_apimachinery::field::{Error, ErrorList, Path};
 use skiff_apimachinery::value;
 use skiff_apimachinery::value::{Object, Value};
 
-use super::selector_and_template;
-use crate::cacher::FieldSpec;
+use super::{collisions, selector_and_template, status_counts};
 use crate::registry::at::At;
 use crate::registry::core::pod_defaults;
 use crate::registry::core::storage::claim_spec;
 use crate::registry::core::validation::formats;
 use crate::registry::defaults::{absent, each, spec, text};
-use crate::registry::strategy::{Strategy, WriteScope};
+use crate::registry::strategy::{NameRule, Strategy, WriteScope, dns_label};
 
 /// Parts of the spec that may change.
 const MUTABLE: &[&str] = &[
@@ -22,6 +21,25 @@ const MUTABLE: &[&str] = &[
     "ordinals",
     "revisionHistoryLimit",
     "persistentVolumeClaimRetentionPolicy",
+];
+
+/// Numbers in a status.
+const COUNTS: &[&str] = &[
+    "replicas",
+    "readyReplicas",
+    "currentReplicas",
+    "updatedReplicas",
+    "availableReplicas",
+    "observedGeneration",
+    "collisionCount",
+];
+/// Those that are parts of others, and how the other is called.
+const PARTS: &[(&str, &str, &str)] = &[
+    ("readyReplicas", "replicas", "status.replicas"),
+    ("currentReplicas", "replicas", "status.replicas"),
+    ("updatedReplicas", "replicas", "status.replicas"),
+    ("availableReplicas", "replicas", "status.replicas"),
+    ("availableReplicas", "readyReplicas", "status.readyReplicas"),
 ];
 
 /// See the module.
@@ -81,7 +99,7 @@ impl Strategy for StatefulSetStrategy {
         if !service.is_empty() {
             formats::label(&service, &mut errors);
         }
-        selector_and_template(&spec, "StatefulSet", "statefulset", &mut errors);
+        selector_and_template(&spec, "StatefulSet", "statefulset", "", &mut errors);
         errors
     }
 
@@ -102,13 +120,28 @@ impl Strategy for StatefulSetStrategy {
         errors
     }
 
+    fn validate_status_update(&self, new: &Value, old: &Value) -> ErrorList {
+        let mut errors = ErrorList::default();
+        let (new, old) = (At::root(new), At::root(old));
+        status_counts(&new.child("status"), COUNTS, PARTS, &mut errors);
+        collisions(&new.child("status"), &old.child("status"), &mut errors);
+        errors
+    }
+
+    fn name_rule(&self) -> NameRule {
+        dns_label
+    }
+
+    fn warnings(&self, new: &Value, _old: Option<&Value>) -> Vec<String> {
+        let kept = new.i64_at(&["spec", "revisionHistoryLimit"]).unwrap_or(0);
+        let text = "spec.revisionHistoryLimit: a negative value retains all historical revisions; a value >= 0 is recommended";
+        if kept < 0 { vec![text.to_owned()] } else { Vec::new() }
+    }
+
     fn counts_generation(&self) -> bool {
         true
     }
 
-    fn selectable_fields(&self) -> Vec<FieldSpec> {
-        Vec::new()
-    }
 }
 
 fn update_strategy(at: &At<'_>, errors: &mut ErrorList) {
@@ -116,11 +149,12 @@ fn update_strategy(at: &At<'_>, errors: &mut ErrorList) {
     match kind.text() {
         "" => at.required(errors, ""),
         "OnDelete" if rolling.is_set() => {
-            rolling.invalid(errors, "only allowed for updateStrategy 'RollingUpdate'");
+            let ty = "RollingUpdateStatefulSetStrategy";
+            rolling.invalid_as(ty, errors, "only allowed for updateStrategy 'RollingUpdate'");
         }
         "OnDelete" => {}
         "RollingUpdate" => rolling.child("partition").not_negative(errors),
-        _ => at.invalid(errors, "must be 'RollingUpdate' or 'OnDelete'"),
+        _ => at.invalid_as("StatefulSetUpdateStrategy", errors, "must be 'RollingUpdate' or 'OnDelete'"),
     }
 }
 

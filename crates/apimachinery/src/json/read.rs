@@ -264,10 +264,10 @@ fn is_repeated(entries: &[(CompactString, Value)], seen: &mut HashSet<CompactStr
     !seen.insert(key.clone())
 }
 
-/// Null is absence, and so is the zero value where Go cannot tell them apart.
+/// Null is absence but where Go writes it, and so is the zero value where Go cannot tell them apart.
 fn is_absent(value: &Value, field: &FieldDef) -> bool {
     match value {
-        Value::Null => true,
+        Value::Null => !field.is_null_when_unset(),
         _ if field.wire.pointer || field.wire.keep_empty => false,
         Value::Bool(b) => !b,
         Value::Int(n) => *n == 0,

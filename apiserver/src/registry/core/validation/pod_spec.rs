@@ -277,9 +277,9 @@ pub fn template(template: &At<'_>, errors: &mut ErrorList) {
         ("labels", object_meta::validate_labels as fn(&_, &_) -> _),
         ("annotations", object_meta::validate_annotations as fn(&_, &_) -> _),
     ] {
-        let at = metadata.child(field);
-        if let Some(value) = at.value() {
-            errors.extend(check(value, &at.path()));
+        if let Some(value) = metadata.child(field).value() {
+            // Upstream leaves `metadata` out of the path.
+            errors.extend(check(value, &template.path().child(field)));
         }
     }
     validate(template, false, errors);

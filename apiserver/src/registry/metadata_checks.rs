@@ -1,0 +1,35 @@
+//! How often an update validates `metadata`.
+//!
+//! The generic part of an update validates it and its change. Most kinds validate the change a second time, and many the
+//! whole of it as for a new object; a client sees each complaint as often as it was found.
+
+/// What a kind validates by itself, beside what every update does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum OwnChecks {
+    /// Nothing.
+    None,
+    /// How metadata changed.
+    Change,
+    /// How metadata changed, and the new metadata as for a new object.
+    All,
+}
+
+/// What the kind stored as this resource validates.
+pub(super) fn own_checks(group: &str, plural: &str) -> OwnChecks {
+    match (group, plural) {
+        ("", "events") | ("policy", "poddisruptionbudgets") => OwnChecks::None,
+        (
+            "",
+            "configmaps" | "endpoints" | "namespaces" | "nodes" | "persistentvolumeclaims" | "persistentvolumes" | "pods"
+            | "secrets" | "serviceaccounts",
+        )
+        | ("apps", "controllerrevisions")
+        | ("batch", "jobs")
+        | ("certificates.k8s.io", _)
+        | ("networking.k8s.io", "ingressclasses" | "ingresses")
+        | ("node.k8s.io", _)
+        | ("rbac.authorization.k8s.io", _)
+        | ("storage.k8s.io", "csistoragecapacities" | "storageclasses" | "volumeattributesclasses") => OwnChecks::All,
+        _ => OwnChecks::Change,
+    }
+}

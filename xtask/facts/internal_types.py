@@ -1,0 +1,103 @@
+#!/usr/bin/env python3
+"""Write the fields of upstream's internal API types, in order, for messages that show them.
+
+usage: internal_types.py KUBERNETES_SOURCE_FOLDER > apiserver/src/registry/internal/types.txt
+
+One line for each struct: its name, then its fields as NAME:TYPE. A type is a scalar letter (s string, i number, b boolean,
+q quantity, t time, o int-or-string, x bytes), the name of a struct, `*` and a type, `[` and an item type, `{` and a value
+type. Embedded structs are flattened, as they are in JSON; `@metadata:ObjectMeta` stands for the fields of metadata, which
+other JSON has in an object of that name.
+"""
+import re
+import sys
+
+GROUPS = ["core", "apps", "autoscaling", "batch", "networking", "policy", "storage", "resource", "certificates", "rbac",
+          "discovery", "flowcontrol", "admissionregistration", "node"]
+# Types whose values messages show, and everything in them.
+ROOTS = ["PodSpec", "PodIP", "HostIP", "PersistentVolumeSpec", "PersistentVolumeClaimSpec", "CertificateSigningRequestStatus",
+         "MetricSpec", "MetricTarget", "HorizontalPodAutoscalerBehavior", "DeploymentStrategy", "IngressSpec", "IngressBackend",
+         "NetworkPolicyPeer", "VolumeAttachmentSpec", "VolumeAttachmentSource", "CSINodeDriver", "ResourceQuotaSpec",
+         "ScopedResourceSelectorRequirement", "EndpointSubset", "EndpointAddress", "JobSpec", "PolicyRule", "Endpoint",
+         "EndpointPort", "ServicePort", "LimitRangeItem", "Taint", "Toleration", "NodeConfigSource", "PodFailurePolicyRule",
+         "SuccessPolicyRule", "StatefulSetSpec", "DaemonSetSpec", "TopologySelectorTerm", "IngressClassSpec",
+         "ServiceSpec", "StorageClass", "ResourceClaimSpec", "DeviceClassSpec", "ResourceSliceSpec", "ResourceClaimStatus",
+         "WebhookClientConfig", "FlowSchemaSpec", "PriorityLevelConfigurationSpec", "SecretReference", "ParentReference"]
+SCALARS = {"string": "s", "bool": "b", "int": "i", "int32": "i", "int64": "i", "uint32": "i", "float64": "i",
+           "types.UID": "s", "resource.Quantity": "q", "metav1.Time": "t", "metav1.MicroTime": "t", "apimachinerytypes.UID": "s",
+           "intstr.IntOrString": "o", "[]byte": "x", "types.NodeName": "s", "runtime.RawExtension": "x", "metav1.Duration": "s"}
+
+structs, aliases = {}, {}
+for group in GROUPS:
+    text = open(f"{sys.argv[1]}/pkg/apis/{group}/types.go").read()
+    text = re.sub(r"//[^\n]*", "", re.sub(r"/\*.*?\*/", "", text, flags=re.S))
+    for name, body in re.findall(r"^type (\w+) struct \{\n(.*?)^\}", text, flags=re.S | re.M):
+        fields = []
+        for line in body.splitlines():
+            line = re.sub(r"`[^`]*`", "", line).strip()
+            if line:
+                fields.append(line)
+        structs.setdefault(name, fields)
+    for name, target in re.findall(r"^(?:type )?\s*(\w+)\s+(\[\]\w+|map\[[\w.]+\][\w.]+|string|int32|int64)$", text, flags=re.M):
+        aliases.setdefault(name, target)
+
+# What the internal types take from meta/v1 has JSON names there; `?` stands for omitempty.
+META = {
+    "LabelSelector": "matchLabels?:{s matchExpressions?:[LabelSelectorRequirement",
+    "LabelSelectorRequirement": "key:s operator:s values?:[s",
+    "ObjectMeta": "name?:s generateName?:s namespace?:s selfLink?:s uid?:s resourceVersion?:s generation?:i creationTimestamp?:t"
+                  " deletionTimestamp?:*t deletionGracePeriodSeconds?:*i labels?:{s annotations?:{s"
+                  " ownerReferences?:[OwnerReference finalizers?:[s",
+    "OwnerReference": "apiVersion:s kind:s name:s uid:s controller?:*b blockOwnerDeletion?:*b",
+    "Condition": "type:s status:s observedGeneration?:i lastTransitionTime:t reason:s message:s",
+}
+
+
+def encode(go):
+    if go in SCALARS:
+        return SCALARS[go]
+    if go.startswith("*"):
+        return "*" + encode(go[1:])
+    if go.startswith("[]"):
+        return "[" + encode(go[2:])
+    if match := re.match(r"map\[[\w.]+\](.*)", go):
+        return "{" + encode(match[1])
+    name = go.rsplit(".", 1)[-1]
+    if name in META and (go.startswith("metav1.") or name not in structs):
+        return name
+    if name in structs:
+        return name
+    if name in aliases:
+        return encode(aliases[name])
+    return "s"
+
+
+def fields_of(name):
+    if name in META and name not in structs:
+        return META[name].split()
+    out = []
+    for line in structs[name]:
+        parts = line.split()
+        if len(parts) == 1:
+            if parts[0] in ("metav1.TypeMeta", "metav1.ListMeta"):
+                continue
+            if parts[0] == "metav1.ObjectMeta":
+                out.append("@metadata:ObjectMeta")
+                continue
+            out += fields_of(parts[0].rsplit(".", 1)[-1])
+        else:
+            out += [f"{field.strip()}:{encode(''.join(parts[-1:]))}" for field in " ".join(parts[:-1]).split(",")]
+    return out
+
+
+done, todo = {}, [root for root in ROOTS if root in structs]
+while todo:
+    name = todo.pop()
+    if name in done:
+        continue
+    done[name] = fields_of(name)
+    for field in done[name]:
+        inner = field.split(":", 1)[1].lstrip("*[{")
+        if inner in structs or inner in META:
+            todo.append(inner)
+for name in sorted(done):
+    print(name, *done[name])
