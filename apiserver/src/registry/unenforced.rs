@@ -16,7 +16,6 @@ pub fn warning(group: &str, plural: &str) -> Option<&'static str> {
             "this object is stored but no ingress controller is built in"
         }
         ("networking.k8s.io", "servicecidrs") => "this object is stored but addresses are not allocated from it yet",
-        ("batch", "cronjobs") => "this object is stored but its controller is not built yet",
         ("resource.k8s.io", _) => "this object is stored but devices are not allocated yet",
         ("storage.k8s.io", _) | ("", "persistentvolumes" | "persistentvolumeclaims") => {
             "this object is stored but volumes are not provisioned or bound yet"

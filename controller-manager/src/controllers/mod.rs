@@ -6,6 +6,7 @@ use std::pin::Pin;
 use crate::context::Context;
 
 pub mod cluster_role_aggregation;
+pub mod cronjob;
 pub mod daemonset;
 pub mod deployment;
 pub mod disruption;
@@ -56,6 +57,7 @@ pub const ALL: &[Descriptor] = &[
     descriptor!("statefulset-controller" as "statefulset-controller", statefulset::run),
     descriptor!("daemonset-controller" as "daemon-set-controller", daemonset::run),
     descriptor!("job-controller" as "job-controller", job::run),
+    descriptor!("cronjob-controller" as "cronjob-controller", cronjob::run),
     descriptor!("resourcequota-controller" as "resourcequota-controller", resource_quota::run),
     descriptor!("namespace-controller" as "namespace-controller", namespace::run),
     descriptor!("serviceaccount-controller" as "service-account-controller", serviceaccount::run),

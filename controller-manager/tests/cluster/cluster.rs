@@ -34,6 +34,8 @@ pub(crate) const NAMESPACES: ResourceType = ResourceType::new("", "v1", "namespa
 pub(crate) const DEPLOYMENTS: ResourceType = ResourceType::new("apps", "v1", "deployments", "Deployment", true);
 pub(crate) const STATEFUL_SETS: ResourceType = ResourceType::new("apps", "v1", "statefulsets", "StatefulSet", true);
 pub(crate) const DAEMON_SETS: ResourceType = ResourceType::new("apps", "v1", "daemonsets", "DaemonSet", true);
+pub(crate) const JOBS: ResourceType = ResourceType::new("batch", "v1", "jobs", "Job", true);
+pub(crate) const CRON_JOBS: ResourceType = ResourceType::new("batch", "v1", "cronjobs", "CronJob", true);
 pub(crate) const BUDGETS: ResourceType =
     ResourceType::new("policy", "v1", "poddisruptionbudgets", "PodDisruptionBudget", true);
 
@@ -48,6 +50,11 @@ pub(crate) struct Cluster {
 impl Cluster {
     /// Starts server and controllers.
     pub(crate) async fn start() -> Self {
+        Self::start_with(|_| {}).await
+    }
+
+    /// The same, with the controllers' configuration changed.
+    pub(crate) async fn start_with(change: impl FnOnce(&mut skiff_controller_manager::Config)) -> Self {
         let refused = Refusals::default();
         let recorded = refused.clone();
         let shutdown = CancellationToken::new();
@@ -73,11 +80,12 @@ impl Cluster {
                 client_of(&service, &format!("system:serviceaccount:kube-system:{name}"), &groups)
             })
         };
-        let config = skiff_controller_manager::Config {
+        let mut config = skiff_controller_manager::Config {
             root_ca: "a certificate".into(),
             accounts: Some(accounts),
             ..Default::default()
         };
+        change(&mut config);
         let process = client_of(&service, "system:kube-controller-manager", &[]);
         let controllers = skiff_controller_manager::run(config, process, shutdown.child_token());
         tokio::spawn(async move { controllers.await.expect("the controllers run until the end") });

@@ -1,6 +1,7 @@
 //! All controllers against an API server of their own, on a memory store, in this process.
 
 mod cluster;
+mod cron_jobs;
 mod daemon_sets;
 mod deployments;
 mod disruption;

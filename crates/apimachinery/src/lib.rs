@@ -3,6 +3,7 @@
 //! In reading order: [`value`] is an object in flight, [`schema`] says what it may hold, the codecs read and write it
 //! under that schema, and the patch modules change it. Field names are Kubernetes' JSON names throughout.
 
+pub mod cron;
 pub mod field;
 pub mod fields;
 #[cfg(test)]

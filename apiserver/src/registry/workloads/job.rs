@@ -2,6 +2,8 @@
 
 use std::collections::HashSet;
 
+use jiff::tz::TimeZone;
+use skiff_apimachinery::cron::Schedule;
 use skiff_apimachinery::field::{Error, ErrorList};
 use skiff_apimachinery::value::{Object, Value};
 use skiff_apimachinery::{meta, names};
@@ -353,8 +355,7 @@ fn schedule(spec: &At<'_>, errors: &mut ErrorList) {
     }
     if schedule.text().contains("TZ") {
         schedule.invalid(errors, "cannot use TZ or CRON_TZ in schedule, use timeZone field instead");
-    } else if !is_cron(schedule.text()) {
-        let message = format!("expected exactly 5 fields, or a descriptor: {}", schedule.text());
+    } else if let Err(message) = Schedule::parse(schedule.text(), TimeZone::UTC) {
         schedule.invalid(errors, message);
     }
     if zone.is_set() {
@@ -365,59 +366,8 @@ fn schedule(spec: &At<'_>, errors: &mut ErrorList) {
                 errors,
                 "timeZone must be an explicit time zone as defined in https://www.iana.org/time-zones",
             );
-        } else if jiff::tz::TimeZone::get(zone.text()).is_err() {
+        } else if TimeZone::get(zone.text()).is_err() {
             zone.invalid(errors, format!("unknown time zone {}", zone.text()));
-        }
-    }
-}
-
-/// Whether a schedule has the form of cron: five fields of numbers, names, lists, ranges and steps, or a descriptor.
-fn is_cron(text: &str) -> bool {
-    if let Some(name) = text.strip_prefix('@') {
-        return matches!(name, "yearly" | "annually" | "monthly" | "weekly" | "daily" | "midnight" | "hourly")
-            || name.strip_prefix("every ").is_some_and(|d| !d.trim().is_empty());
-    }
-    const LIMITS: [(u32, u32); 5] = [(0, 59), (0, 23), (1, 31), (1, 12), (0, 6)];
-    let fields = text.split_whitespace().collect::<Vec<_>>();
-    fields.len() == LIMITS.len()
-        && fields.iter().zip(LIMITS).all(|(field, limits)| field.split(',').all(|part| cron_part(part, limits)))
-}
-
-fn cron_part(part: &str, (low, high): (u32, u32)) -> bool {
-    const NAMES: &[&str] = &[
-        "jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec", "sun", "mon", "tue", "wed",
-        "thu", "fri", "sat",
-    ];
-    let (range, step) = part.split_once('/').map_or((part, None), |(range, step)| (range, Some(step)));
-    let step_ok = step.is_none_or(|step| step.parse::<u32>().is_ok_and(|n| n > 0));
-    let bound = |text: &str| {
-        NAMES.contains(&text.to_ascii_lowercase().as_str())
-            || text.parse::<u32>().is_ok_and(|n| (low..=high).contains(&n))
-    };
-    let range_ok = matches!(range, "*" | "?")
-        || match range.split_once('-') {
-            Some((from, to)) => bound(from) && bound(to),
-            None => bound(range),
-        };
-    step_ok && range_ok
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn schedules() {
-        for (text, want) in [
-            ("*/5 * * * *", true),
-            ("0 0 1 jan mon-fri", true),
-            ("@hourly", true),
-            ("@every 5m", true),
-            ("* * * *", false),
-            ("60 * * * *", false),
-            ("a * * * *", false),
-        ] {
-            assert_eq!(is_cron(text), want, "{text}");
         }
     }
 }

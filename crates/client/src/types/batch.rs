@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use serde::Deserialize;
 
-use super::{Condition, Meta, RawJson, TargetRef, kind, nullable};
+use super::{Condition, Meta, RawJson, kind, nullable};
 use crate::selector::LabelSelector;
 
 /// `batch/v1 Job`.
@@ -218,9 +218,27 @@ pub struct CronJobSpec {
 pub struct CronJobStatus {
     /// Jobs that run now.
     #[serde(deserialize_with = "nullable")]
-    pub active: Vec<TargetRef>,
+    pub active: Vec<ActiveJob>,
     /// When a job was last started.
     pub last_schedule_time: Option<Timestamp>,
     /// When a job last completed.
     pub last_successful_time: Option<Timestamp>,
+}
+
+/// `v1.ObjectReference` to a Job.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, serde::Serialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct ActiveJob {
+    /// `Job`.
+    pub kind: String,
+    /// Namespace.
+    pub namespace: String,
+    /// Name.
+    pub name: String,
+    /// UID.
+    pub uid: String,
+    /// `batch/v1`.
+    pub api_version: String,
+    /// Version at creation.
+    pub resource_version: String,
 }
