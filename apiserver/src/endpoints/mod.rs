@@ -205,7 +205,9 @@ pub async fn dispatch(
         },
     };
     let verbs = subresource.map_or(&resource.info.verbs, |s| &s.verbs);
-    if !verbs.iter().any(|v| *v == info.verb) {
+    // A proxy takes every method; OPTIONS has no verb of its own.
+    let options = info.subresource == "proxy" && request.method() == http::Method::OPTIONS;
+    if !options && !verbs.iter().any(|v| *v == info.verb) {
         return Err(status::method_not_supported(&info.group, &info.resource, &info.verb));
     }
     let custom = resource.custom.as_ref().and_then(|custom| custom.warning.as_deref());

@@ -79,10 +79,10 @@ impl Lines {
         self.extend(bytes, time, out);
     }
 
-    /// Formats what is left when the stream ends.
+    /// Formats what is left when the stream ends: a part of a line, so that readers add no newline that nobody wrote.
     pub(super) fn finish(&mut self, time: &str, out: &mut Vec<u8>) {
         if !self.pending.is_empty() {
-            self.emit(b'F', time, out);
+            self.emit(b'P', time, out);
         }
     }
 
@@ -128,7 +128,7 @@ mod tests {
     fn lines_over_chunks() {
         check(&[b"a\nb", b"c\n"], "T stdout F a\nT stdout F bc\n");
         check(&[b"\n\n"], "T stdout F \nT stdout F \n");
-        check(&[b"no newline"], "T stdout F no newline\n");
+        check(&[b"no newline"], "T stdout P no newline\n");
         check(&[b""], "");
         check(&[b"\r\n"], "T stdout F \r\n");
     }

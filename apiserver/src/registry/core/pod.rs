@@ -127,12 +127,13 @@ impl Strategy for PodStrategy {
     }
 
     fn generation_changed(&self, new: &Value, old: &Value) -> bool {
-        // Being bound is no change of what is wanted: it is the one way in which nodeName may change.
-        let mut before = old.get("spec").cloned().unwrap_or_default();
-        if let Some(node) = new.at(&["spec", "nodeName"]) {
-            before.set_at(&["nodeName"], node.clone());
-        }
-        new.get("spec") != Some(&before)
+        // Being bound is no change of what is wanted, and the one way in which nodeName may change.
+        let wanted = |pod: &Value| {
+            let mut spec = pod.get("spec").cloned().unwrap_or_default();
+            spec.remove_at(&["nodeName"]);
+            spec
+        };
+        wanted(new) != wanted(old)
     }
 
     fn writes_status(&self, subresource: &str) -> bool {
