@@ -19,7 +19,9 @@ impl Call<'_> {
         let info = &self.resource.info;
         match self.cx.info.subresource.as_str() {
             "" if info.plural == "certificatesigningrequests" => &[&["spec"], &["status"]],
+            "" if self.resource.custom.is_some() && info.subresource("status").is_none() => NOTHING,
             "" => STATUS,
+            "status" if self.resource.custom.is_some() => ALL_BUT_STATUS,
             "status" => of_status(&info.group, &info.plural),
             "approval" => &[&["spec"], &["status", "certificate"]],
             "finalize" => STATUS,

@@ -2,6 +2,10 @@
 //!
 //! Follows `registry/customresourcedefinition/{strategy,etcd}.go` and `apis/apiextensions/v1/defaults.go`.
 
+mod rules;
+mod schemas;
+mod validation;
+
 use skiff_apimachinery::field::ErrorList;
 use skiff_apimachinery::meta;
 use skiff_apimachinery::value::{Object, Value};
@@ -65,8 +69,16 @@ impl Strategy for DefinitionStrategy {
         crate::registry::strategy::dns_subdomain
     }
 
-    fn validate(&self, _object: &Value) -> ErrorList {
-        ErrorList::new()
+    fn validate(&self, object: &Value) -> ErrorList {
+        validation::validate(object, None)
+    }
+
+    fn validate_update(&self, _scope: WriteScope<'_>, new: &Value, old: &Value) -> ErrorList {
+        validation::validate(new, Some(old))
+    }
+
+    fn validate_status_update(&self, new: &Value, _old: &Value) -> ErrorList {
+        validation::validate_status(new)
     }
 
     /// Its objects are deleted before it goes.
