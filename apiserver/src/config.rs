@@ -55,6 +55,6 @@ pub struct Security {
     pub oidc: Option<OidcDocuments>,
     /// How kubelets and pods are called; log, exec and proxies are refused without.
     pub proxy_tls: Option<ProxyTls>,
-    /// How aggregated API servers are to authenticate our callers: a ConfigMap, not published without.
-    pub published: Option<Value>,
+    /// ConfigMaps by which others know this server and its callers: aggregated API servers, machines that join.
+    pub published: Vec<Value>,
 }

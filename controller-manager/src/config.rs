@@ -7,6 +7,7 @@ use anyhow::ensure;
 use skiff_client::{Clock, SharedInformers, SystemClock, leader_election};
 
 use crate::controllers;
+use crate::controllers::certificates::Signing;
 
 /// The client of a ServiceAccount of kube-system, by its name.
 pub type Accounts = Arc<dyn Fn(&str) -> kube::Client + Send + Sync>;
@@ -39,6 +40,8 @@ pub struct Config {
     pub namespace_deletion_grace: Duration,
     /// Share of silent nodes from which on the fault is taken to be ours or the network's, and evictions slow down.
     pub unhealthy_zone_threshold: f64,
+    /// The authority that signs certificate requests; without, they stay as they are.
+    pub signing: Option<Signing>,
     /// Wins the right to run first, if several processes may run.
     pub leader_election: Option<leader_election::Config>,
     /// Makes the client of a controller that acts as a ServiceAccount of kube-system; without, all controllers act as
@@ -65,6 +68,7 @@ impl Default for Config {
             terminated_pod_gc_threshold: 12_500,
             unhealthy_zone_threshold: 0.55,
             namespace_deletion_grace: Duration::ZERO,
+            signing: None,
             leader_election: None,
             accounts: None,
             informers: None,

@@ -8,13 +8,14 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use arc_swap::ArcSwap;
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use kube::Client;
 use skiff_apiserver::pki::kubeconfig::Kubeconfig;
 use skiff_apiserver::pki::rotation::keep_current;
 use skiff_apiserver::pki::{Identity, Pki, PkiConfig};
 use skiff_apiserver::server::{Listener, Service};
 use skiff_apiserver::{ApiServer, Config, Security};
+use skiff_controller_manager::controllers::certificates::Signing;
 use skiff_component_base::supervise::keep_running;
 use skiff_storage::{HistoryLimits, Storage, embedded, etcd};
 use tokio::net::TcpListener;
@@ -25,6 +26,9 @@ use crate::instance::Instance;
 use crate::layout::{Layout, write_private};
 use crate::settings::Component;
 use crate::{Settings, in_process, machine, node};
+
+/// Longest life of the certificates that the cluster signs (upstream's `--cluster-signing-duration`).
+const CERTIFICATE_LIFE: SignedDuration = SignedDuration::from_hours(365 * 24);
 
 /// A running cluster.
 pub struct Cluster {
@@ -135,7 +139,7 @@ impl Cluster {
 
     fn start_components(&self) -> anyhow::Result<()> {
         if self.settings.runs(Component::ControllerManager) {
-            self.start_controllers();
+            self.start_controllers()?;
         }
         if self.settings.runs(Component::Scheduler) {
             let client = self.client(&Identity::Scheduler);
@@ -153,14 +157,22 @@ impl Cluster {
         Ok(())
     }
 
-    fn start_controllers(&self) {
+    fn start_controllers(&self) -> anyhow::Result<()> {
         let service = self.service();
         let accounts = {
             let service = service.clone();
             Arc::new(move |name: &str| in_process::service_account(service.clone(), "kube-system", name))
         };
+        let authority = self.pki.ca();
+        let key = authority.key_path();
+        let signing = Signing {
+            certificate_pem: authority.certificate_pem().to_owned(),
+            key_pem: std::fs::read_to_string(key).with_context(|| format!("cannot read {}", key.display()))?,
+            duration: CERTIFICATE_LIFE,
+        };
         let config = skiff_controller_manager::Config {
             accounts: Some(accounts),
+            signing: Some(signing),
             cluster_cidr: self.settings.cluster_cidr.to_string(),
             root_ca: self.pki.ca().certificate_pem().to_owned(),
             ..skiff_controller_manager::Config::default()
@@ -170,6 +182,7 @@ impl Cluster {
         self.supervise("controller-manager", move || {
             skiff_controller_manager::run(config.clone(), client.clone(), shutdown.clone())
         });
+        Ok(())
     }
 }
 

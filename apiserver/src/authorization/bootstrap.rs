@@ -276,7 +276,7 @@ mod tests {
         let count = |kind: &str| objects.iter().filter(|o| o.str_at(&["kind"]) == Some(kind)).count();
         assert_eq!(
             [count("ClusterRole"), count("ClusterRoleBinding"), count("Role"), count("RoleBinding")],
-            [31 + 38 + 2, 12 + 38 + 6, 7 + 1, 7 + 1]
+            [31 + 38 + 2, 12 + 38 + 6, 7 + 2, 7 + 2]
         );
         for binding in objects.iter().filter(|o| o.get("roleRef").is_some()) {
             let kind = binding.str_at(&["roleRef", "kind"]).expect("a kind");

@@ -2,6 +2,8 @@
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use skiff_apimachinery::value;
+use skiff_apimachinery::value::Value;
 
 use super::Credential;
 
@@ -52,6 +54,32 @@ users:
 "
         )
     }
+}
+
+/// ConfigMap kube-public/cluster-info: address and authority of the server, for machines that join and have nothing but
+/// a bootstrap token (as kubeadm publishes it). The controller manager signs it with every token.
+pub fn cluster_info(ca_pem: &str, server: &str) -> Value {
+    let (ca, server) = (STANDARD.encode(ca_pem), quoted(server));
+    let kubeconfig = format!(
+        "apiVersion: v1
+kind: Config
+clusters:
+- name: \"\"
+  cluster:
+    certificate-authority-data: {ca}
+    server: {server}
+contexts: null
+current-context: \"\"
+preferences: {{}}
+users: null
+"
+    );
+    value!({
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": {"name": "cluster-info", "namespace": "kube-public"},
+        "data": {"kubeconfig": kubeconfig}
+    })
 }
 
 /// A JSON string, which is a YAML string whatever it holds.

@@ -78,7 +78,7 @@ impl ApiServer {
             let namespace = value!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}});
             self.ensure("", "namespaces", namespace).await?;
         }
-        if let Some(published) = &self.published {
+        for published in &self.published {
             self.write("", "configmaps", published.clone()).await?;
         }
         self.write("coordination.k8s.io", "leases", identity_lease()).await?;
@@ -117,7 +117,12 @@ impl ApiServer {
         let transform = |current: Option<&Value>| {
             let mut new = current.cloned().unwrap_or_else(|| object.clone());
             for (field, value) in object.as_object().into_iter().flat_map(|o| o.iter()) {
-                if field != "metadata" {
+                if field == "data" {
+                    // Others add entries, such as signatures.
+                    for (key, text) in value.as_object().into_iter().flat_map(|data| data.iter()) {
+                        new.set_at(&["data", key], text.clone());
+                    }
+                } else if field != "metadata" {
                     new.set_at(&[field], value.clone());
                 }
             }

@@ -59,8 +59,8 @@ pub struct ApiServer {
     pub oidc: Option<OidcDocuments>,
     /// How kubelets and pods are called; those who ask for them are refused without.
     pub proxy_tls: Option<ProxyTls>,
-    /// What aggregated API servers need to authenticate our callers.
-    pub published: Option<Value>,
+    /// ConfigMaps by which others know this server and its callers; entries that they have beside these stay.
+    pub published: Vec<Value>,
     /// How many requests at once.
     pub flow_control: FlowControl,
     /// What Prometheus sees.

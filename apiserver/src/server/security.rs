@@ -16,6 +16,7 @@ use crate::authorization::rbac::RbacWrite;
 use crate::cacher::SharedReader;
 use crate::config::{Security, SecurityBuilder};
 use crate::objects::Objects;
+use crate::pki::kubeconfig::cluster_info;
 use crate::pki::{Identity, Pki};
 use crate::proxy::ProxyTls;
 
@@ -33,7 +34,10 @@ impl Security {
         let proxy_tls =
             ProxyTls::new(&kubelet_client.certificate_pem, &kubelet_client.key_pem, pki.ca().certificate_pem())?;
         let proxies = FrontProxyConfig::new(pki.front_proxy_ca().certificate_pem());
-        let published = Some(extension_apiserver_authentication(pki.ca().certificate_pem(), &proxies));
+        let published = vec![
+            extension_apiserver_authentication(pki.ca().certificate_pem(), &proxies),
+            cluster_info(pki.ca().certificate_pem(), external_url),
+        ];
         let authentication = AuthenticationConfig {
             client_ca_pem: Some(pki.ca().certificate_pem().to_owned()),
             front_proxy: Some(proxies),

@@ -5,6 +5,8 @@ use std::pin::Pin;
 
 use crate::context::Context;
 
+pub mod bootstrap_tokens;
+pub mod certificates;
 pub mod cluster_role_aggregation;
 pub mod cronjob;
 pub mod daemonset;
@@ -67,6 +69,11 @@ pub const ALL: &[Descriptor] = &[
     descriptor!("taint-eviction-controller" as "node-controller", taint_eviction::run),
     descriptor!("pod-garbage-collector-controller" as "pod-garbage-collector", pod_gc::run),
     descriptor!("clusterrole-aggregation-controller" as "clusterrole-aggregation-controller", cluster_role_aggregation::run),
+    descriptor!("certificatesigningrequest-approving-controller" as "certificate-controller", certificates::approver::run),
+    descriptor!("certificatesigningrequest-signing-controller" as "certificate-controller", certificates::signer::run),
+    descriptor!("certificatesigningrequest-cleaner-controller" as "certificate-controller", certificates::cleaner::run),
+    descriptor!("bootstrap-signer-controller" as "bootstrap-signer", bootstrap_tokens::signer::run),
+    descriptor!("token-cleaner-controller" as "token-cleaner", bootstrap_tokens::cleaner::run),
     descriptor!("ttl-after-finished-controller" as "ttl-after-finished-controller", ttl_after_finished::run),
 ];
 

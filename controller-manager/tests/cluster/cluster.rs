@@ -16,6 +16,7 @@ use skiff_apiserver::authorization::{Attributes, Authorization, Authorizer, Deci
 use skiff_apiserver::cacher::SharedReader;
 use skiff_apiserver::server::Service;
 use skiff_apiserver::{ApiServer, Config, Security};
+use skiff_controller_manager::controllers::certificates::Signing;
 use skiff_client::objects::{DeleteOptions, Objects, PatchKind};
 use skiff_client::types::{Pod, ReplicaSet};
 use skiff_client::{Kind, ResourceType};
@@ -43,7 +44,7 @@ pub(crate) const BUDGETS: ResourceType =
 pub(crate) struct Cluster {
     pub(crate) client: Client,
     refused: Refusals,
-    _server: Arc<ApiServer>,
+    server: Arc<ApiServer>,
     _shutdown: DropGuard,
 }
 
@@ -82,6 +83,7 @@ impl Cluster {
         };
         let mut config = skiff_controller_manager::Config {
             root_ca: "a certificate".into(),
+            signing: Some(authority()),
             accounts: Some(accounts),
             ..Default::default()
         };
@@ -90,7 +92,12 @@ impl Cluster {
         let controllers = skiff_controller_manager::run(config, process, shutdown.child_token());
         tokio::spawn(async move { controllers.await.expect("the controllers run until the end") });
         let client = client_of(&service, "admin", &["system:masters"]);
-        Self { client, refused, _server: server, _shutdown: shutdown.drop_guard() }
+        Self { client, refused, server, _shutdown: shutdown.drop_guard() }
+    }
+
+    /// A client of somebody else.
+    pub(crate) fn client_of(&self, name: &str, groups: &[&str]) -> Client {
+        client_of(&self.server.service(), name, groups)
     }
 
     /// Objects of a kind as JSON.
@@ -187,7 +194,7 @@ fn with_roles(reader: SharedReader, refused: Refusals) -> Security {
         token_issuer: None,
         oidc: None,
         proxy_tls: None,
-        published: None,
+        published: Vec::new(),
     }
 }
 
@@ -234,6 +241,16 @@ impl Authenticator for Nobody {
     async fn authenticate(&self, _: &http::request::Parts) -> Result<Option<UserInfo>, Status> {
         Ok(None)
     }
+}
+
+/// An authority of the test's own.
+fn authority() -> Signing {
+    let key = rcgen::KeyPair::generate().expect("a key");
+    let mut params = rcgen::CertificateParams::default();
+    params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+    let certificate = params.self_signed(&key).expect("a certificate");
+    let duration = jiff::SignedDuration::from_hours(24);
+    Signing { certificate_pem: certificate.pem(), key_pem: key.serialize_pem(), duration }
 }
 
 /// A client of this user.

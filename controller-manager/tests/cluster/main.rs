@@ -1,5 +1,6 @@
 //! All controllers against an API server of their own, on a memory store, in this process.
 
+mod certificates;
 mod cluster;
 mod cron_jobs;
 mod daemon_sets;

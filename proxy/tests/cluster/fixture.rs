@@ -292,7 +292,7 @@ async fn api_server(shutdown: CancellationToken) -> Arc<ApiServer> {
                 token_issuer: None,
                 oidc: None,
                 proxy_tls: None,
-                published: None,
+                published: Vec::new(),
             })
         }),
         shutdown,

@@ -207,7 +207,7 @@ fn security() -> Security {
         token_issuer: None,
         oidc: None,
         proxy_tls: None,
-        published: None,
+        published: Vec::new(),
     }
 }
 

@@ -59,6 +59,21 @@ pub struct ConfigMap {
 }
 kind!(ConfigMap, "", "v1", "configmaps", "ConfigMap", true);
 
+/// `v1.Secret`.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct Secret {
+    /// Metadata.
+    pub metadata: Meta,
+    /// What it is for.
+    #[serde(rename = "type")]
+    pub type_: String,
+    /// Entries, in base64.
+    #[serde(deserialize_with = "nullable")]
+    pub data: StringMap,
+}
+kind!(Secret, "", "v1", "secrets", "Secret", true);
+
 /// `rbac.authorization.k8s.io/v1 ClusterRole`.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
