@@ -27,7 +27,7 @@ pub async fn create(call: &Call<'_>, request: Request<Body>) -> Result<Response,
     }
     let store = call.store()?;
     let mut object = call.completed(object)?;
-    dedup_owner_references(call, &mut object);
+    dedup_owner_references(call, &mut object, "");
     managedfields::on_create(&mut object, call.schema(), &Manager::of(call, &options).info());
     let name = meta::name(&object).to_owned();
     let written = store.create(&call.write(&name, options.dry_run), call.to_stored(object)).await?;
@@ -88,7 +88,7 @@ pub fn match_namespace(call: &Call<'_>, object: &mut Value) -> Result<(), Status
 }
 
 /// Owners named twice are kept once, with a warning.
-pub fn dedup_owner_references(call: &Call<'_>, object: &mut Value) {
+pub fn dedup_owner_references(call: &Call<'_>, object: &mut Value, when: &str) {
     let owners = object.array_at(&["metadata", "ownerReferences"]);
     let mut unique: Vec<Value> = Vec::with_capacity(owners.len());
     let mut repeated: Vec<String> = Vec::new();
@@ -103,7 +103,7 @@ pub fn dedup_owner_references(call: &Call<'_>, object: &mut Value) {
         return;
     }
     call.cx.warnings.add(format!(
-        ".metadata.ownerReferences contains duplicate entries; API server dedups owner references in 1.20+, and may reject such requests as early as 1.24; please fix your requests; duplicate UID(s) observed: {}",
+        ".metadata.ownerReferences contains duplicate entries{when}; API server dedups owner references in 1.20+, and may reject such requests as early as 1.24; please fix your requests; duplicate UID(s) observed: {}",
         repeated.join(", ")
     ));
     object.set_at(&["metadata", "ownerReferences"], unique);

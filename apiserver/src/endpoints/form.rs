@@ -58,7 +58,16 @@ impl Call<'_> {
         }
     }
 
-    /// What the client sees of an object of the store.
+    /// What the client is sent of stored bytes: of a Scale not who owns it.
+    pub fn shown_of_stored(&self, json: &[u8]) -> Result<Value, Status> {
+        let mut view = self.view_of_stored(json)?;
+        if self.is_scale() {
+            view.remove_at(&["metadata", "managedFields"]);
+        }
+        Ok(view)
+    }
+
+    /// What the request works on of a stored object.
     pub fn view(&self, stored: &Value) -> Value {
         if self.is_scale() { scale_of(stored, &self.scale_paths()) } else { self.served_from(stored.clone()) }
     }
@@ -100,6 +109,11 @@ impl Call<'_> {
             return Ok(view);
         }
         let mut stored = self.to_stored(view);
+        // The canonical form has no empty lists; this one asks to forget all managers, as a single empty entry does.
+        const MANAGED_FIELDS: &[&str] = &["metadata", "managedFields"];
+        if stored.at(MANAGED_FIELDS).and_then(Value::as_array).is_some_and(<[Value]>::is_empty) {
+            stored.set_at(MANAGED_FIELDS, vec![Value::Object(Object::new())]);
+        }
         self.store()?.set_defaults(&mut stored);
         Ok(self.served_from(stored))
     }

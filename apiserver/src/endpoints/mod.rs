@@ -14,11 +14,12 @@ pub mod get;
 pub mod list;
 pub mod params;
 pub mod patch;
-mod reset;
+pub mod reset;
 pub mod review;
 pub mod selection;
 pub mod stream;
 pub mod table;
+mod unstructured;
 pub mod update;
 pub mod watch;
 pub mod websocket;
@@ -97,6 +98,7 @@ impl<'a> Call<'a> {
             name,
             dry_run,
             force_create: false,
+            uid_is_precondition: true,
         }
     }
 
@@ -155,14 +157,14 @@ impl<'a> Call<'a> {
         let as_stored = self.resource.shows_stored_bytes() && self.cx.info.subresource != "scale";
         match output.shape {
             negotiation::Shape::Full if as_stored => response::object(self.cx, output, ty, code, json),
-            negotiation::Shape::Full => response::value(self.cx, output, ty, code, self.view_of_stored(&json)?),
+            negotiation::Shape::Full => response::value(self.cx, output, ty, code, self.shown_of_stored(&json)?),
             negotiation::Shape::PartialMetadata(version) => {
                 let object = partial::object(&response::parse(&json)?, version);
                 let ty = partial_type(version, "PartialObjectMetadata")?;
                 response::value(self.cx, output, ty, code, object)
             }
             negotiation::Shape::Table(version) => {
-                let object = self.view_of_stored(&json)?;
+                let object = self.shown_of_stored(&json)?;
                 let table = table::of_object(self, &object, version)?;
                 response::value(self.cx, output, partial_type(version, "Table")?, code, table)
             }

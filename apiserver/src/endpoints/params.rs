@@ -95,15 +95,16 @@ fn validate_field_manager(manager: &str, errors: &mut ErrorList) {
         errors.push(Error::too_long(&path, manager, MAX_FIELD_MANAGER));
     }
     if let Some((at, c)) = manager.char_indices().find(|(_, c)| c.is_control()) {
-        let message = format!("invalid character {c:?} (at position {at})");
+        let message = format!("invalid character U+{:04X} (at position {at})", u32::from(c));
         errors.push(Error::invalid(&path, manager, message));
     }
 }
 
 fn dry_run<'a>(values: impl Iterator<Item = &'a str>, errors: &mut ErrorList) -> bool {
     let values = values.filter(|v| !v.is_empty()).collect::<Vec<_>>();
-    for value in values.iter().filter(|v| **v != "All") {
-        errors.push(Error::not_supported(&Path::new("dryRun"), *value, &["All"]));
+    if values.iter().any(|value| *value != "All") {
+        let all = Value::Array(values.iter().map(|value| Value::from(*value)).collect());
+        errors.push(Error::not_supported(&Path::new("dryRun"), all, &["All"]));
     }
     !values.is_empty()
 }

@@ -9,13 +9,13 @@ use http::{Request, StatusCode};
 use skiff_apimachinery::field::{Error, ErrorList, Path};
 use skiff_apimachinery::schema::{SchemaRef, Type, TypeTable};
 use skiff_apimachinery::status::{self, Status};
-use skiff_apimachinery::value::Value;
+use skiff_apimachinery::value::{Object, Value};
 use skiff_apimachinery::{json, managedfields, meta, patch as formats, yaml};
 
-use super::Call;
 use super::create::{Manager, dedup_owner_references, match_namespace};
 use super::params::{FieldValidation, WriteOptions};
 use super::update::check_name;
+use super::{Call, unstructured};
 use crate::authorization::{Attributes, Decision};
 use crate::body::{self, strict_errors, strict_errors_after_pruning};
 use crate::response::Response;
@@ -34,8 +34,14 @@ impl Call<'_> {
 }
 
 /// A patch, parsed as far as it can be without the object.
-enum Patch {
-    Json(Bytes),
+struct Patch {
+    form: Form,
+    /// What strict validation objects to in the patch itself.
+    strict: Vec<String>,
+}
+
+enum Form {
+    Json(formats::json::Patch),
     Merge(Value),
     Strategic(Value),
     Apply(Value),
@@ -44,9 +50,10 @@ enum Patch {
 /// Patches the object the URL names.
 pub async fn patch(call: &Call<'_>, request: Request<Body>) -> Result<Response, Status> {
     let media = call.cx.content_type.split(';').next().unwrap_or("").trim().to_owned();
-    let known = call.patch_types();
-    if !known.contains(&media.as_str()) {
-        return Err(status::unsupported_media_type(&known));
+    if !call.patch_types().contains(&media.as_str()) {
+        let mut error = Status::new(415, "UnsupportedMediaType", "415: Unsupported Media Type");
+        error.details.shown = true;
+        return Err(error);
     }
     let output = call.output(false)?;
     let bytes = body::read(request.into_body()).await?;
@@ -67,7 +74,7 @@ pub async fn patch(call: &Call<'_>, request: Request<Body>) -> Result<Response, 
         }
         match_namespace(call, &mut new)?;
         check_name(call, &new)?;
-        dedup_owner_references(call, &mut new);
+        dedup_owner_references(call, &mut new, " after mutating admission happens");
         if !apply {
             new = call.completed(new)?;
             managedfields::update(live.as_ref(), &mut new, call.schema(), &manager.info());
@@ -75,6 +82,7 @@ pub async fn patch(call: &Call<'_>, request: Request<Body>) -> Result<Response, 
         call.merge(new, current)
     };
     let mut write = call.write(&call.cx.info.name, options.dry_run);
+    write.uid_is_precondition = false;
     write.force_create = apply && call.subresource.is_none();
     if write.force_create {
         authorize_creation(call).await?;
@@ -85,28 +93,65 @@ pub async fn patch(call: &Call<'_>, request: Request<Body>) -> Result<Response, 
 }
 
 fn parse(call: &Call<'_>, media: &str, bytes: Bytes, options: &WriteOptions) -> Result<Patch, Status> {
-    let document = |bytes: &[u8]| {
-        json::parse(bytes).map_err(|error| status::bad_request(format!("error decoding patch: {error}")))
-    };
-    Ok(match media {
-        JSON_PATCH => Patch::Json(bytes),
+    let (form, strict) = match media {
+        JSON_PATCH => {
+            let read = formats::json::decode(&bytes)?;
+            (Form::Json(read.patch), read.strict)
+        }
         MERGE_PATCH => {
-            let patch = document(&bytes)?;
-            formats::merge::check(&patch)?;
-            Patch::Merge(patch)
+            let read = formats::decode_map(&bytes, "error decoding patch: ")?;
+            formats::merge::check(&read.patch)?;
+            (Form::Merge(read.patch), read.strict)
         }
-        STRATEGIC_PATCH => Patch::Strategic(document(&bytes)?),
+        STRATEGIC_PATCH => {
+            let read = formats::decode_map(&bytes, "")?;
+            // Unlike a merge patch, one that is null changes nothing.
+            let patch = if read.patch.is_null() { Value::Object(Object::new()) } else { read.patch };
+            (Form::Strategic(patch), read.strict)
+        }
         _ => {
-            let decoded = yaml::decode(&bytes, SchemaRef::new(&TypeTable::default(), &Type::Any))
-                .map_err(|error| status::bad_request(format!("error decoding YAML: {error}")))?;
-            strict(call, strict_errors(&[], &decoded.duplicate), options, |errors| {
-                status::bad_request(format!("error strict decoding YAML: {errors}"))
+            let decoded = yaml::decode(&bytes, SchemaRef::new(&TypeTable::default(), &Type::Any)).map_err(|error| {
+                status::bad_request(format!("error decoding YAML: error converting YAML to JSON: {error}"))
             })?;
-            let mut applied = decoded.value;
-            body::check_type(call.expected(), &mut applied)?;
-            Patch::Apply(applied)
+            strict_keys(call, &decoded.repeated_keys, options)?;
+            let applied = formats::configuration(decoded.value)?;
+            if !is_of_type(call, &applied) {
+                return Err(status::bad_request(format!("invalid object type: {}", type_of(&applied))));
+            }
+            (Form::Apply(applied), Vec::new())
         }
-    })
+    };
+    Ok(Patch { form, strict })
+}
+
+/// Keys that are there twice in YAML: a warning each, or in strict mode an error.
+fn strict_keys(call: &Call<'_>, repeated: &[String], options: &WriteOptions) -> Result<(), Status> {
+    match options.validation {
+        _ if repeated.is_empty() => {}
+        FieldValidation::Ignore => {}
+        FieldValidation::Warn => call.cx.warnings.extend(repeated.iter().cloned()),
+        FieldValidation::Strict => {
+            return Err(status::bad_request(format!(
+                "error strict decoding YAML: error converting YAML to JSON: yaml: unmarshal errors:\n  {}",
+                repeated.join("\n  ")
+            )));
+        }
+    }
+    Ok(())
+}
+
+fn is_of_type(call: &Call<'_>, object: &Value) -> bool {
+    let expected = call.expected();
+    object.str_at(&["apiVersion"]) == Some(expected.api_version().as_str())
+        && object.str_at(&["kind"]) == Some(expected.kind)
+}
+
+/// What an object says it is, as Go prints it: `apps/v1, Kind=Deployment`, `/v1, Kind=Pod`.
+fn type_of(object: &Value) -> String {
+    let text = |field: &str| object.str_at(&[field]).unwrap_or("");
+    let api_version = text("apiVersion");
+    let group = if api_version.contains('/') { "" } else { "/" };
+    format!("{group}{api_version}, Kind={}", text("kind"))
 }
 
 fn patched(
@@ -116,34 +161,37 @@ fn patched(
     manager: &Manager,
     options: &WriteOptions,
 ) -> Result<Value, Status> {
-    if let Patch::Apply(applied) = patch {
+    if let Form::Apply(applied) = &patch.form {
         let merged = managedfields::apply(live, applied.clone(), call.schema(), &manager.info(), options.force)?;
         // What the client sent is as it wrote it; stored is the canonical form.
-        return conform(call, &merged, None, options);
+        return conform(call, &merged, None, &[], options);
     }
     let Some(live) = live else {
         return Err(status::not_found(&call.cx.info.group, &call.cx.info.resource, &call.cx.info.name));
     };
-    let result = match patch {
-        Patch::Json(operations) => {
+    let result = match &patch.form {
+        Form::Json(operations) => {
             let mut document = live.clone();
-            formats::json::apply(&mut document, operations)?;
+            operations.apply(&mut document)?;
             document
         }
-        Patch::Merge(patch) => formats::merge::apply(live.clone(), patch),
-        Patch::Strategic(patch) => formats::strategic::apply(live.clone(), patch, call.schema())?,
-        Patch::Apply(applied) => applied.clone(),
+        Form::Merge(patch) => formats::merge::apply(live.clone(), patch),
+        Form::Strategic(patch) => formats::strategic::apply(live.clone(), patch, call.schema())?,
+        Form::Apply(applied) => applied.clone(),
     };
-    let shown = if let Patch::Strategic(patch) = patch { Some(patch) } else { None };
-    let mut new = conform(call, &result, shown, options)?;
-    // apiVersion and kind are not the client's to change.
-    body::check_type(call.expected(), &mut new)?;
-    Ok(new)
+    let shown = if let Form::Strategic(patch) = &patch.form { Some(patch) } else { None };
+    conform(call, &result, shown, &patch.strict, options)
 }
 
 /// Decodes what a patch made under the schema: canonical scalars, no unknown fields, no wrong types. Errors quote what
 /// was made, or the patch itself if it is `shown`, as Go prints a map.
-fn conform(call: &Call<'_>, object: &Value, shown: Option<&Value>, options: &WriteOptions) -> Result<Value, Status> {
+fn conform(
+    call: &Call<'_>,
+    object: &Value,
+    shown: Option<&Value>,
+    of_patch: &[String],
+    options: &WriteOptions,
+) -> Result<Value, Status> {
     let mut text = Vec::with_capacity(4096);
     json::write(object, &mut text);
     let invalid = |detail: String| {
@@ -156,16 +204,43 @@ fn conform(call: &Call<'_>, object: &Value, shown: Option<&Value>, options: &Wri
         status::invalid("", "", "", errors)
     };
     let expected = call.expected();
+    if let Some(wrong) = shown.and_then(|_| unstructured::mismatch(object, expected.schema)) {
+        return Err(invalid(wrong));
+    }
     let mut decoded = json::decode(&text, expected.schema).map_err(|error| invalid(error.to_string()))?;
-    let errors = match expected.pruning {
+    if shown.is_none() {
+        same_type(expected, &decoded.value).map_err(invalid)?;
+    }
+    decoded.value.set_at(&["apiVersion"], expected.api_version());
+    decoded.value.set_at(&["kind"], expected.kind);
+    let of_result = match expected.pruning {
         Some(strategy) => {
             let pruned = strategy.prune(&mut decoded.value);
             strict_errors_after_pruning(&decoded.duplicate, &decoded.unknown, &pruned)
         }
         None => strict_errors(&decoded.unknown, &decoded.duplicate),
     };
+    let errors = [of_patch, &of_result].concat();
     strict(call, errors, options, |errors| invalid(format!("strict decoding error: {errors}")))?;
     Ok(decoded.value)
+}
+
+/// apiVersion and kind are not the client's to change; the error is that of Go's decoder, which tries.
+fn same_type(expected: body::Expected<'_>, object: &Value) -> Result<(), String> {
+    let wanted = expected.api_version();
+    let text = |field: &str| object.str_at(&[field]).filter(|text| !text.is_empty());
+    let (api_version, kind) = (text("apiVersion").unwrap_or(&wanted), text("kind").unwrap_or(expected.kind));
+    if (api_version, kind) == (wanted.as_str(), expected.kind) {
+        return Ok(());
+    }
+    let (group, version) = api_version.rsplit_once('/').unwrap_or(("", api_version));
+    if skiff_api::builtin().schema_of(group, version, kind).is_none() {
+        return Err(format!(
+            "no kind {kind:?} is registered for version {api_version:?} in scheme \"pkg/api/legacyscheme/scheme.go:30\""
+        ));
+    }
+    let package = expected.group.split('.').next().filter(|package| !package.is_empty()).unwrap_or("core");
+    Err(format!("converting ({version}.{kind}) to ({package}.{}): unknown conversion", expected.kind))
 }
 
 fn strict(

@@ -30,6 +30,11 @@ impl Call<'_> {
     }
 }
 
+/// Whether a write to the status of a kind leaves all metadata as it is.
+pub fn keeps_metadata(group: &str, plural: &str) -> bool {
+    of_status(group, plural) == ALL_BUT_STATUS
+}
+
 fn of_status(group: &str, plural: &str) -> Paths {
     match (group, plural) {
         ("", "pods") => &[&["metadata", "deletionTimestamp"], &["metadata", "ownerReferences"], &["spec"]],

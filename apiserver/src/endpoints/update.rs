@@ -21,7 +21,7 @@ pub async fn update(call: &Call<'_>, request: Request<Body>) -> Result<Response,
     let mut object = body::decode(call.cx, call.expected(), encoding, &bytes, options.validation)?;
     check_name(call, &object)?;
     match_namespace(call, &mut object)?;
-    dedup_owner_references(call, &mut object);
+    dedup_owner_references(call, &mut object, "");
     let store = call.store()?;
     let object = call.completed(object)?;
     let manager = Manager::of(call, &options);

@@ -173,16 +173,17 @@ pub fn carry_over(new: &mut Value, old: &Value) {
     {
         metadata.insert("uid", uid);
     }
-    for field in ["creationTimestamp", "deletionTimestamp", "generation"] {
+    for field in ["creationTimestamp", "generation"] {
         match old_of(field) {
             Some(value) => drop(metadata.insert(field, value)),
             None => drop(metadata.remove(field)),
         }
     }
+    if let Some(time) = old_of("deletionTimestamp") {
+        metadata.insert("deletionTimestamp", time);
+    }
     if let Some(seconds) = old_of("deletionGracePeriodSeconds") {
         metadata.get_or_insert_with("deletionGracePeriodSeconds", || seconds);
-    } else {
-        metadata.remove("deletionGracePeriodSeconds");
     }
 }
 

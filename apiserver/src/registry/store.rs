@@ -85,6 +85,8 @@ pub struct Write<'a> {
     pub dry_run: bool,
     /// A missing object is created whatever the kind (server-side apply).
     pub force_create: bool,
+    /// A uid in the object must be that of the stored one (409); otherwise it is a field that cannot change (422).
+    pub uid_is_precondition: bool,
 }
 
 /// A finished write.
@@ -277,7 +279,9 @@ impl Store {
     async fn update_once(&self, write: &Write<'_>, entry: &Entry, transform: Transform<'_>) -> Result<Attempt, Status> {
         let old = self.parse_stored(&entry.object.json)?;
         let mut new = transform(Some(&old))?;
-        self.check_uid(write, new.str_at(&["metadata", "uid"]), &old)?;
+        if write.uid_is_precondition {
+            self.check_uid(write, new.str_at(&["metadata", "uid"]), &old)?;
+        }
         self.admit(write, Operation::Update, write.name, &mut new, Some(&old)).await?;
         self.check_version(write.name, &mut new, entry)?;
         let reservation = self.reserve(&mut new, Some(&old), write.dry_run).await?;
@@ -333,6 +337,9 @@ impl Store {
         object_meta::carry_over(new, old);
         let errors = if write.subresource == "status" {
             restore_all_but_status(new, old);
+            if crate::endpoints::reset::keeps_metadata(&self.group, &self.resource) {
+                restore_metadata(new, old);
+            }
             canonical::complete_status(new, self.schema);
             self.strategy.prepare_for_status_update(new, old);
             self.validate_metadata_change(new, old, |s| s.strategy.validate_status_update(new, old))
@@ -597,5 +604,16 @@ fn restore_all_but_status(new: &mut Value, old: &Value) {
     match status {
         Some(status) => new.set_at(&["status"], status),
         None => drop(new.remove_at(&["status"])),
+    }
+}
+
+/// Puts back all metadata but what the server itself keeps there about this write.
+fn restore_metadata(new: &mut Value, old: &Value) {
+    let kept = ["managedFields", "resourceVersion"].map(|field| (field, new.at(&["metadata", field]).cloned()));
+    restore(new, old, "metadata");
+    for (field, value) in kept {
+        if let Some(value) = value {
+            new.set_at(&["metadata", field], value);
+        }
     }
 }

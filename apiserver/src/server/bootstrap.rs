@@ -308,6 +308,7 @@ impl Own {
             name: &self.name,
             dry_run: false,
             force_create: false,
+            uid_is_precondition: true,
         }
     }
 }

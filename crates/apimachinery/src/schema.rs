@@ -264,7 +264,7 @@ impl TypeTable {
 
     /// The schema of a struct type of this table.
     pub fn schema(&self, id: TypeId) -> SchemaRef<'_> {
-        SchemaRef { table: self, ty: &self.struct_types[id.0 as usize] }
+        SchemaRef::new(self, &self.struct_types[id.0 as usize])
     }
 
     /// The type with this OpenAPI definition name.
@@ -295,6 +295,8 @@ pub struct SchemaRef<'a> {
     pub table: &'a TypeTable,
     /// The type.
     pub ty: &'a Type,
+    /// Whether server-side apply treats this place by member although its struct says as a whole.
+    pub granular: bool,
 }
 
 static ANY: Type = Type::Any;
@@ -302,7 +304,16 @@ static ANY: Type = Type::Any;
 impl<'a> SchemaRef<'a> {
     /// A schema reference.
     pub fn new(table: &'a TypeTable, ty: &'a Type) -> Self {
-        Self { table, ty }
+        Self { table, ty, granular: false }
+    }
+
+    /// Whether server-side apply treats the struct or map here as one value.
+    pub fn is_atomic(&self) -> bool {
+        match self.ty {
+            Type::Struct(_) => !self.granular && self.struct_def().is_some_and(|def| def.atomic),
+            Type::Map(map) => map.atomic,
+            _ => false,
+        }
     }
 
     /// The struct behind this type, if it is one.
@@ -325,6 +336,9 @@ impl<'a> SchemaRef<'a> {
             Type::Struct(id) => {
                 let def = self.table.def(*id);
                 match def.field(name) {
+                    Some(FieldDef { ty, atomic: Some(false), .. }) => {
+                        return Some(SchemaRef { table: self.table, ty, granular: true });
+                    }
                     Some(field) => &field.ty,
                     None if def.preserve_unknown => &ANY,
                     None => return None,
@@ -334,14 +348,14 @@ impl<'a> SchemaRef<'a> {
             Type::Any => &ANY,
             Type::Scalar(_) | Type::List(_) => return None,
         };
-        Some(SchemaRef { table: self.table, ty })
+        Some(SchemaRef::new(self.table, ty))
     }
 
     /// The schema of a list's elements.
     pub fn item(&self) -> Option<SchemaRef<'a>> {
         match self.ty {
-            Type::List(list) => Some(SchemaRef { table: self.table, ty: &list.item }),
-            Type::Any => Some(SchemaRef { table: self.table, ty: &ANY }),
+            Type::List(list) => Some(SchemaRef::new(self.table, &list.item)),
+            Type::Any => Some(SchemaRef::new(self.table, &ANY)),
             _ => None,
         }
     }

@@ -36,6 +36,8 @@ pub struct StatusDetails {
     pub retry_after_seconds: u32,
     /// Continue token of an expired list (`metadata.continue`), if one was made.
     pub continue_token: String,
+    /// Whether there are details although nothing is in them.
+    pub shown: bool,
 }
 
 /// `metav1.StatusCause`.
@@ -96,7 +98,7 @@ impl StatusDetails {
         if self.retry_after_seconds > 0 {
             object.insert("retryAfterSeconds", i64::from(self.retry_after_seconds));
         }
-        (!object.is_empty()).then_some(Value::Object(object))
+        (self.shown || !object.is_empty()).then_some(Value::Object(object))
     }
 }
 

@@ -14,6 +14,7 @@
 //! - data of an immutable one: {given: {immutable: true}, change: {data.a: y}}
 //! status:                                    # the same, put to the status subresource
 //! - a condition: {"status.conditions[+]": {type: A}}
+//! patch: []                                  # base is created and changed step by step: see [`crate::steps`]
 //! cases:                                     # anything else, request by request
 //! - name: created twice
 //!   requests:
@@ -26,6 +27,8 @@
 
 use serde::Deserialize;
 use serde_json::{Map, Value};
+
+use crate::steps;
 
 /// One request.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -85,6 +88,8 @@ struct File {
     #[serde(default)]
     status: Vec<Value>,
     #[serde(default)]
+    patch: Vec<Value>,
+    #[serde(default)]
     cases: Vec<Explicit>,
     #[serde(default)]
     managed_fields: bool,
@@ -122,6 +127,15 @@ pub fn parse(prefix: &str, text: &str) -> anyhow::Result<Vec<Case>> {
                 managed_fields: file.managed_fields,
             });
         }
+    }
+    for entry in &file.patch {
+        let (name, requests) = steps::requests(&file.base, entry)?;
+        cases.push(Case {
+            name: format!("{prefix}/{name}"),
+            setup: file.setup.clone(),
+            requests,
+            managed_fields: file.managed_fields,
+        });
     }
     for explicit in file.cases {
         cases.push(Case {

@@ -10,4 +10,5 @@ pub mod diff;
 pub mod normal;
 pub mod run;
 pub mod server;
+pub mod steps;
 pub mod store;

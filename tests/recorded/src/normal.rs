@@ -19,6 +19,12 @@ static UID: LazyLock<Regex> = LazyLock::new(|| {
 });
 static GENERATE_NAME: LazyLock<Regex> =
     LazyLock::new(|| Regex::new(r#"generateName":"([^"]+)""#).expect("a regular expression"));
+/// A version in JSON inside of a text.
+static VERSION: LazyLock<Regex> =
+    LazyLock::new(|| Regex::new(r#"(resourceVersion\\*":\\*")\d+"#).expect("a regular expression"));
+/// An object that an error quotes.
+static QUOTED: LazyLock<Regex> =
+    LazyLock::new(|| Regex::new(r#"Invalid value: ("\{(?:[^"\\]|\\.)*\}")"#).expect("a regular expression"));
 static TIME: LazyLock<Regex> = LazyLock::new(|| {
     Regex::new(r"\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}(\.\d+)?Z").expect("a regular expression")
 });
@@ -50,6 +56,17 @@ impl Context<'_> {
     fn object(&self, object: &mut Map<String, Value>) {
         if !self.managed_fields {
             object.remove("managedFields");
+        }
+        if let Some(Value::Array(entries)) = object.get_mut("managedFields") {
+            // They are in the order of their times, and in that of their names within a second: which of both depends on
+            // when the case ran.
+            entries.sort_by_cached_key(|entry| ["operation", "manager", "apiVersion", "subresource"].map(|key| entry[key].to_string()));
+        }
+        if let Some(Value::Array(causes)) = object.get_mut("causes")
+            && causes.iter().all(|cause| cause["reason"] == "FieldManagerConflict")
+        {
+            // In the order of Go's maps, which is none.
+            causes.sort_by_cached_key(|cause| [cause["message"].to_string(), cause["field"].to_string()]);
         }
         let entries = std::mem::take(object);
         for (key, mut value) in entries {
@@ -89,6 +106,8 @@ impl Context<'_> {
             let recent = found[0].parse::<Timestamp>().is_ok_and(|time| time.duration_since(Timestamp::now()).abs() < NOW);
             self.unless_written(&found[0], "<time>", recent)
         });
+        let text = VERSION.replace_all(&text, "$1<rv>");
+        let text = QUOTED.replace_all(&text, |found: &regex::Captures<'_>| format!("Invalid value: {}", self.quoted(&found[1])));
         shorten(&text)
     }
 
@@ -102,6 +121,18 @@ impl Context<'_> {
             text = name.replace_all(&text, format!("{base}<generated>")).into_owned();
         }
         text
+    }
+
+    /// Quoted JSON is in the order in which a server keeps its members, which is no promise to anybody.
+    fn quoted(&self, quoted: &str) -> String {
+        let object = serde_json::from_str::<String>(quoted).and_then(|text| serde_json::from_str::<Value>(&text));
+        match object {
+            Ok(mut object) => {
+                self.value(&mut object);
+                Value::String(object.to_string()).to_string()
+            }
+            Err(_) => quoted.to_owned(),
+        }
     }
 
     fn unless_written(&self, found: &str, replacement: &str, replace: bool) -> String {

@@ -38,7 +38,8 @@ impl Strategy for ConfigMapStrategy {
             total += base64_len(value.text());
         }
         if total > MAX_DATA_BYTES {
-            errors.push(Error::too_long(&Path::new(""), "", MAX_DATA_BYTES));
+            // A path of no name, as Go prints it.
+            errors.push(Error::too_long(&Path::new("[]"), "", MAX_DATA_BYTES));
         }
         errors
     }

@@ -121,6 +121,10 @@ impl ServiceAllocation {
             let empty = |spec: &Object, field: &str| {
                 spec.get(field).is_none_or(|v| v.as_str() == Some("") || v.as_array().is_some_and(<[_]>::is_empty))
             };
+            // Whoever clears the first without touching the others means them all.
+            if empty(spec, "clusterIP") && spec.get("clusterIPs") == old.at(&["spec", "clusterIPs"]) {
+                spec.remove("clusterIPs");
+            }
             if empty(spec, "clusterIP") && empty(spec, "clusterIPs") {
                 for field in ["clusterIP", "clusterIPs"] {
                     if let Some(value) = old_spec.get(field) {

@@ -127,6 +127,20 @@ impl Strategy for VolumeStrategy {
 
     fn prepare_for_create(&self, _scope: WriteScope<'_>, object: &mut Value) {
         object.set_at(&["status", "phase"], "Pending");
+        let now = skiff_apimachinery::time::format(jiff::Timestamp::now());
+        object.set_at(&["status", "lastPhaseTransitionTime"], now);
+    }
+
+    /// A phase that changes gets its time, unless the client says one.
+    fn prepare_for_status_update(&self, new: &mut Value, old: &Value) {
+        const TIME: &[&str] = &["status", "lastPhaseTransitionTime"];
+        const PHASE: &[&str] = &["status", "phase"];
+        if new.at(PHASE) == old.at(PHASE) {
+            return;
+        }
+        if new.at(TIME).is_none() || new.at(TIME) == old.at(TIME) {
+            new.set_at(TIME, skiff_apimachinery::time::format(jiff::Timestamp::now()));
+        }
     }
 
     fn validate(&self, object: &Value) -> ErrorList {

@@ -42,7 +42,7 @@ pub struct Decoded {
 pub fn parse(bytes: &[u8]) -> Result<Value, DecodeError> {
     static ANY: Type = Type::Any;
     let table = TypeTable::default();
-    Ok(read::read(bytes, SchemaRef { table: &table, ty: &ANY })?.value)
+    Ok(read::read(bytes, SchemaRef::new(&table, &ANY))?.value)
 }
 
 /// Reads a string in quotes.

@@ -129,7 +129,7 @@ impl Parser<'_> {
     }
 
     fn raw(&mut self) -> Result<Value, DecodeError> {
-        let value = self.value(SchemaRef { table: self.root.table, ty: &ANY })?;
+        let value = self.value(SchemaRef::new(self.root.table, &ANY))?;
         if value.is_null() {
             return Ok(value);
         }
@@ -184,6 +184,8 @@ impl Parser<'_> {
                 Some(member) => {
                     let value = self.value(member)?;
                     let keep = match schema.field_def(&key) {
+                        // Empty, it asks the server to forget all managers.
+                        Some(_) if key == "managedFields" && !value.is_null() => true,
                         Some(field) => !is_absent(&value, field),
                         None => true,
                     };
@@ -221,7 +223,7 @@ impl Parser<'_> {
     }
 
     fn skip_value(&mut self) -> Result<(), DecodeError> {
-        self.value(SchemaRef { table: self.root.table, ty: &ANY }).map(drop)
+        self.value(SchemaRef::new(self.root.table, &ANY)).map(drop)
     }
 
     fn array(&mut self, schema: SchemaRef<'_>) -> Result<Value, DecodeError> {

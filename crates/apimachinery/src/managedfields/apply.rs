@@ -89,10 +89,12 @@ fn check_applied(applied: &mut Value, schema: SchemaRef<'_>, manager: &ManagerIn
         let text = |path: &[&str]| applied.str_at(path).unwrap_or("").to_owned();
         let (namespace, name) = (text(&["metadata", "namespace"]), text(&["metadata", "name"]));
         let kind = text(&["kind"]);
-        bad_request(format!(
-            "failed to create typed patch object ({namespace}/{name}; {version}, Kind={kind}): {error}",
-            version = manager.api_version
-        ))
+        let version = manager.api_version;
+        let group = if version.contains('/') { "" } else { "/" };
+        let message =
+            format!("failed to create typed patch object ({namespace}/{name}; {group}{version}, Kind={kind}): {error}");
+        // Upstream has no code for these.
+        Status::new(500, "", message)
     })
 }
 
@@ -112,7 +114,7 @@ struct Attempt<'a> {
 impl Attempt<'_> {
     fn run(&self, mut managed: Managed, force: bool) -> Result<Outcome, Status> {
         let schema = self.schema;
-        reconcile(&mut managed, schema);
+        reconcile(&mut managed, schema, self.manager);
         let reset = self.manager.reset_fields();
         let set = fields_of(schema, self.applied).map_err(internal)?.recursive_difference(&reset);
         let merged = merge(schema, self.live, self.applied).map_err(internal)?;
@@ -179,6 +181,10 @@ fn drop_nulls(schema: SchemaRef<'_>, value: &mut Value) {
     }
     match value {
         Value::Object(object) => {
+            if let Type::Map(map) = schema.ty {
+                // Go's maps have no place for a null but hold the zero value instead.
+                object.iter_mut().filter(|(_, item)| item.is_null()).for_each(|(_, item)| *item = map.value.zero());
+            }
             object.retain(|_, item| !item.is_null());
             for (key, item) in object.iter_mut() {
                 if let (Value::Object(_) | Value::Array(_), Some(below)) = (&item, schema.member(key)) {

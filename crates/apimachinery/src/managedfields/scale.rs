@@ -58,9 +58,6 @@ pub fn to_parent(parent: &mut Value, scale: &Value, api_version: &str, paths: Re
         };
         match of_scale.iter().position(is_same) {
             Some(i) => {
-                if of_scale[i].time > entry.time {
-                    entry.time = of_scale[i].time.clone();
-                }
                 of_scale.remove(i);
             }
             None => {
@@ -74,6 +71,8 @@ pub fn to_parent(parent: &mut Value, scale: &Value, api_version: &str, paths: Re
     for mut entry in of_scale {
         if entry.set().intersects(&set_of(&REPLICAS)) && !own_path.is_empty() {
             entry.api_version = api_version.into();
+            // Upstream looks for the time where it cannot be.
+            entry.time = None;
             entry.replace_set(own_path.clone());
             managed.entries.push(entry);
         }

@@ -278,10 +278,8 @@ impl Set {
 
 fn is_atomic(schema: SchemaRef<'_>) -> bool {
     match schema.ty {
-        Type::Struct(_) => schema.struct_def().is_some_and(|def| def.atomic),
-        Type::Map(map) => map.atomic,
         Type::List(list) => list.kind == crate::schema::ListKind::Atomic,
-        Type::Scalar(_) | Type::Any => false,
+        _ => schema.is_atomic(),
     }
 }
 

@@ -22,12 +22,8 @@ pub(super) enum Shape<'a> {
 pub(super) fn shape_of<'a>(schema: SchemaRef<'a>, value: &Value) -> Shape<'a> {
     match schema.ty {
         Type::Scalar(_) => Shape::Leaf,
-        Type::Struct(_) => match schema.struct_def() {
-            Some(def) if def.atomic => Shape::Leaf,
-            _ => Shape::Map,
-        },
-        Type::Map(map) if map.atomic => Shape::Leaf,
-        Type::Map(_) => Shape::Map,
+        Type::Struct(_) | Type::Map(_) if schema.is_atomic() => Shape::Leaf,
+        Type::Struct(_) | Type::Map(_) => Shape::Map,
         Type::List(list) if list.kind == ListKind::Atomic => Shape::Leaf,
         Type::List(list) => Shape::List(list),
         Type::Any => match value {
@@ -41,12 +37,12 @@ static ANY: Type = Type::Any;
 
 /// The schema of a member; what the schema does not know is untyped.
 pub(super) fn member_of<'a>(schema: SchemaRef<'a>, name: &str) -> SchemaRef<'a> {
-    schema.member(name).unwrap_or(SchemaRef { table: schema.table, ty: &ANY })
+    schema.member(name).unwrap_or(SchemaRef::new(schema.table, &ANY))
 }
 
 /// The schema of a list's elements.
 pub(super) fn item_of(schema: SchemaRef<'_>) -> SchemaRef<'_> {
-    schema.item().unwrap_or(SchemaRef { table: schema.table, ty: &ANY })
+    schema.item().unwrap_or(SchemaRef::new(schema.table, &ANY))
 }
 
 /// What a struct field of a built-in kind holds when it is absent, or `None` if absence is nothing.
@@ -90,9 +86,12 @@ pub(super) fn key_value<'a>(
     item: &'a Object,
     key: &str,
 ) -> Option<&'a Value> {
-    item.get(key).or_else(|| match &list.item {
-        Type::Struct(id) => table.def(*id).field(key)?.default.as_ref(),
-        _ => None,
+    item.get(key).or_else(|| {
+        let Type::Struct(id) = &list.item else { return None };
+        let def = table.def(*id);
+        // What Go always writes has its zero value where nothing was said.
+        let zero = || absent(def, key).filter(|zero| !matches!(zero, Value::Null | Value::Object(_)));
+        def.field(key)?.default.as_ref().or_else(zero)
     })
 }
 

