@@ -14,6 +14,7 @@ pub mod client;
 pub mod kubeconfig;
 pub mod objects;
 pub mod process;
+pub mod row;
 pub mod sample;
 pub mod table;
 pub mod target;

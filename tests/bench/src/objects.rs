@@ -11,6 +11,9 @@ const POOL: usize = 512;
 /// a typical one.
 const SIZES: [(u32, usize, usize); 3] = [(80, 1_000, 2_500), (15, 2_500, 5_000), (5, 5_000, 7_500)];
 
+/// Sizes of small bodies: with defaults and managedFields each is a pod of 2 KB, which other servers are measured with.
+const SMALL: [(u32, usize, usize); 1] = [(100, 0, 1)];
+
 /// No scheduler answers to this name, so the pods stay as they were written.
 const SCHEDULER: &str = "skiff-bench";
 
@@ -24,7 +27,13 @@ impl Pods {
     /// The pods of a seed.
     pub fn new(seed: u64) -> Pods {
         let mut random = StdRng::seed_from_u64(seed);
-        Pods { bodies: (0..POOL).map(|_| body(&mut random)).collect() }
+        Pods { bodies: (0..POOL).map(|_| body(pod, &SIZES, &mut random)).collect() }
+    }
+
+    /// Small pods of a seed.
+    pub fn small(seed: u64) -> Pods {
+        let mut random = StdRng::seed_from_u64(seed);
+        Pods { bodies: (0..POOL).map(|_| body(small_pod, &SMALL, &mut random)).collect() }
     }
 
     /// The body of pod `number` under a name.
@@ -38,16 +47,16 @@ impl Pods {
     }
 }
 
-fn body(random: &mut StdRng) -> (Vec<u8>, Vec<u8>) {
+fn body(pod: fn(&mut StdRng) -> Value, sizes: &[(u32, usize, usize)], random: &mut StdRng) -> (Vec<u8>, Vec<u8>) {
     let mut dice = random.random_range(0..100);
-    let (_, least, most) = SIZES
-        .into_iter()
+    let (_, least, most) = *sizes
+        .iter()
         .find(|(share, ..)| {
             let found = dice < *share;
             dice = dice.saturating_sub(*share);
             found
         })
-        .unwrap_or(SIZES[0]);
+        .unwrap_or(&sizes[0]);
     let size = random.random_range(least..most);
     let mut pod = pod(random);
     let mut variables = Vec::new();
@@ -60,7 +69,9 @@ fn body(random: &mut StdRng) -> (Vec<u8>, Vec<u8>) {
         length += variable.to_string().len() + 1;
         variables.push(variable);
     }
-    pod["spec"]["containers"][0]["env"] = Value::Array(variables);
+    if !variables.is_empty() {
+        pod["spec"]["containers"][0]["env"] = Value::Array(variables);
+    }
     let text = pod.to_string();
     let (before, after) = text.split_once("NAME-OF-THE-POD").unwrap_or((&text, ""));
     (before.as_bytes().to_vec(), after.as_bytes().to_vec())
@@ -89,6 +100,19 @@ fn pod(random: &mut StdRng) -> Value {
                 "volumeMounts": [{"name": "config", "mountPath": "/etc/config"}],
             }],
             "volumes": [{"name": "config", "configMap": {"name": app}}],
+        },
+    })
+}
+
+fn small_pod(random: &mut StdRng) -> Value {
+    let app = format!("app-{}", random.random_range(0..100));
+    json!({
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": "NAME-OF-THE-POD", "labels": {"app": app}},
+        "spec": {
+            "schedulerName": SCHEDULER,
+            "containers": [{"name": "server", "image": format!("registry.example/{app}:1.{}", random.random_range(0..50))}],
         },
     })
 }

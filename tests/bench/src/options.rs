@@ -34,9 +34,12 @@ pub struct Options {
     /// Only rows of these numbers.
     #[arg(long, value_delimiter = ',')]
     pub rows: Vec<String>,
-    /// Pods that are listed.
+    /// Pods that are read and patched one by one.
     #[arg(long, default_value_t = 10_000)]
     pub pods: usize,
+    /// Pods that are listed, and with which the server is restarted.
+    #[arg(long, default_value_t = 100_000)]
+    pub many: usize,
     /// Seed of the objects' contents.
     #[arg(long, default_value_t = 1)]
     pub seed: u64,

@@ -31,6 +31,11 @@ pub fn pss(pids: &[u32]) -> anyhow::Result<u64> {
     pids.iter().map(|pid| Ok(kilobytes(&read(*pid, "smaps_rollup")?, "Pss:")? * 1024)).sum()
 }
 
+/// Resident memory of processes, in bytes: cheap to ask for, however much it is.
+pub fn rss(pids: &[u32]) -> anyhow::Result<u64> {
+    pids.iter().map(|pid| Ok(kilobytes(&read(*pid, "status")?, "VmRSS:")? * 1024)).sum()
+}
+
 /// The most resident memory that processes ever had, in bytes.
 pub fn peak_rss(pids: &[u32]) -> anyhow::Result<u64> {
     pids.iter().map(|pid| Ok(kilobytes(&read(*pid, "status")?, "VmHWM:")? * 1024)).sum()

@@ -11,9 +11,11 @@ use crate::client::{JSON, PROTOBUF};
 use crate::kubeconfig::Access;
 use crate::objects::Pods;
 use crate::options::Options;
+use crate::row::{Needs, Row};
+use crate::rows::patch::Kind;
 use crate::rows::{self, Settings};
 use crate::sample::{self, Metric, Sample};
-use crate::table::{self, Result, Row};
+use crate::table::{self, Result};
 use crate::target::{Server, Target};
 use crate::{process, terms};
 
@@ -35,21 +37,26 @@ pub async fn run(options: &Options) -> anyhow::Result<Vec<String>> {
         warm_up: Duration::from_secs(1),
         measured: Duration::from_secs(options.seconds),
         seeded: options.pods,
+        many: options.many,
         watchers: WATCHERS,
         events: EVENTS,
         pods: Arc::new(Pods::new(options.seed)),
+        small: Arc::new(Pods::small(options.seed)),
     };
     let program = options.program.as_path();
     let rows: Vec<_> = Row::ALL.into_iter().filter(|row| wanted(options, *row)).collect();
     let mut results = Vec::new();
-    for row in rows.iter().copied().filter(|row| !is_load(*row)) {
+    for row in of(&rows, &[Needs::Nothing]) {
         let load = process::load();
-        if let Some(ours) = without_load(row, options, program).await? {
+        if let Some(ours) = without_server(row, options, program, &settings).await? {
             results.push(announce(Result { row, ours, other: None, load, failure: None }));
         }
     }
-    if rows.iter().any(|row| is_load(*row)) {
-        results.extend(loads(options, program, &settings, &rows).await?);
+    for needs in [&[Needs::Server, Needs::Pods][..], &[Needs::ManyPods]] {
+        let rows = of(&rows, needs);
+        if !rows.is_empty() {
+            results.extend(with_servers(options, program, &settings, &rows).await?);
+        }
     }
     results.sort_by_key(|result| Row::ALL.iter().position(|row| *row == result.row));
     let table = table::render(&results, options.kubeconfig.is_some().then_some("other server"));
@@ -64,8 +71,9 @@ fn wanted(options: &Options, row: Row) -> bool {
     options.rows.is_empty() || options.rows.iter().any(|number| row.number().split(", ").any(|own| own == number))
 }
 
-fn is_load(row: Row) -> bool {
-    !matches!(row, Row::Boot | Row::Idle | Row::Application | Row::Size)
+/// Those of the rows that need such a server.
+fn of(rows: &[Row], needs: &[Needs]) -> Vec<Row> {
+    rows.iter().copied().filter(|row| needs.contains(&row.needs())).collect()
 }
 
 fn announce(result: Result) -> Result {
@@ -74,8 +82,13 @@ fn announce(result: Result) -> Result {
     result
 }
 
-/// Rows that need no requests. `None` for one that was not asked for.
-async fn without_load(row: Row, options: &Options, program: &Path) -> anyhow::Result<Option<Sample>> {
+/// Rows that start what they measure. `None` for one that cannot be measured with these options.
+async fn without_server(
+    row: Row,
+    options: &Options,
+    program: &Path,
+    settings: &Settings,
+) -> anyhow::Result<Option<Sample>> {
     Ok(match row {
         Row::Boot => Some(rows::boot::measure(program).await?),
         Row::Idle => {
@@ -95,12 +108,19 @@ async fn without_load(row: Row, options: &Options, program: &Path) -> anyhow::Re
             let length = std::fs::metadata(program).with_context(|| format!("no {}", program.display()))?.len();
             Some(Sample::from([(Metric::Bytes, length as f64)]))
         }
+        Row::StoreOne => Some(rows::store::measure(1, settings).await?),
+        Row::StoreMany => Some(rows::store::measure(1000, settings).await?),
         _ => None,
     })
 }
 
 /// Rows that are requests: ours and the other server in turn.
-async fn loads(options: &Options, program: &Path, settings: &Settings, rows: &[Row]) -> anyhow::Result<Vec<Result>> {
+async fn with_servers(
+    options: &Options,
+    program: &Path,
+    settings: &Settings,
+    rows: &[Row],
+) -> anyhow::Result<Vec<Result>> {
     let server = Server::start(program).await?;
     let mut targets = vec![server.target().await?];
     if let Some(path) = &options.kubeconfig {
@@ -108,8 +128,16 @@ async fn loads(options: &Options, program: &Path, settings: &Settings, rows: &[R
         targets.push(Target::existing("the other server", &access, options.server_pids.clone()).await?);
     }
     let measured = measure_all(&targets, options, settings, rows).await;
-    let measured = measured.inspect_err(|_| eprintln!("the server's log ends with:\n{}", server.log()))?;
+    let mut measured = measured.inspect_err(|_| eprintln!("the server's log ends with:\n{}", server.log()))?;
     eprintln!("peak memory of the API server: {:.1} MB", process::peak_rss(&[server.pid()])? as f64 / 1e6);
+    if rows.contains(&Row::Restart) {
+        let load = process::load();
+        let (ours, failure) = match rows::restart::measure(program, server, settings).await {
+            Ok(ours) => (ours, None),
+            Err(error) => (Sample::new(), Some(format!("{error:#}"))),
+        };
+        measured.push(announce(Result { row: Row::Restart, ours, other: None, load, failure }));
+    }
     Ok(measured)
 }
 
@@ -124,20 +152,34 @@ async fn measure_all(
         terms::check(target, &settings.pods).await?;
     }
     let rounds = if targets.len() > 1 { options.rounds } else { 1 };
-    let (mut results, mut seeded) = (Vec::new(), false);
-    for row in rows.iter().copied().filter(|row| is_load(*row)) {
-        if reads(row) && !seeded {
-            for target in targets {
-                rows::seed(target, settings).await?;
-            }
-            seeded = true;
-        }
+    let (mut results, mut there) = (Vec::new(), Needs::Server);
+    for row in rows.iter().copied().filter(|row| *row != Row::Restart) {
+        seed(targets, settings, row.needs(), &mut there).await?;
         results.push(announce(in_turn(row, targets, rounds, settings).await));
     }
-    for target in targets {
+    if rows.contains(&Row::Restart) {
+        seed(targets, settings, Needs::ManyPods, &mut there).await?;
+    }
+    for target in targets.iter().skip(1) {
         rows::empty(&mut target.endpoint.connect().await?).await?;
     }
     Ok(results)
+}
+
+/// Writes the pods that a row needs, unless they are there.
+async fn seed(targets: &[Target], settings: &Settings, needs: Needs, there: &mut Needs) -> anyhow::Result<()> {
+    let (pods, count) = match needs {
+        Needs::Pods => (&settings.pods, settings.seeded),
+        Needs::ManyPods => (&settings.small, settings.many),
+        Needs::Nothing | Needs::Server => return Ok(()),
+    };
+    if *there != needs {
+        for target in targets {
+            rows::seed(target, pods, count).await?;
+        }
+        *there = needs;
+    }
+    Ok(())
 }
 
 /// One row on every server, several times. A failure is a result too: the other rows are still worth knowing.
@@ -159,25 +201,27 @@ async fn in_turn(row: Row, targets: &[Target], rounds: usize, settings: &Setting
     Result { row, ours: sample::medians(&samples[0]), other, load, failure }
 }
 
-fn reads(row: Row) -> bool {
-    matches!(row, Row::Get | Row::ListJson | Row::ListProtobuf)
-}
-
 async fn measure(row: Row, target: &Target, settings: &Settings) -> anyhow::Result<Sample> {
     match row {
         Row::CreateOne => rows::create::measure(target, 1, settings).await,
         Row::CreateMany => rows::create::measure(target, 64, settings).await,
+        Row::Patch => rows::patch::measure(target, Kind::Merge, 64, settings).await,
+        Row::Apply => rows::patch::measure(target, Kind::Apply, 64, settings).await,
         Row::Get => rows::get::measure(target, 16, settings).await,
+        Row::Lease => rows::lease::measure(target, 1000, settings).await,
         Row::ListJson => rows::list::measure(target, JSON, settings).await,
         Row::ListProtobuf => rows::list::measure(target, PROTOBUF, settings).await,
+        Row::Crowd => rows::crowd::measure(target, settings).await,
+        Row::Memory => Ok(Sample::from([(Metric::Bytes, process::pss(&target.pids)? as f64)])),
+        Row::Storm => rows::storm::measure(target).await,
         Row::Fanout => rows::fanout::measure(target, settings).await,
-        Row::Boot | Row::Idle | Row::Application | Row::Size => Ok(Sample::new()),
+        _ => Ok(Sample::new()),
     }
 }
 
 /// How many times better we were, pair by pair: in rate if the row has one, else in the median's time.
 fn ratios(row: Row, ours: &[Sample], others: &[Sample]) -> [f64; 3] {
-    let by_rate = matches!(row, Row::CreateOne | Row::CreateMany | Row::Get);
+    let by_rate = row.metrics().contains(&Metric::Rate);
     let pairs = ours.iter().zip(others).filter_map(|(ours, other)| {
         let metric = if by_rate { Metric::Rate } else { Metric::P50 };
         let (ours, other) = (ours.get(&metric)?, other.get(&metric)?);

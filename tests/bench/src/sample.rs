@@ -34,6 +34,7 @@ impl Metric {
             Metric::Rate => format!("{value:.1}/s"),
             Metric::P50 | Metric::P99 | Metric::CpuPerOp => show_seconds(value),
             Metric::Cores => format!("{:.2} % of a core", value * 100.0),
+            Metric::Bytes if value.abs() < 1e5 => format!("{:.1} KiB", value / 1024.0),
             Metric::Bytes => format!("{:.1} MB", value / 1e6),
         }
     }

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
@@ -55,13 +56,18 @@ pub struct Server {
     pub access: Access,
     /// From the start of the process until it was ready.
     pub ready_after: Duration,
-    folder: tempfile::TempDir,
+    folder: Arc<tempfile::TempDir>,
 }
 
-impl Server {
-    /// Starts it on an empty folder and waits until it is ready.
-    pub async fn start(program: &Path) -> anyhow::Result<Server> {
-        let folder = tempfile::tempdir()?;
+/// What a server has written, without the server.
+pub struct Left {
+    folder: Arc<tempfile::TempDir>,
+}
+
+impl Left {
+    /// Starts a server on it and waits until it is ready.
+    pub async fn start(self, program: &Path) -> anyhow::Result<Server> {
+        let folder = self.folder;
         let kubeconfig = folder.path().join(NAME).join("admin.kubeconfig");
         let log = std::fs::File::create(folder.path().join("log"))?;
         let started = Instant::now();
@@ -82,6 +88,19 @@ impl Server {
         let ready_after = started.elapsed();
         let child = server.child.take().context("the server was not started")?;
         Ok(Server { child, access, ready_after, folder })
+    }
+}
+
+impl Server {
+    /// Starts it on an empty folder and waits until it is ready.
+    pub async fn start(program: &Path) -> anyhow::Result<Server> {
+        Left { folder: Arc::new(tempfile::tempdir()?) }.start(program).await
+    }
+
+    /// Kills it; what it has written stays.
+    pub fn kill(mut self) -> Left {
+        end(&mut self.child);
+        Left { folder: self.folder.clone() }
     }
 
     /// Its process.

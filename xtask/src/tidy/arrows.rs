@@ -28,7 +28,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("skiff-proxy", &["apimachinery", "api", "component-base", "client", "netlink"]),
     ("skiff-dns", &["apimachinery", "api", "component-base", "client"]),
     ("skiff-runtime", &["component-base", "cri", "netlink", "streaming"]),
-    ("skiff-bench", &[]),
+    ("skiff-bench", &["storage"]),
     ("skiff-fixture", &["apimachinery", "apiserver", "storage"]),
     ("skiff-contract", &["apimachinery", "api", "fixture"]),
     ("skiff-fuzz", &["api", "apimachinery", "streaming"]),

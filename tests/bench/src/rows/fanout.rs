@@ -19,10 +19,10 @@ use crate::sample::{self, Metric, Sample};
 use crate::target::Target;
 
 /// Watches on one connection; upstream lets a client open 100 streams on one.
-const WATCHES_PER_CONNECTION: usize = 50;
+pub const WATCHES_PER_CONNECTION: usize = 50;
 
 /// How long an event may take until the run is given up.
-const SEEN_WITHIN: Duration = Duration::from_secs(10);
+pub const SEEN_WITHIN: Duration = Duration::from_secs(10);
 
 /// Writes that do not count.
 const WARM_UP: usize = 10;
@@ -36,10 +36,10 @@ pub async fn measure(target: &Target, settings: &Settings) -> anyhow::Result<Sam
     let mut writer = target.endpoint.connect().await?;
     let version = prepare(&mut writer).await?;
     let events = WARM_UP + settings.events;
-    let board = Arc::new(Board { seen: (0..=events).map(|_| AtomicUsize::new(0)).collect() });
+    let board = Arc::new(Board::new(events));
     let (complete, mut completed) = mpsc::channel(events + 1);
     let mut watchers = JoinSet::new();
-    let path = format!("/api/v1/namespaces/{NAMESPACE}/configmaps?watch=true&resourceVersion={version}");
+    let path = watch_path(&version);
     let connections = target.endpoint.connect_many(settings.watchers.div_ceil(WATCHES_PER_CONNECTION)).await?;
     for watcher in 0..settings.watchers {
         let mut connection = connections[watcher / WATCHES_PER_CONNECTION].clone();
@@ -70,13 +70,25 @@ pub async fn measure(target: &Target, settings: &Settings) -> anyhow::Result<Sam
     Ok(sample)
 }
 
+/// Where the written object is watched from a version on.
+pub fn watch_path(version: &str) -> String {
+    format!("/api/v1/namespaces/{NAMESPACE}/configmaps?watch=true&resourceVersion={version}")
+}
+
 /// Who has seen what: the number of watchers per event.
-struct Board {
+pub struct Board {
     seen: Vec<AtomicUsize>,
 }
 
+impl Board {
+    /// Room for the events 1 to `events`.
+    pub fn new(events: usize) -> Board {
+        Board { seen: (0..=events).map(|_| AtomicUsize::new(0)).collect() }
+    }
+}
+
 /// Reads one watch to its end.
-async fn follow(mut body: Incoming, board: Arc<Board>, watchers: usize, complete: mpsc::Sender<(usize, Instant)>) {
+pub async fn follow(mut body: Incoming, board: Arc<Board>, watchers: usize, complete: mpsc::Sender<(usize, Instant)>) {
     let (mut rest, mut last) = (Vec::new(), 0);
     while let Some(Ok(frame)) = body.frame().await {
         let Some(data) = frame.data_ref() else {
@@ -113,7 +125,7 @@ fn sequence_numbers(rest: &mut Vec<u8>, data: &Bytes) -> Vec<usize> {
 }
 
 /// Makes the object anew and returns its resourceVersion.
-async fn prepare(writer: &mut Connection) -> anyhow::Result<String> {
+pub async fn prepare(writer: &mut Connection) -> anyhow::Result<String> {
     let collection = format!("/api/v1/namespaces/{NAMESPACE}/configmaps");
     let path = format!("{collection}/{NAME}");
     let (status, _) = writer.send(Call::new(Method::DELETE, &path)).await?;
@@ -129,7 +141,7 @@ async fn prepare(writer: &mut Connection) -> anyhow::Result<String> {
 }
 
 /// Writes one event; returns when it was answered.
-async fn write(writer: &mut Connection, number: usize) -> anyhow::Result<Instant> {
+pub async fn write(writer: &mut Connection, number: usize) -> anyhow::Result<Instant> {
     let path = format!("/api/v1/namespaces/{NAMESPACE}/configmaps/{NAME}");
     let patch = json!({"data": {"sequence": number.to_string()}}).to_string();
     let call = Call { content_type: "application/merge-patch+json", ..Call::new(Method::PATCH, &path).json(patch) };

@@ -2,10 +2,16 @@
 
 pub mod boot;
 pub mod create;
+pub mod crowd;
 pub mod fanout;
 pub mod get;
 pub mod idle;
+pub mod lease;
 pub mod list;
+pub mod patch;
+pub mod restart;
+pub mod store;
+pub mod storm;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -29,14 +35,18 @@ pub struct Settings {
     pub warm_up: Duration,
     /// How long it counts.
     pub measured: Duration,
-    /// Pods that are there to be read.
+    /// Pods that are there to be read and patched one by one.
     pub seeded: usize,
+    /// Small pods that are there to be listed.
+    pub many: usize,
     /// Watches that are open at once.
     pub watchers: usize,
     /// Writes that the watchers see.
     pub events: usize,
-    /// The pods.
+    /// Pods as people write them.
     pub pods: Arc<Pods>,
+    /// Pods of 2 KB.
+    pub small: Arc<Pods>,
 }
 
 /// Path of the pods of [`NAMESPACE`].
@@ -65,14 +75,14 @@ pub async fn empty(connection: &mut Connection) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Writes the pods that loads read. Their names are `seed-0` and so on.
-pub async fn seed(target: &Target, settings: &Settings) -> anyhow::Result<()> {
+/// Writes pods in place of those that are there. Their names are `seed-0` and so on.
+pub async fn seed(target: &Target, pods: &Arc<Pods>, count: usize) -> anyhow::Result<()> {
     const WRITERS: usize = 32;
     let mut connection = target.endpoint.connect().await?;
     empty(&mut connection).await?;
     let mut writers = tokio::task::JoinSet::new();
     for (writer, mut connection) in target.endpoint.connect_many(WRITERS).await?.into_iter().enumerate() {
-        let (pods, count) = (settings.pods.clone(), settings.seeded);
+        let pods = pods.clone();
         writers.spawn(async move {
             for number in (writer..count).step_by(WRITERS) {
                 let body = pods.body(number, &format!("seed-{number}"));
