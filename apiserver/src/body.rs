@@ -111,12 +111,14 @@ struct StrictErrors {
 }
 
 impl StrictErrors {
-    /// One message; upstream's YAML library gathers its own in one.
     fn message(self) -> String {
-        let keys = Some(self.repeated_keys).filter(|keys| !keys.is_empty());
-        let keys = keys.map(|keys| format!("yaml: unmarshal errors:\n  {}", keys.join("\n  ")));
-        keys.into_iter().chain(self.fields).collect::<Vec<_>>().join(", ")
+        repeated_keys(&self.repeated_keys).into_iter().chain(self.fields).collect::<Vec<_>>().join(", ")
     }
+}
+
+/// One message for keys given twice, as upstream's YAML library gathers them.
+pub fn repeated_keys(keys: &[String]) -> Option<String> {
+    (!keys.is_empty()).then(|| format!("yaml: unmarshal errors:\n  {}", keys.join("\n  ")))
 }
 
 /// The same for kinds that find unknown fields by pruning, after all others.

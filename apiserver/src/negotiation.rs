@@ -132,19 +132,32 @@ pub fn negotiate(accept: &str, offer: Offer, pretty: bool) -> Result<Output, Sta
     if accept.trim().is_empty() {
         return Ok(Output { pretty, ..Output::JSON });
     }
+    let mut covered = false;
     for clause in parse_accept(accept) {
+        // A watch has no YAML framing, and its refusal is another than that of a type that nobody has heard of.
+        covered |= clause.covers(YAML);
         let encodings = [(Encoding::Json, true), (Encoding::Yaml, offer.yaml), (Encoding::Protobuf, offer.protobuf)];
         for (encoding, offered) in encodings {
             if !offered || !clause.covers(encoding.media_type()) {
                 continue;
             }
-            if let Some(shape) = shape_of(&clause, offer) {
+            covered = true;
+            let shape = shape_of(&clause, offer);
+            // Upstream's tables have no protobuf form.
+            let shape = shape.filter(|shape| encoding != Encoding::Protobuf || !matches!(shape, Shape::Table(_)));
+            if let Some(shape) = shape {
                 let pretty = pretty || clause.param("pretty").is_some_and(|v| v != "0");
                 return Ok(Output { encoding, shape, pretty });
             }
         }
     }
-    Err(status::not_acceptable(&offered_types(offer)))
+    let mut refusal = status::not_acceptable(&offered_types(offer));
+    if !covered {
+        let types = [JSON, YAML, PROTOBUF].into_iter().filter(|media| offer.protobuf || *media != PROTOBUF);
+        let types = types.collect::<Vec<_>>().join(", ");
+        refusal.message = format!("406: Not Acceptable\n\nAvailable representations: {types}");
+    }
+    Err(refusal)
 }
 
 fn shape_of(clause: &AcceptClause<'_>, offer: Offer) -> Option<Shape> {
@@ -164,6 +177,10 @@ fn shape_of(clause: &AcceptClause<'_>, offer: Offer) -> Option<Shape> {
 }
 
 fn offered_types(offer: Offer) -> Vec<&'static str> {
+    if !offer.yaml {
+        let streams = ["application/json;stream=watch", "application/vnd.kubernetes.protobuf;stream=watch"];
+        return streams[..if offer.protobuf { 2 } else { 1 }].to_vec();
+    }
     let mut types = vec![JSON];
     if offer.yaml {
         types.push(YAML);
@@ -225,8 +242,24 @@ mod tests {
         for (accept, want) in cases {
             assert_eq!(chosen(accept, ALL), want, "{accept}");
         }
+        let table = "application/vnd.kubernetes.protobuf;as=Table;v=v1;g=meta.k8s.io";
+        assert_eq!(chosen(table, ALL), None, "tables have no protobuf form");
+        assert_eq!(chosen(&format!("{table},application/json"), ALL), Some((Encoding::Json, Shape::Full)));
         let crd = Offer { protobuf: false, ..ALL };
         assert_eq!(chosen("application/vnd.kubernetes.protobuf", crd), None);
+    }
+
+    /// What kube-apiserver v1.36.2 answers.
+    #[test]
+    fn refusals_name_what_there_is() {
+        let refusal = |accept, offer| negotiate(accept, offer, false).expect_err(accept).message;
+        let known = "only the following media types are accepted: ";
+        let all = "application/json, application/yaml, application/vnd.kubernetes.protobuf";
+        assert_eq!(refusal("text/html", ALL), format!("406: Not Acceptable\n\nAvailable representations: {all}"));
+        assert_eq!(refusal("application/json;as=Other;v=v1;g=meta.k8s.io", ALL), format!("{known}{all}"));
+        let watch = Offer { yaml: false, ..ALL };
+        let streams = "application/json;stream=watch, application/vnd.kubernetes.protobuf;stream=watch";
+        assert_eq!(refusal("application/yaml", watch), format!("{known}{streams}"));
     }
 
     #[test]

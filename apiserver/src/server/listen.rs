@@ -113,12 +113,14 @@ impl ApiServer {
         let service = service_fn(move |request: Request<Incoming>| {
             let server = server.clone();
             let certificates = certificates.clone();
-            async move {
+            // Boxed, because a stream keeps the room of its handler as long as its body lasts: of ten thousand watches,
+            // a few kilobytes each.
+            Box::pin(async move {
                 let mut request = request.map(Body::new);
                 request.extensions_mut().insert(certificates);
                 request.extensions_mut().insert(peer);
                 Ok::<_, std::convert::Infallible>(server.handle(request).await)
-            }
+            })
         });
         let builder = builder();
         let connection = builder.serve_connection_with_upgrades(TokioIo::new(stream), service).into_owned();

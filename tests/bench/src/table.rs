@@ -138,7 +138,7 @@ mod tests {
     #[test]
     fn a_row_that_failed_is_not_held() {
         let failed = Result { failure: Some("answered 500".to_owned()), ..result(Row::ListProtobuf, &[]) };
-        assert_eq!(failed.broken(4), ["list 10 000 pods, protobuf: answered 500"]);
+        assert_eq!(failed.broken(4), ["list 100 000 pods of 2 KB, protobuf: answered 500"]);
         assert!(render(&[failed], None).contains("| failed |  **not held** |"));
     }
 

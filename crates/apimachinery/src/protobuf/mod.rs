@@ -46,6 +46,9 @@ pub fn decode(bytes: &[u8], schema: SchemaRef<'_>) -> Result<Value, DecodeError>
         };
         return Err(DecodeError(message));
     };
+    if body.is_empty() {
+        return Err(DecodeError("empty body".into()));
+    }
     let mut object = Vec::new();
     let (mut raw, mut encoding) = (&[][..], "");
     wire::fields(body, |number, value| {
