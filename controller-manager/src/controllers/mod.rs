@@ -14,6 +14,7 @@ pub mod deployment;
 pub mod disruption;
 pub mod endpoints;
 pub mod endpointslice;
+pub mod ephemeral_volume;
 pub mod garbage_collector;
 pub mod job;
 pub mod namespace;
@@ -27,6 +28,7 @@ pub mod serviceaccount;
 pub mod statefulset;
 pub mod taint_eviction;
 pub mod ttl_after_finished;
+pub mod volume_protection;
 
 /// A running controller.
 pub type Running = Pin<Box<dyn Future<Output = anyhow::Result<()>> + Send>>;
@@ -69,6 +71,10 @@ pub const ALL: &[Descriptor] = &[
     descriptor!("taint-eviction-controller" as "node-controller", taint_eviction::run),
     descriptor!("pod-garbage-collector-controller" as "pod-garbage-collector", pod_gc::run),
     descriptor!("clusterrole-aggregation-controller" as "clusterrole-aggregation-controller", cluster_role_aggregation::run),
+    descriptor!("ephemeral-volume-controller" as "ephemeral-volume-controller", ephemeral_volume::run),
+    descriptor!("persistentvolumeclaim-protection-controller" as "pvc-protection-controller", volume_protection::run_claims),
+    descriptor!("persistentvolume-protection-controller" as "pv-protection-controller", volume_protection::run_volumes),
+    descriptor!("volumeattributesclass-protection-controller" as "volumeattributesclass-protection-controller", volume_protection::run_classes),
     descriptor!("certificatesigningrequest-approving-controller" as "certificate-controller", certificates::approver::run),
     descriptor!("certificatesigningrequest-signing-controller" as "certificate-controller", certificates::signer::run),
     descriptor!("certificatesigningrequest-cleaner-controller" as "certificate-controller", certificates::cleaner::run),

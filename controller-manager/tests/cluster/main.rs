@@ -10,3 +10,4 @@ mod namespaces;
 mod quotas;
 mod roles;
 mod stateful_sets;
+mod volumes;

@@ -16,8 +16,6 @@ use crate::queue::ClusterEvents;
 
 /// Annotation of a claim that is bound for good: from both sides.
 const BIND_COMPLETED: &str = "pv.kubernetes.io/bind-completed";
-/// Annotation that named the class before there was a field for it.
-const OLD_CLASS: &str = "volume.beta.kubernetes.io/storage-class";
 
 /// The plugin.
 pub(super) struct VolumeBinding {
@@ -66,8 +64,7 @@ impl VolumeBinding {
 
     /// Whether the claim is bound only once a pod needs it.
     fn waits_for_pod(&self, claim: &PersistentVolumeClaim) -> bool {
-        let class = claim.metadata.annotations.get(OLD_CLASS).unwrap_or(&claim.spec.storage_class_name);
-        let class = self.classes.get_by_name("", class);
+        let class = self.classes.get_by_name("", claim.class());
         claim.spec.volume_name.is_empty()
             && class.is_some_and(|class| class.volume_binding_mode == "WaitForFirstConsumer")
     }

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use serde::Deserialize;
 
-use super::{Condition, Meta, NodeSelector, NodeSelectorTerm, StringMap, condition_is_true, kind, nullable};
+use super::{Condition, Meta, NodeSelector, NodeSelectorTerm, RawJson, StringMap, condition_is_true, kind, nullable};
 use crate::selector::LabelSelector;
 
 /// `v1.Pod`.
@@ -33,6 +33,11 @@ impl Pod {
     /// Neither finished nor being deleted: counts as a replica (upstream `IsPodActive`).
     pub fn is_active(&self) -> bool {
         !self.is_terminal() && !self.metadata.is_deleting()
+    }
+
+    /// The claims that its volumes use, by name, those made for it included.
+    pub fn claim_names(&self) -> impl Iterator<Item = String> + '_ {
+        self.spec.volumes.iter().filter_map(|volume| volume.claim_name(&self.metadata.name))
     }
 
     /// Ready for at least `min_ready_seconds` (upstream `IsPodAvailable`).
@@ -296,9 +301,24 @@ pub struct PodVolume {
     pub ephemeral: Option<EphemeralVolume>,
 }
 
-/// `v1.EphemeralVolumeSource`, of which only its presence is read: the claim's name follows from the pod's.
+impl PodVolume {
+    /// The claim that it uses in a pod of this name, if it uses one.
+    pub fn claim_name(&self, pod: &str) -> Option<String> {
+        match (&self.persistent_volume_claim, &self.ephemeral) {
+            (Some(claim), _) => Some(claim.claim_name.clone()),
+            (None, Some(_)) => Some(format!("{pod}-{}", self.name)),
+            (None, None) => None,
+        }
+    }
+}
+
+/// `v1.EphemeralVolumeSource`. The claim's name follows from the pod's.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
-pub struct EphemeralVolume {}
+#[serde(default, rename_all = "camelCase")]
+pub struct EphemeralVolume {
+    /// What the claim is made from.
+    pub volume_claim_template: RawJson,
+}
 
 /// `v1.PersistentVolumeClaimVolumeSource`.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]

@@ -1,0 +1,77 @@
+//! Claims, volumes and classes that are in use are not deleted before that ends.
+
+use serde_json::{Value, json};
+use skiff_client::Kind;
+use skiff_client::objects::DeleteOptions;
+use skiff_client::types::{PersistentVolumeClaim, Pod, VolumeAttributesClass};
+
+use crate::cluster::{Cluster, NAMESPACE, eventually};
+
+static CLAIMS: skiff_client::ResourceType = PersistentVolumeClaim::RESOURCE;
+
+fn claim(name: &str, class: &str) -> Value {
+    json!({"metadata": {"name": name}, "spec": {"accessModes": ["ReadWriteOnce"], "volumeAttributesClassName": class,
+        "resources": {"requests": {"storage": "1Mi"}}}})
+}
+
+fn pod(name: &str, volume: Value) -> Value {
+    json!({"metadata": {"name": name}, "spec": {"nodeName": "n1", "containers": [{"name": "c", "image": "v1"}],
+        "volumes": [volume]}})
+}
+
+async fn has_finalizer(cluster: &Cluster, resource: &skiff_client::ResourceType, name: &str) -> bool {
+    let namespace = if resource.namespaced { NAMESPACE } else { "" };
+    let object = cluster.json(resource, namespace).get_opt(name).await.expect("an answer").unwrap_or_default();
+    object["metadata"]["finalizers"].is_array()
+}
+
+#[tokio::test]
+async fn what_is_in_use_stays_until_it_is_not() {
+    let cluster = Cluster::start().await;
+    let classes = cluster.json(&VolumeAttributesClass::RESOURCE, "");
+    classes
+        .create(&json!({"metadata": {"name": "gold"}, "driverName": "d.example.com", "parameters": {"a": "b"}}))
+        .await
+        .expect("a class");
+    cluster.create(&CLAIMS, claim("data", "gold")).await;
+    let volume = json!({"name": "v", "persistentVolumeClaim": {"claimName": "data"}});
+    cluster.create(&Pod::RESOURCE, pod("user", volume)).await;
+    eventually("finalizers", || async {
+        has_finalizer(&cluster, &CLAIMS, "data").await
+            && has_finalizer(&cluster, &VolumeAttributesClass::RESOURCE, "gold").await
+    })
+    .await;
+    classes.delete("gold", &DeleteOptions::default()).await.expect("deleted");
+    cluster.json(&CLAIMS, NAMESPACE).delete("data", &DeleteOptions::default()).await.expect("deleted");
+    // Another claim goes at once: by then the first could have gone, too.
+    cluster.create(&CLAIMS, claim("other", "")).await;
+    eventually("a finalizer", || has_finalizer(&cluster, &CLAIMS, "other")).await;
+    cluster.json(&CLAIMS, NAMESPACE).delete("other", &DeleteOptions::default()).await.expect("deleted");
+    eventually("the other claim is gone", || async { cluster.get(&CLAIMS, "other").await.is_null() }).await;
+    assert!(!cluster.get(&CLAIMS, "data").await.is_null(), "a pod uses it");
+    assert!(classes.get_opt("gold").await.expect("an answer").is_some(), "a claim names it");
+
+    let now = DeleteOptions { grace_period_seconds: Some(0), ..DeleteOptions::default() };
+    cluster.json(&Pod::RESOURCE, NAMESPACE).delete("user", &now).await.expect("deleted");
+    eventually("all are gone", || async {
+        cluster.get(&CLAIMS, "data").await.is_null() && classes.get_opt("gold").await.expect("an answer").is_none()
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn an_ephemeral_volume_gets_a_claim_that_goes_with_its_pod() {
+    let cluster = Cluster::start().await;
+    let volume = json!({"name": "data", "ephemeral": {"volumeClaimTemplate": {"metadata": {"labels": {"a": "b"}},
+        "spec": {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Mi"}}}}}});
+    cluster.create(&Pod::RESOURCE, pod("own", volume)).await;
+    eventually("a claim", || async { !cluster.get(&CLAIMS, "own-data").await.is_null() }).await;
+    let made = cluster.get(&CLAIMS, "own-data").await;
+    assert_eq!(
+        (&made["metadata"]["labels"]["a"], &made["spec"]["accessModes"][0]),
+        (&json!("b"), &json!("ReadWriteOnce"))
+    );
+    let now = DeleteOptions { grace_period_seconds: Some(0), ..DeleteOptions::default() };
+    cluster.json(&Pod::RESOURCE, NAMESPACE).delete("own", &now).await.expect("deleted");
+    eventually("no claim", || async { cluster.get(&CLAIMS, "own-data").await.is_null() }).await;
+}
