@@ -49,7 +49,13 @@ pub fn hostname<'a>(pod: &'a Pod, service: &Service) -> Option<&'a str> {
 /// A reference to a pod.
 pub fn reference(pod: &Pod) -> TargetRef {
     let meta = pod.meta();
-    TargetRef { kind: "Pod".into(), namespace: meta.namespace.clone(), name: meta.name.clone(), uid: meta.uid.clone() }
+    TargetRef {
+        kind: "Pod".into(),
+        namespace: meta.namespace.clone(),
+        name: meta.name.clone(),
+        uid: meta.uid.clone(),
+        ..TargetRef::default()
+    }
 }
 
 /// Enqueues the Services that a changed pod stands behind, before or after the change; not for changes that endpoints

@@ -14,6 +14,7 @@ pub mod deployment;
 pub mod disruption;
 pub mod endpoints;
 pub mod endpointslice;
+pub mod endpointslice_mirroring;
 pub mod ephemeral_volume;
 pub mod garbage_collector;
 pub mod job;
@@ -53,6 +54,7 @@ macro_rules! descriptor {
 pub const ALL: &[Descriptor] = &[
     descriptor!("endpoints-controller" as "endpoint-controller", endpoints::run),
     descriptor!("endpointslice-controller" as "endpointslice-controller", endpointslice::run),
+    descriptor!("endpointslice-mirroring-controller" as "endpointslicemirroring-controller", endpointslice_mirroring::run),
     descriptor!("deployment-controller" as "deployment-controller", deployment::run),
     descriptor!("replicaset-controller" as "replicaset-controller", replicaset::run_replica_sets),
     descriptor!("replicationcontroller-controller" as "replication-controller", replicaset::run_replication_controllers),

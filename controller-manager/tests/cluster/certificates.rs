@@ -85,9 +85,8 @@ async fn tokens_sign_what_joining_machines_trust_and_end_in_time() {
         }
     });
     secrets.create(&token).await.expect("created");
-    let signature = || async {
-        maps.get("cluster-info").await.expect("the ConfigMap")["data"]["jws-kubeconfig-abcdef"].clone()
-    };
+    let signature =
+        || async { maps.get("cluster-info").await.expect("the ConfigMap")["data"]["jws-kubeconfig-abcdef"].clone() };
     eventually("the token signs", || async { signature().await.is_string() }).await;
     let gone = || async { secrets.get_opt("bootstrap-token-abcdef").await.expect("an answer").is_none() };
     eventually("the token is gone", gone).await;

@@ -16,10 +16,10 @@ use skiff_apiserver::authorization::{Attributes, Authorization, Authorizer, Deci
 use skiff_apiserver::cacher::SharedReader;
 use skiff_apiserver::server::Service;
 use skiff_apiserver::{ApiServer, Config, Security};
-use skiff_controller_manager::controllers::certificates::Signing;
 use skiff_client::objects::{DeleteOptions, Objects, PatchKind};
 use skiff_client::types::{Pod, ReplicaSet};
 use skiff_client::{Kind, ResourceType};
+use skiff_controller_manager::controllers::certificates::Signing;
 use skiff_storage::HistoryLimits;
 use tokio_util::sync::{CancellationToken, DropGuard};
 

@@ -6,6 +6,7 @@ mod cron_jobs;
 mod daemon_sets;
 mod deployments;
 mod disruption;
+mod mirroring;
 mod namespaces;
 mod quotas;
 mod roles;

@@ -49,5 +49,6 @@ fn token(entries: &[(&str, &str)]) -> Secret {
     let data = entries.iter().map(|(key, text)| (key.to_string(), STANDARD.encode(text).into()));
     let data = data.collect::<serde_json::Map<String, serde_json::Value>>();
     let name = format!("{NAME_PREFIX}{}", entries.iter().find(|(key, _)| *key == "token-id").map_or("", |(_, id)| id));
-    serde_json::from_value(serde_json::json!({"metadata": {"name": name}, "type": TYPE, "data": data})).expect("a Secret")
+    serde_json::from_value(serde_json::json!({"metadata": {"name": name}, "type": TYPE, "data": data}))
+        .expect("a Secret")
 }

@@ -109,17 +109,15 @@ mod tests {
         // The vector of `k8s.io/cluster-bootstrap/token/jws`.
         let content = "Hello from the other side. I must have called a thousand times.";
         let made = signature(content, "joshua", "my voice is my passcode");
-        assert_eq!(
-            made,
-            "eyJhbGciOiJIUzI1NiIsImtpZCI6Impvc2h1YSJ9..VShe2taLd-YTrmWuRkcL_8QTNDHYxQIEBsAYYiIj1_8"
-        );
+        assert_eq!(made, "eyJhbGciOiJIUzI1NiIsImtpZCI6Impvc2h1YSJ9..VShe2taLd-YTrmWuRkcL_8QTNDHYxQIEBsAYYiIj1_8");
     }
 
     #[test]
     fn every_token_that_may_sign_does() {
         let now: Timestamp = "2026-01-02T03:04:05Z".parse().expect("a time");
         let with = |id: &str, more: &[(&str, &str)]| {
-            let entries = [&[("token-id", id), ("token-secret", "s"), ("usage-bootstrap-signing", "true")], more].concat();
+            let entries =
+                [&[("token-id", id), ("token-secret", "s"), ("usage-bootstrap-signing", "true")], more].concat();
             Arc::new(token(&entries))
         };
         let tokens = [
@@ -131,8 +129,7 @@ mod tests {
         let map = |data: Value| -> ConfigMap { serde_json::from_value(json!({"data": data})).expect("a ConfigMap") };
         let [a, c] = ["aaaaaa", "cccccc"].map(|id| signature("x", id, "s"));
         let current = map(json!({"kubeconfig": "x", "jws-kubeconfig-aaaaaa": "old", "jws-kubeconfig-gone": "g"}));
-        let wanted =
-            json!({"jws-kubeconfig-aaaaaa": a, "jws-kubeconfig-cccccc": c, "jws-kubeconfig-gone": null});
+        let wanted = json!({"jws-kubeconfig-aaaaaa": a, "jws-kubeconfig-cccccc": c, "jws-kubeconfig-gone": null});
         assert_eq!(plan(&current, &tokens, now).map(Value::Object), Some(wanted));
         let right = map(json!({"kubeconfig": "x", "jws-kubeconfig-aaaaaa": a, "jws-kubeconfig-cccccc": c}));
         assert_eq!(plan(&right, &tokens, now), None);

@@ -92,7 +92,8 @@ mod tests {
             let request = serde_json::from_value(json!({"metadata": metadata, "status": status})).expect("a request");
             assert_eq!(due(&request).map(|due| due.to_string()).as_deref(), expected);
         };
-        let condition = |kind: &str| json!([{"type": kind, "status": "True", "lastUpdateTime": "2026-01-01T02:00:00Z"}]);
+        let condition =
+            |kind: &str| json!([{"type": kind, "status": "True", "lastUpdateTime": "2026-01-01T02:00:00Z"}]);
         check(json!({}), Some("2026-01-02T00:00:00Z"));
         check(json!({"conditions": condition("Denied")}), Some("2026-01-01T03:00:00Z"));
         check(json!({"conditions": condition("Failed")}), Some("2026-01-01T03:00:00Z"));

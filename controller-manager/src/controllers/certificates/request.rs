@@ -44,7 +44,8 @@ impl Asked {
     pub(super) fn of(der: &[u8]) -> anyhow::Result<Self> {
         let (_, request) = X509CertificationRequest::from_der(der).map_err(|error| anyhow!("asn1: {error}"))?;
         let subject = &request.certification_request_info.subject;
-        let text = |attribute: &x509_parser::x509::AttributeTypeAndValue<'_>| attribute.as_str().unwrap_or("").to_owned();
+        let text =
+            |attribute: &x509_parser::x509::AttributeTypeAndValue<'_>| attribute.as_str().unwrap_or("").to_owned();
         let mut asked = Self {
             common_name: subject.iter_common_name().last().map(text).unwrap_or_default(),
             organizations: subject.iter_organization().map(text).collect(),

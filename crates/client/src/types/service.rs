@@ -266,6 +266,15 @@ pub struct TargetRef {
     /// UID.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub uid: String,
+    /// Group and version, where somebody else than a controller of ours made the reference.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub api_version: String,
+    /// Version, likewise.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub resource_version: String,
+    /// Part of the object, likewise.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub field_path: String,
 }
 
 /// `discovery.k8s.io/v1 EndpointPort`.

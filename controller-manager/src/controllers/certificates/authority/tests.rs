@@ -3,8 +3,8 @@
 use rcgen::{CertificateParams, DistinguishedName, DnType, IsCa};
 use std::net::IpAddr;
 
-use super::*;
 use super::super::request::der_of;
+use super::*;
 
 fn signing(key: &KeyPair) -> Signing {
     let mut params = CertificateParams::default();
