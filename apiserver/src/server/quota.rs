@@ -11,8 +11,7 @@ use skiff_apimachinery::{meta, time};
 
 use super::bootstrap::Own;
 use crate::admission::QuotaStore;
-use crate::cacher::Predicate;
-use crate::cacher::WatchCache;
+use crate::cacher::{Freshness, ListRequest, ListRevision, Predicate, WatchCache};
 use crate::registry::store::Store;
 
 /// Who charges, as managedFields shows it.
@@ -35,11 +34,13 @@ impl RegistryQuotas {
 
 #[async_trait::async_trait]
 impl QuotaStore for RegistryQuotas {
-    /// The cache knows whether there are any, which for most namespaces is the whole answer; what a request is charged
-    /// to is read from the store.
+    /// The cache knows whether there are any, which for most namespaces is the whole answer: it must have seen every
+    /// quota that was made before this request. What a request is charged to is read from the store.
     async fn quotas(&self, namespace: &str) -> Result<Vec<Value>, Status> {
         let predicate = Predicate { namespace: namespace.to_owned(), ..Predicate::default() };
-        let known = self.cache().list_cached(&predicate).objects;
+        let request =
+            ListRequest { revision: ListRevision::Fresh(Freshness::Latest), predicate, limit: 0, start: None };
+        let known = self.cache().list(&request).await?.objects;
         let mut quotas = Vec::with_capacity(known.len());
         for object in known {
             let name = object.name().to_owned();

@@ -53,7 +53,15 @@ async fn approvers_decide_and_signers_sign() {
     let certificate = |text: &str| json!({"status": {"certificate": text}});
     api.patch(&approval, "merge-patch+json", certificate("YQ==")).await.expect(200);
     assert!(api.get(&format!("{REQUESTS}/jane")).await.json()["status"].get("certificate").is_none());
-    api.patch(&status, "merge-patch+json", certificate("YQ==")).await.expect(200);
-    let refused = api.patch(&status, "merge-patch+json", certificate("Yg==")).await.expect(422).json();
+    let refused = api.patch(&status, "merge-patch+json", certificate("YQ==")).await.expect(422).json();
+    let message = refused["message"].as_str().expect("message");
+    assert!(message.contains("must contain at least one CERTIFICATE PEM block"), "{message}");
+    let signed = |name: &str| {
+        use base64::Engine;
+        let made = rcgen::generate_simple_self_signed([name.to_owned()]).expect("a certificate");
+        base64::engine::general_purpose::STANDARD.encode(made.cert.pem())
+    };
+    api.patch(&status, "merge-patch+json", certificate(&signed("a"))).await.expect(200);
+    let refused = api.patch(&status, "merge-patch+json", certificate(&signed("b"))).await.expect(422).json();
     assert!(refused["message"].as_str().expect("message").contains("updates may not modify existing certificate"));
 }

@@ -17,7 +17,7 @@ async fn may_i_and_who_am_i() {
     let other =
         json!({"spec": {"user": "jane", "resourceAttributes": {"namespace": "x", "verb": "get", "resource": "pods"}}});
     let local = "/apis/authorization.k8s.io/v1/namespaces/demo/localsubjectaccessreviews";
-    api.post(local, other).await.expect(400);
+    api.post(local, other).await.expect(422);
     let table = [("accept", "application/json;as=Table;v=v1;g=meta.k8s.io"), ("content-type", "application/json")];
     let path = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews";
     api.send("POST", path, &table, b"{}".to_vec()).await.expect(406);
