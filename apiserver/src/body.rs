@@ -117,7 +117,7 @@ impl StrictErrors {
 }
 
 /// One message for keys given twice, as upstream's YAML library gathers them.
-pub fn repeated_keys(keys: &[String]) -> Option<String> {
+fn repeated_keys(keys: &[String]) -> Option<String> {
     (!keys.is_empty()).then(|| format!("yaml: unmarshal errors:\n  {}", keys.join("\n  ")))
 }
 

@@ -72,8 +72,10 @@ async fn objects_and_lists_are_the_same_in_protobuf() {
         same_both_ways(&api, path, "PodList").await;
     }
     same_both_ways(&api, &format!("{PODS}/a"), "Pod").await;
-    let missing = api.send("GET", &format!("{PODS}/none"), &[ACCEPT], Vec::new()).await.expect(404);
-    assert_eq!(missing.headers["content-type"], "application/json");
+    let (head, body) = api.raw("GET", &format!("{PODS}/none"), &[ACCEPT], Vec::new()).await.into_parts();
+    assert_eq!((head.status.as_u16(), &head.headers["content-type"]), (404, &ACCEPT.1.parse().expect("a value")));
+    let missing = decoded(&body.collect().await.expect("a body").to_bytes(), "Status");
+    assert_eq!((&missing["reason"], &missing["details"]["name"]), (&json!("NotFound"), &json!("none")));
 }
 
 #[tokio::test]
