@@ -9,7 +9,8 @@ use std::time::{Duration, Instant};
 
 use axum::body::Body;
 use futures::FutureExt;
-use http::{HeaderName, HeaderValue, Request, header};
+use http::{HeaderName, HeaderValue, Method, Request, header};
+use http_body::Body as _;
 use skiff_apimachinery::status::{self, Status};
 
 use crate::ApiServer;
@@ -33,6 +34,7 @@ impl ApiServer {
     pub async fn handle(self: &Arc<Self>, request: Request<Body>) -> Response {
         let started = Instant::now();
         let audit_id = audit_id(&request);
+        let head = *request.method() == Method::HEAD;
         // A panic is answered with 500 and costs nobody else anything.
         let (mut response, summary) = match AssertUnwindSafe(self.answer(request)).catch_unwind().await {
             Ok(answered) => answered,
@@ -41,12 +43,15 @@ impl ApiServer {
                 (response::error(None, &status::internal_error(error)), None)
             }
         };
+        if head {
+            without_body(&mut response);
+        }
         let headers = response.headers_mut();
         headers.insert(AUDIT_ID, audit_id);
         // Answers depend on who asks and when; a handler that knows better has said so.
         headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-cache, private"));
         if let Some((info, dry_run)) = &summary {
-            self.metrics.observe(info, *dry_run, response.status(), started.elapsed());
+            self.metrics.observe(info, *dry_run, &response, started.elapsed());
         }
         response
     }
@@ -168,6 +173,14 @@ fn request_context(request: &Request<Body>) -> Result<RequestContext, Status> {
         pretty,
         warnings: Warnings::default(),
     })
+}
+
+/// Leaves of the body only how long it would be: HTTP/2 takes more for an error.
+fn without_body(response: &mut Response) {
+    let length = std::mem::take(response.body_mut()).size_hint().exact();
+    if let Some(length) = length {
+        response.headers_mut().insert(header::CONTENT_LENGTH, length.into());
+    }
 }
 
 fn audit_id(request: &Request<Body>) -> HeaderValue {

@@ -2,9 +2,10 @@
 //!
 //! Names follow `k8s.io/apiserver/pkg/endpoints/metrics`.
 
+use std::fmt::Write as _;
 use std::time::Duration;
 
-use http::StatusCode;
+use http_body::Body as _;
 use prometheus_client::encoding::{EncodeLabelSet, text};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -14,7 +15,9 @@ use prometheus_client::registry::Registry;
 
 use crate::ApiServer;
 use crate::process_metrics::ProcessMetrics;
+use crate::registry::deprecated;
 use crate::request_info::RequestInfo;
+use crate::response::Response;
 use crate::routes::version;
 
 /// Upper bounds in seconds, as upstream's `apiserver_request_duration_seconds`.
@@ -22,6 +25,9 @@ const DURATION_BUCKETS: [f64; 23] = [
     0.005, 0.025, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 1.0, 1.25, 1.5, 2.0, 3.0, 4.0, 5.0, 6.0, 8.0, 10.0, 15.0, 20.0, 30.0,
     45.0, 60.0,
 ];
+
+/// Upper bounds in bytes, as upstream's `apiserver_response_sizes`.
+const SIZE_BUCKETS: [f64; 7] = [1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9];
 
 /// Labels of `apiserver_request_total`.
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
@@ -71,6 +77,16 @@ struct ResourceLabels {
     resource: String,
 }
 
+/// Labels of `apiserver_requested_deprecated_apis`.
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct DeprecatedLabels {
+    group: String,
+    removed_release: &'static str,
+    resource: String,
+    subresource: String,
+    version: String,
+}
+
 /// Labels of `kubernetes_build_info`.
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct BuildLabels {
@@ -87,6 +103,8 @@ pub struct Metrics {
     watches: Family<WatchLabels, Gauge>,
     in_flight: Family<KindLabels, Gauge>,
     objects: Family<ResourceLabels, Gauge>,
+    sizes: Family<DurationLabels, Histogram>,
+    deprecated: Family<DeprecatedLabels, Gauge>,
 }
 
 impl Default for Metrics {
@@ -116,6 +134,14 @@ impl Default for Metrics {
             "Requests that are worked on now, by kind",
             Family::clone(&in_flight),
         );
+        let sizes = Family::new_with_constructor((|| Histogram::new(SIZE_BUCKETS)) as fn() -> Histogram);
+        registry.register("apiserver_response_sizes", "Bytes of answers whose length is known", Family::clone(&sizes));
+        let deprecated = Family::default();
+        registry.register(
+            "apiserver_requested_deprecated_apis",
+            "Deprecated resources that somebody asked for; always 1",
+            Family::clone(&deprecated),
+        );
         registry.register("apiserver_storage_objects", "Stored objects by kind", Family::clone(&objects));
         let build = Family::<BuildLabels, Gauge>::default();
         let git_version = version::git_version();
@@ -123,13 +149,14 @@ impl Default for Metrics {
         build.get_or_create(&BuildLabels { git_version, major, minor }).set(1);
         registry.register("kubernetes_build_info", "What was built; always 1", build);
         registry.register_collector(Box::new(ProcessMetrics::default()));
-        Self { registry, requests, durations, watches, in_flight, objects }
+        Self { registry, requests, durations, watches, in_flight, objects, sizes, deprecated }
     }
 }
 
 impl Metrics {
     /// Counts an answered request.
-    pub fn observe(&self, info: &RequestInfo, dry_run: bool, code: StatusCode, took: Duration) {
+    pub fn observe(&self, info: &RequestInfo, dry_run: bool, response: &Response, took: Duration) {
+        let code = response.status();
         let verb = verb(info);
         let scope = scope(info);
         self.requests
@@ -148,17 +175,33 @@ impl Metrics {
         if info.is_long_running() || !info.is_resource_request {
             return;
         }
-        self.durations
-            .get_or_create(&DurationLabels {
-                component: "apiserver",
-                group: info.group.clone(),
-                resource: info.resource.clone(),
-                scope,
-                subresource: info.subresource.clone(),
-                verb,
-                version: info.version.clone(),
-            })
-            .observe(took.as_secs_f64());
+        let labels = DurationLabels {
+            component: "apiserver",
+            group: info.group.clone(),
+            resource: info.resource.clone(),
+            scope,
+            subresource: info.subresource.clone(),
+            verb,
+            version: info.version.clone(),
+        };
+        self.durations.get_or_create(&labels).observe(took.as_secs_f64());
+        if let Some(bytes) = response.body().size_hint().exact() {
+            self.sizes.get_or_create(&labels).observe(bytes as f64);
+        }
+        if deprecated::warning(&info.group, &info.version, &info.resource).is_some() {
+            self.ask_for_deprecated(info);
+        }
+    }
+
+    fn ask_for_deprecated(&self, info: &RequestInfo) {
+        let labels = DeprecatedLabels {
+            group: info.group.clone(),
+            removed_release: "",
+            resource: info.resource.clone(),
+            subresource: info.subresource.clone(),
+            version: info.version.clone(),
+        };
+        self.deprecated.get_or_create(&labels).set(1);
     }
 
     /// Counts a watch for as long as the returned guard lives.
@@ -191,8 +234,33 @@ impl Metrics {
     pub fn render(&self) -> Result<String, std::fmt::Error> {
         let mut out = String::new();
         text::encode(&mut out, &self.registry)?;
-        Ok(out)
+        Ok(as_prometheus(&out))
     }
+}
+
+/// OpenMetrics text in the older format of Prometheus, in which a counter is called what its samples are called.
+fn as_prometheus(open_metrics: &str) -> String {
+    let mut out = String::with_capacity(open_metrics.len());
+    let mut help = None;
+    for line in open_metrics.lines() {
+        let mut words = line.splitn(4, ' ');
+        match (words.next(), words.next(), words.next(), words.next()) {
+            (Some("#"), Some("HELP"), Some(name), text) => help = Some((name, text.unwrap_or_default())),
+            (Some("#"), Some("TYPE"), Some(name), Some(ty)) => {
+                let total = if ty == "counter" { "_total" } else { "" };
+                if let Some((_, text)) = help.take().filter(|(known, _)| *known == name) {
+                    let _ = writeln!(out, "# HELP {name}{total} {text}");
+                }
+                let _ = writeln!(out, "# TYPE {name}{total} {ty}");
+            }
+            (Some("#"), ..) => {}
+            _ => {
+                out.push_str(line);
+                out.push('\n');
+            }
+        }
+    }
+    out
 }
 
 /// One active watch.

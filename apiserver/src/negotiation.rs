@@ -13,6 +13,9 @@ pub const YAML: &str = "application/yaml";
 /// `Content-Type` of Kubernetes protobuf.
 pub const PROTOBUF: &str = "application/vnd.kubernetes.protobuf";
 
+/// What lists can be watched in.
+const STREAMS: [&str; 2] = ["application/json;stream=watch", "application/vnd.kubernetes.protobuf;stream=watch"];
+
 /// How an object is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Encoding {
@@ -127,21 +130,33 @@ pub fn parse_accept(header: &str) -> Vec<AcceptClause<'_>> {
     clauses
 }
 
+/// Whether an Accept header has one of these media types, or anything. Upstream's router asks this before a request is
+/// looked at: weights and partial wildcards mean nothing to it.
+fn is_produced(accept: &str, produced: &[&str]) -> bool {
+    accept.split(',').map(|clause| clause.split(';').next().unwrap_or("").trim()).any(|media| {
+        media == "*/*" || produced.contains(&media)
+    })
+}
+
 /// Chooses the output for an Accept header (empty for none); 406 when nothing offered fits.
 pub fn negotiate(accept: &str, offer: Offer, pretty: bool) -> Result<Output, Status> {
     if accept.trim().is_empty() {
         return Ok(Output { pretty, ..Output::JSON });
     }
-    let mut covered = false;
+    let mut produced = vec![JSON, YAML, PROTOBUF];
+    if offer.collection {
+        produced.extend(STREAMS);
+    }
+    // Custom resources, which have no protobuf, are not routed one by one.
+    if offer.protobuf && !is_produced(accept, &produced) {
+        return Err(status::not_produced(&produced));
+    }
     for clause in parse_accept(accept) {
-        // A watch has no YAML framing, and its refusal is another than that of a type that nobody has heard of.
-        covered |= clause.covers(YAML);
         let encodings = [(Encoding::Json, true), (Encoding::Yaml, offer.yaml), (Encoding::Protobuf, offer.protobuf)];
         for (encoding, offered) in encodings {
             if !offered || !clause.covers(encoding.media_type()) {
                 continue;
             }
-            covered = true;
             let shape = shape_of(&clause, offer);
             // Upstream's tables have no protobuf form.
             let shape = shape.filter(|shape| encoding != Encoding::Protobuf || !matches!(shape, Shape::Table(_)));
@@ -151,13 +166,17 @@ pub fn negotiate(accept: &str, offer: Offer, pretty: bool) -> Result<Output, Sta
             }
         }
     }
-    let mut refusal = status::not_acceptable(&offered_types(offer));
-    if !covered {
-        let types = [JSON, YAML, PROTOBUF].into_iter().filter(|media| offer.protobuf || *media != PROTOBUF);
-        let types = types.collect::<Vec<_>>().join(", ");
-        refusal.message = format!("406: Not Acceptable\n\nAvailable representations: {types}");
+    Err(status::not_acceptable(&offered_types(offer)))
+}
+
+/// Chooses the output of a watch, which is a stream of documents.
+pub fn negotiate_watch(accept: &str, protobuf: bool) -> Result<Output, Status> {
+    let produced = [JSON, YAML, PROTOBUF, STREAMS[0], STREAMS[1]];
+    if protobuf && !accept.trim().is_empty() && !is_produced(accept, &produced) {
+        return Err(status::not_produced(&produced));
     }
-    Err(refusal)
+    let offer = Offer { protobuf, transforms: true, collection: false, yaml: false };
+    negotiate(accept, offer, false)
 }
 
 fn shape_of(clause: &AcceptClause<'_>, offer: Offer) -> Option<Shape> {
@@ -165,7 +184,7 @@ fn shape_of(clause: &AcceptClause<'_>, offer: Offer) -> Option<Shape> {
         None | Some("") => return Some(Shape::Full),
         Some(kind) => kind,
     };
-    if clause.param("g").is_some_and(|g| g != "meta.k8s.io") || !offer.transforms {
+    if clause.param("g") != Some("meta.k8s.io") || !offer.transforms {
         return None;
     }
     let version = MetaVersion::parse(clause.param("v").unwrap_or(""))?;
@@ -178,8 +197,7 @@ fn shape_of(clause: &AcceptClause<'_>, offer: Offer) -> Option<Shape> {
 
 fn offered_types(offer: Offer) -> Vec<&'static str> {
     if !offer.yaml {
-        let streams = ["application/json;stream=watch", "application/vnd.kubernetes.protobuf;stream=watch"];
-        return streams[..if offer.protobuf { 2 } else { 1 }].to_vec();
+        return STREAMS[..if offer.protobuf { 2 } else { 1 }].to_vec();
     }
     let mut types = vec![JSON];
     if offer.yaml {
@@ -229,9 +247,12 @@ mod tests {
             ("application/vnd.kubernetes.protobuf,application/json", Some((Encoding::Protobuf, Shape::Full))),
             ("application/yaml;q=0.5, application/json;q=0.9", Some((Encoding::Json, Shape::Full))),
             ("*/*", Some((Encoding::Json, Shape::Full))),
-            ("application/*", Some((Encoding::Json, Shape::Full))),
+            ("application/*", None),
             ("", Some((Encoding::Json, Shape::Full))),
             ("text/html", None),
+            ("text/html, application/json", Some((Encoding::Json, Shape::Full))),
+            ("application/vnd.kubernetes.protobuf;as=Table;v=v1;g=meta.k8s.io", None),
+            ("application/json;as=Table;v=v1", None),
             ("application/json;as=Table;v=v1;g=meta.k8s.io", Some((Encoding::Json, Shape::Table(MetaVersion::V1)))),
             ("application/json;as=PartialObjectMetadata;v=v1;g=meta.k8s.io", None),
             (
@@ -255,7 +276,8 @@ mod tests {
         let refusal = |accept, offer| negotiate(accept, offer, false).expect_err(accept).message;
         let known = "only the following media types are accepted: ";
         let all = "application/json, application/yaml, application/vnd.kubernetes.protobuf";
-        assert_eq!(refusal("text/html", ALL), format!("406: Not Acceptable\n\nAvailable representations: {all}"));
+        let object = Offer { collection: false, ..ALL };
+        assert_eq!(refusal("text/html", object), format!("406: Not Acceptable\n\nAvailable representations: {all}"));
         assert_eq!(refusal("application/json;as=Other;v=v1;g=meta.k8s.io", ALL), format!("{known}{all}"));
         let watch = Offer { yaml: false, ..ALL };
         let streams = "application/json;stream=watch, application/vnd.kubernetes.protobuf;stream=watch";

@@ -136,7 +136,14 @@ pub fn plain(code: StatusCode, content_type: &'static str, body: impl Into<Body>
 
 /// What a mux answers for a path nobody serves.
 pub fn not_found_path() -> Response {
-    plain(StatusCode::NOT_FOUND, "text/plain; charset=utf-8", "404 page not found\n")
+    text(StatusCode::NOT_FOUND, "404 page not found\n")
+}
+
+/// Text that a browser is not to take for anything else.
+pub fn text(code: StatusCode, body: impl Into<Body>) -> Response {
+    let mut response = plain(code, "text/plain; charset=utf-8", body);
+    response.headers_mut().insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    response
 }
 
 /// Sends a finished body, compressed if it is large and the client takes gzip.

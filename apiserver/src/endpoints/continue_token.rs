@@ -97,7 +97,15 @@ fn json_error(json: &[u8], error: &serde_json::Error) -> String {
         None => "unexpected end of JSON input".to_owned(),
         Some(b'{') => error.to_string(),
         Some(0) => "invalid character '\\x00' looking for beginning of value".to_owned(),
-        Some(first) => format!("invalid character {:?} looking for beginning of value", char::from(*first)),
+        Some(first) => format!("invalid character {} looking for beginning of value", quoted(*first)),
+    }
+}
+
+/// A byte as Go quotes the character of that number.
+fn quoted(byte: u8) -> String {
+    match byte {
+        0x7f..=0xa0 | 0xad => format!("'\\u{byte:04x}'"),
+        _ => format!("{:?}", char::from(byte)),
     }
 }
 

@@ -27,7 +27,7 @@ pub mod websocket;
 use std::sync::Arc;
 
 use axum::body::Body;
-use http::Request;
+use http::{Method, Request};
 use skiff_api::Subresource;
 use skiff_apimachinery::status::{self, Status};
 use skiff_apimachinery::value::Value;
@@ -40,6 +40,7 @@ use crate::negotiation::{self, Encoding, Offer, Output};
 use crate::printers::partial;
 use crate::registry::store::{Store, Write};
 use crate::registry::{Resource, deprecated};
+use crate::request_info::RequestInfo;
 use crate::response::{self, ObjectType, Response};
 
 /// One request for a resource.
@@ -72,7 +73,11 @@ impl<'a> Call<'a> {
         // What is only asked has neither rows nor metadata of its own.
         let transforms = self.resource.info.has_verb("get");
         let offer = Offer { protobuf: self.has_protobuf(), transforms, collection, yaml: true };
-        negotiation::negotiate(&self.cx.accept, offer, self.cx.pretty)
+        negotiation::negotiate(&self.cx.accept, offer, self.cx.pretty).map_err(|error| {
+            let other = negotiation::negotiate(&self.cx.accept, Offer { collection: !collection, ..offer }, false);
+            // One object's metadata asked for of a list, or the other way round.
+            if other.is_ok() { self.not_the_shape(collection) } else { error }
+        })
     }
 
     /// Whether what goes in and out has a protobuf form: everything but custom resources.
@@ -83,6 +88,24 @@ impl<'a> Call<'a> {
     /// The encoding of the body.
     pub fn body_encoding(&self) -> Result<Encoding, Status> {
         negotiation::body_encoding(&self.cx.content_type, self.has_protobuf())
+    }
+
+    /// 406 for metadata of one object where there are several, or of several where there is one.
+    fn not_the_shape(&self, collection: bool) -> Status {
+        let info = &self.resource.info;
+        // The name of upstream's internal type.
+        let package = match info.group.split('.').next().unwrap_or_default() {
+            "" | "events" => "core",
+            group => group,
+        };
+        let message = if collection {
+            let kind = info.list_kind.as_deref().unwrap_or_default();
+            format!("you requested PartialObjectMetadata, but the requested object is a list (*{package}.{kind})")
+        } else {
+            let kind = &info.kind;
+            format!("you requested PartialObjectMetadataList, but the requested object is not a list (*{package}.{kind})")
+        };
+        Status::new(406, "NotAcceptable", message)
     }
 
     /// Who writes what, for the store.
@@ -182,6 +205,18 @@ pub fn partial_type(version: negotiation::MetaVersion, kind: &'static str) -> Re
     Ok(ObjectType { api_version, kind, schema })
 }
 
+/// Why a verb is refused: a path without that method, or a list that cannot be watched.
+fn not_a_verb(resource: &Resource, info: &RequestInfo) -> Status {
+    let has = |verb| resource.info.has_verb(verb);
+    match info.verb.as_str() {
+        _ if resource.custom.is_some() => status::method_not_supported(&info.group, &info.resource, &info.verb),
+        "watch" if has("list") => status::method_not_supported(&info.group, &info.resource, &info.verb),
+        // A resource that has no objects has no paths for them.
+        _ if info.subresource.is_empty() && !info.name.is_empty() && !has("get") => status::no_such_resource(),
+        _ => status::method_not_routed(),
+    }
+}
+
 /// Routes a resource request to its verb.
 pub async fn dispatch(
     server: &Arc<ApiServer>,
@@ -190,31 +225,51 @@ pub async fn dispatch(
 ) -> Result<Response, Status> {
     let info = &cx.info;
     let Some(resource) = &server.registry.resource(&info.group, &info.version, &info.resource) else {
-        return Ok(response::not_found_path());
+        // Whatever is below a built-in group is looked for in that group.
+        let built_in = skiff_api::builtin().groups.iter().any(|group| group.name == info.group);
+        let known = built_in && server.registry.served().group(&info.group).is_some();
+        return if known { Err(status::no_such_resource()) } else { Ok(response::not_found_path()) };
     };
     // "/api/v1/namespaces/x/nodes" and an object without its namespace are no paths of the API.
     let wants_namespace = resource.info.namespaced && !info.name_from_selector && !info.name.is_empty();
     if (!resource.info.namespaced && !info.namespace.is_empty() && info.resource != "namespaces")
         || (wants_namespace && info.namespace.is_empty())
     {
-        return Ok(response::not_found_path());
+        return Err(status::no_such_resource());
     }
     let subresource = match info.subresource.as_str() {
         "" => None,
         name => match resource.info.subresource(name) {
             Some(subresource) => Some(subresource),
-            None => return Ok(response::not_found_path()),
+            None => return Err(status::no_such_resource()),
         },
     };
-    let verbs = subresource.map_or(&resource.info.verbs, |s| &s.verbs);
-    // A proxy takes every method; OPTIONS has no verb of its own.
-    let options = info.subresource == "proxy" && request.method() == http::Method::OPTIONS;
-    if !options && !verbs.iter().any(|v| *v == info.verb) {
-        return Err(status::method_not_supported(&info.group, &info.resource, &info.verb));
-    }
     let custom = resource.custom.as_ref().and_then(|custom| custom.warning.as_deref());
     if let Some(warning) = custom.or_else(|| deprecated::warning(&info.group, &info.version, &info.resource)) {
         cx.warnings.add(warning);
+    }
+    // Collections are not written as a whole, and objects are not made where they already have a name.
+    let misplaced = match info.verb.as_str() {
+        "update" | "patch" => info.name.is_empty(),
+        "create" => subresource.is_none() && !info.name.is_empty(),
+        _ => false,
+    };
+    if misplaced {
+        return Err(status::method_not_routed());
+    }
+    let verbs = subresource.map_or(&resource.info.verbs, |s| &s.verbs);
+    // A proxy takes every method; OPTIONS has no verb of its own.
+    let options = info.subresource == "proxy" && *request.method() == Method::OPTIONS;
+    if !options && !verbs.iter().any(|v| *v == info.verb) {
+        return Err(not_a_verb(resource, info));
+    }
+    // The older paths of watches have a verb whatever the method is.
+    if info.verb == "watch" && *request.method() != Method::GET {
+        return Err(status::method_not_routed());
+    }
+    // Proxies pass every method on; HEAD of anything else is no method, but of reading it.
+    if *request.method() == Method::HEAD && info.subresource != "proxy" {
+        return Err(status::method_not_routed());
     }
     let call = Call { server, cx, resource, subresource };
     match (info.subresource.as_str(), info.verb.as_str()) {

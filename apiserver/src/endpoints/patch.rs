@@ -50,10 +50,10 @@ enum Form {
 /// Patches the object the URL names.
 pub async fn patch(call: &Call<'_>, request: Request<Body>) -> Result<Response, Status> {
     let media = call.cx.content_type.split(';').next().unwrap_or("").trim().to_owned();
-    if !call.patch_types().contains(&media.as_str()) {
-        let mut error = Status::new(415, "UnsupportedMediaType", "415: Unsupported Media Type");
-        error.details.shown = true;
-        return Err(error);
+    let known = call.patch_types();
+    if !known.contains(&media.as_str()) {
+        let custom = call.resource.custom.is_some();
+        return Err(if custom { status::unsupported_media_type(&known) } else { status::not_consumed() });
     }
     let output = call.output(false)?;
     let bytes = body::read(request.into_body()).await?;

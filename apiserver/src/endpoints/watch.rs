@@ -21,7 +21,7 @@ use crate::cacher::{
     CacheError, CachedObject, EventKind, Format, Freshness, Watch, WatchItem, WatchRequest, WatchStart,
 };
 use crate::metrics::WatchGuard;
-use crate::negotiation::{self, Encoding, Offer, Output, Shape};
+use crate::negotiation::{self, Encoding, Output, Shape};
 use crate::printers::partial;
 use crate::registry::Resource;
 use crate::response::{self, ObjectType, Response};
@@ -35,8 +35,7 @@ const PROTOBUF_STREAM: &str = "application/vnd.kubernetes.protobuf;stream=watch"
 
 /// Watches what the request selects.
 pub async fn watch(call: &Call<'_>, request: Request<Body>) -> Result<Response, Status> {
-    let offer = Offer { protobuf: call.has_protobuf(), transforms: true, collection: false, yaml: false };
-    let output = negotiation::negotiate(&call.cx.accept, offer, false)?;
+    let output = negotiation::negotiate_watch(&call.cx.accept, call.has_protobuf())?;
     let options = ListOptions::from_query(&call.cx.query, true)?;
     let watch_request = WatchRequest {
         start: start(&options)?,

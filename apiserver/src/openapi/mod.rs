@@ -136,11 +136,12 @@ fn index(server: &ApiServer, cx: &RequestContext) -> Result<Response, Status> {
 
 fn version_3(server: &ApiServer, cx: &RequestContext, headers: &HeaderMap, name: &str) -> Result<Response, Status> {
     let documents = server.openapi.v3(server).map_err(status::internal_error)?;
-    let Some(Kept { document, .. }) = documents.get(name) else { return Ok(response::not_found_path()) };
-    let Some(media) = offered(&cx.accept, PROTOBUF_V3) else { return Ok(not_acceptable()) };
+    let Some(Kept { document, .. }) = documents.get(name) else { return Ok(empty(StatusCode::NOT_FOUND)) };
+    let Some(media) = offered(&cx.accept, PROTOBUF_V3) else { return Ok(not_acceptable("Accept")) };
     let asked = cx.query.text("hash");
     if !asked.is_empty() && asked != document.hash {
         let mut moved = response::plain(StatusCode::MOVED_PERMANENTLY, JSON, "");
+        set(&mut moved, header::VARY, "Accept");
         set(&mut moved, header::LOCATION, &format!("/openapi/v3/{name}?hash={}", document.hash));
         return Ok(moved);
     }
@@ -158,15 +159,21 @@ fn version_2(server: &ApiServer, cx: &RequestContext, headers: &HeaderMap) -> Re
     let document = server.openapi.v2(server).map_err(status::internal_error)?;
     match offered(&cx.accept, PROTOBUF_V2) {
         Some(media) => send(cx, headers, &document, media),
-        None => Ok(not_acceptable()),
+        None => Ok(not_acceptable("Accept-Encoding, Accept")),
     }
 }
 
-/// 406 as upstream sends it here: without a body.
-fn not_acceptable() -> Response {
+/// 406; what the answer would vary by is said all the same.
+fn not_acceptable(vary: &str) -> Response {
+    let mut answer = empty(StatusCode::NOT_ACCEPTABLE);
+    set(&mut answer, header::VARY, vary);
+    answer
+}
+
+/// A failure as upstream sends it here: without a body.
+fn empty(code: StatusCode) -> Response {
     let mut answer = http::Response::new(axum::body::Body::empty());
-    *answer.status_mut() = StatusCode::NOT_ACCEPTABLE;
-    set(&mut answer, header::VARY, "Accept");
+    *answer.status_mut() = code;
     answer
 }
 

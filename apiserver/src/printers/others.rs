@@ -44,6 +44,7 @@ pub(super) static PRINTERS: &[Printer] = &[
     }),
     Printer::new("admissionregistration.k8s.io", "ValidatingAdmissionPolicyBinding", &POLICY_BINDING, policy_binding),
     Printer::new("admissionregistration.k8s.io", "MutatingAdmissionPolicyBinding", &POLICY_BINDING, policy_binding),
+    Printer::new("apiregistration.k8s.io", "APIService", &API_SERVICE, api_service),
     Printer::new("resource.k8s.io", "DeviceClass", &[NAME, AGE], |object, now| vec![name(object), age(object, now)]),
     Printer::new("resource.k8s.io", "ResourceClaim", &RESOURCE_CLAIM, |object, now| {
         vec![name(object), claim_state(object).into(), age(object, now)]
@@ -243,3 +244,25 @@ static RESOURCE_SLICE: [Column; 5] = [
     Column::string("Pool", "Pool that the devices belong to."),
     AGE,
 ];
+
+static API_SERVICE: [Column; 4] = [
+    NAME,
+    Column::string("Service", "Service that serves the group version; Local for this server."),
+    Column::string("Available", "Whether it is served, and if not, why."),
+    AGE,
+];
+
+fn api_service(object: &Value, now: Timestamp) -> Vec<Value> {
+    let service = match object.at(&["spec", "service"]) {
+        Some(service) => format!("{}/{}", text(service, &["namespace"]), text(service, &["name"])),
+        None => "Local".to_owned(),
+    };
+    let conditions = object.array_at(&["status", "conditions"]);
+    let condition = conditions.iter().find(|condition| text(condition, &["type"]) == "Available");
+    let available = match condition.map(|found| (text(found, &["status"]), text(found, &["reason"]))) {
+        None => "Unknown".to_owned(),
+        Some(("True", _)) => "True".to_owned(),
+        Some((status, reason)) => format!("{status} ({reason})"),
+    };
+    vec![name(object), service.into(), available.into(), age(object, now)]
+}

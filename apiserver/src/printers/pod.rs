@@ -46,8 +46,8 @@ pub(super) fn cells(pod: &Value, now: Timestamp) -> Vec<Value> {
 pub(super) fn conditions(pod: &Value) -> Option<Value> {
     let phase = text(pod, &["status", "phase"]);
     let message = match phase {
-        "Succeeded" => "All containers of the pod ended successfully.",
-        "Failed" => "The pod has failed.",
+        "Succeeded" => "The pod has completed successfully.",
+        "Failed" => "The pod failed.",
         _ => return None,
     };
     Some(value!([{"type": "Completed", "status": "True", "reason": phase, "message": message}]))

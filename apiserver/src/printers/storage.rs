@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use skiff_apimachinery::value::Value;
 
 use super::human::{NONE, UNSET, age};
-use super::{AGE, Column, NAME, Printer, boolean, count, joined, name, non_empty, scalar, text};
+use super::{AGE, Column, NAME, Printer, boolean, count, joined, name, non_empty, text};
 
 pub(super) static PRINTERS: &[Printer] = &[
     Printer::new("storage.k8s.io", "StorageClass", &STORAGE_CLASS, storage_class),
@@ -25,9 +25,6 @@ pub(super) static PRINTERS: &[Printer] = &[
         vec![name(object), count(object, &["spec", "drivers"]).into(), age(object, now)]
     }),
     Printer::new("storage.k8s.io", "CSIDriver", &CSI_DRIVER, csi_driver),
-    Printer::new("storage.k8s.io", "CSIStorageCapacity", &CSI_STORAGE_CAPACITY, |object, _| {
-        vec![name(object), text(object, &["storageClassName"]).into(), scalar(object.get("capacity"), UNSET)]
-    }),
 ];
 
 static STORAGE_CLASS: [Column; 6] = [
@@ -94,8 +91,3 @@ fn csi_driver(object: &Value, now: Timestamp) -> Vec<Value> {
     ]
 }
 
-static CSI_STORAGE_CAPACITY: [Column; 3] = [
-    NAME,
-    Column::string("StorageClassName", "Class that the capacity is for."),
-    Column::string("Capacity", "Room that is left."),
-];

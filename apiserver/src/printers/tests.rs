@@ -251,7 +251,6 @@ fn rows() {
             value!({"spec": {"attachRequired": false, "tokenRequests": [{"audience": "a"}]}}),
             "x|false|false|false|a|false|<none>|24h",
         ),
-        ("storage.k8s.io", "CSIStorageCapacity", value!({"storageClassName": "s"}), "x|s|<unset>"),
         (
             "flowcontrol.apiserver.k8s.io",
             "FlowSchema",

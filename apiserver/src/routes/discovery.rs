@@ -46,16 +46,14 @@ pub fn answer(server: &ApiServer, cx: &RequestContext, path: &str, headers: &Hea
             "apiVersion": "v1",
             "groups": served.groups.iter().filter(|g| !g.name.is_empty()).map(|g| group_object(g, false)).collect::<Vec<_>>(),
         }),
-        ["api", version] => match resource_list(&served, "", version) {
-            Some(list) => list,
-            None => return Ok(response::not_found_path()),
-        },
+        ["api", version] => resource_list(&served, "", version).ok_or_else(status::no_such_resource)?,
         ["apis", group] => match served.group(group) {
             Some(group) => group_object(group, true),
             None => return Ok(response::not_found_path()),
         },
         ["apis", group, version] => match resource_list(&served, group, version) {
             Some(list) => list,
+            None if served.group(group).is_some() => return Err(status::no_such_resource()),
             None => return Ok(response::not_found_path()),
         },
         _ => return Ok(response::not_found_path()),
@@ -64,15 +62,13 @@ pub fn answer(server: &ApiServer, cx: &RequestContext, path: &str, headers: &Hea
 }
 
 fn respond(cx: &RequestContext, body: &Value) -> Result<Response, Status> {
-    let offer = negotiation::Offer { protobuf: false, transforms: false, collection: false, yaml: true };
+    let offer = negotiation::Offer { protobuf: true, transforms: false, collection: false, yaml: true };
     let output = negotiation::negotiate(&cx.accept, offer, cx.pretty)?;
-    let text = body.to_string();
-    let value = response::parse(text.as_bytes())?;
-    let schema = skiff_api::builtin()
-        .schema_of("", "v1", "Status")
-        .ok_or_else(|| status::internal_error("no schema for v1 Status"))?;
-    let ty = response::ObjectType { api_version: "v1", kind: "APIResourceList", schema };
-    response::value(cx, output, ty, StatusCode::OK, value)
+    let value = response::parse(body.to_string().as_bytes())?;
+    let kind = body["kind"].as_str().unwrap_or_default();
+    let schema = skiff_api::builtin().schema_of("", "v1", kind);
+    let schema = schema.ok_or_else(|| status::internal_error(format!("no schema for v1 {kind}")))?;
+    response::value(cx, output, response::ObjectType { api_version: "v1", kind, schema }, StatusCode::OK, value)
 }
 
 /// Whether the client prefers the aggregated document over plain JSON.

@@ -12,6 +12,7 @@ use crate::context::RequestContext;
 use crate::response::{self, Response};
 
 const TEXT: &str = "text/plain; charset=utf-8";
+const ENDPOINTS: [&str; 3] = ["/healthz", "/livez", "/readyz"];
 
 /// What the checks look at.
 #[derive(Debug, Default)]
@@ -28,38 +29,71 @@ pub struct Health {
 
 struct Check {
     name: &'static str,
-    /// Which of the endpoints ask it.
+    /// Whether `/healthz` and `/livez` ask it.
     live: bool,
+    /// Whether `/readyz` asks it.
+    ready: bool,
     passes: fn(&Health) -> bool,
 }
 
+/// A check that every endpoint asks.
+const fn check(name: &'static str, passes: fn(&Health) -> bool) -> Check {
+    Check { name, live: true, ready: true, passes }
+}
+
+fn store_ok(health: &Health) -> bool {
+    health.store_ok.load(Ordering::Relaxed)
+}
+
+fn caches_ready(health: &Health) -> bool {
+    health.caches_ready.load(Ordering::Relaxed)
+}
+
+fn bootstrapped(health: &Health) -> bool {
+    health.bootstrapped.load(Ordering::Relaxed)
+}
+
+/// Upstream's checks of what this server has, under upstream's names: a hook passes when what it does is done.
 const CHECKS: &[Check] = &[
-    Check { name: "ping", live: true, passes: |_| true },
-    Check { name: "log", live: true, passes: |_| true },
-    Check { name: "etcd", live: true, passes: |h| h.store_ok.load(Ordering::Relaxed) },
-    Check { name: "etcd-readiness", live: false, passes: |h| h.store_ok.load(Ordering::Relaxed) },
-    Check { name: "informer-sync", live: false, passes: |h| h.caches_ready.load(Ordering::Relaxed) },
-    Check {
-        name: "poststarthook/rbac/bootstrap-roles",
-        live: true,
-        passes: |h| h.bootstrapped.load(Ordering::Relaxed),
-    },
-    Check {
-        name: "poststarthook/scheduling/bootstrap-system-priority-classes",
-        live: true,
-        passes: |h| h.bootstrapped.load(Ordering::Relaxed),
-    },
-    Check {
-        name: "poststarthook/start-system-namespaces-controller",
-        live: true,
-        passes: |h| h.bootstrapped.load(Ordering::Relaxed),
-    },
-    Check { name: "shutdown", live: false, passes: |h| !h.shutting_down.load(Ordering::Relaxed) },
+    check("ping", |_| true),
+    check("log", |_| true),
+    Check { name: "etcd", live: true, ready: false, passes: store_ok },
+    Check { name: "informer-sync", live: false, ready: true, passes: caches_ready },
+    check("poststarthook/start-apiserver-admission-initializer", caches_ready),
+    check("poststarthook/generic-apiserver-start-informers", caches_ready),
+    check("poststarthook/start-system-namespaces-controller", bootstrapped),
+    check("poststarthook/start-cluster-authentication-info-controller", bootstrapped),
+    check("poststarthook/storage-readiness", store_ok),
+    check("poststarthook/rbac/bootstrap-roles", bootstrapped),
+    check("poststarthook/scheduling/bootstrap-system-priority-classes", bootstrapped),
+    check("poststarthook/bootstrap-controller", bootstrapped),
+    check("poststarthook/apiservice-openapi-controller", caches_ready),
+    check("poststarthook/apiservice-openapiv3-controller", caches_ready),
+    check("poststarthook/apiservice-discovery-controller", caches_ready),
+    Check { name: "shutdown", live: false, ready: true, passes: |h| !h.shutting_down.load(Ordering::Relaxed) },
 ];
 
-/// Names of all checks.
-pub fn check_names() -> impl Iterator<Item = &'static str> {
-    CHECKS.iter().map(|check| check.name)
+/// The endpoints and each of their checks.
+pub fn paths() -> impl Iterator<Item = String> {
+    ENDPOINTS.into_iter().flat_map(|endpoint| {
+        let asked = CHECKS.iter().filter(move |check| asked(check, endpoint));
+        asked.map(move |check| format!("{endpoint}/{}", check.name))
+    })
+}
+
+/// `/metrics/slis`: the checks as metrics.
+pub fn metrics(server: &ApiServer) -> Response {
+    let mut text = String::from(
+        "# HELP kubernetes_healthcheck [STABLE] Whether a check passes.\n# TYPE kubernetes_healthcheck gauge\n",
+    );
+    for endpoint in ENDPOINTS {
+        let ty = endpoint.trim_start_matches('/');
+        for check in CHECKS.iter().filter(|check| asked(check, endpoint)) {
+            let value = u8::from((check.passes)(&server.health));
+            let _ = writeln!(text, "kubernetes_healthcheck{{name={:?},type={ty:?}}} {value}", check.name);
+        }
+    }
+    response::plain(StatusCode::OK, "text/plain; version=0.0.4; charset=utf-8", text)
 }
 
 /// Whether the path asks one check, e.g. `/livez/ping`.
@@ -68,19 +102,19 @@ pub fn is_single_check(path: &str) -> bool {
 }
 
 fn split(path: &str) -> Option<(&str, &str)> {
-    ["/healthz", "/livez", "/readyz"].into_iter().find_map(|endpoint| {
+    ENDPOINTS.into_iter().find_map(|endpoint| {
         let rest = path.strip_prefix(endpoint)?;
         if rest.is_empty() { Some((endpoint, "")) } else { Some((endpoint, rest.strip_prefix('/')?)) }
     })
 }
 
 fn asked(check: &Check, endpoint: &str) -> bool {
-    endpoint == "/readyz" || check.live
+    if endpoint == "/readyz" { check.ready } else { check.live }
 }
 
 /// Answers an endpoint.
 pub fn answer(server: &ApiServer, cx: &RequestContext, path: &str) -> Response {
-    let endpoint = path.trim_end_matches('/');
+    let endpoint = path;
     let excluded = cx.query.all("exclude").collect::<Vec<_>>();
     let mut lines = String::new();
     let mut failed = Vec::new();
@@ -96,18 +130,19 @@ pub fn answer(server: &ApiServer, cx: &RequestContext, path: &str) -> Response {
     }
     let unknown = excluded.iter().filter(|name| !CHECKS.iter().any(|c| c.name == **name)).collect::<Vec<_>>();
     if !unknown.is_empty() {
-        let _ = writeln!(lines, "warn: some health checks cannot be excluded: no matches for {unknown:?}");
+        let unknown = unknown.iter().map(|name| format!("{name:?}")).collect::<Vec<_>>().join(", ");
+        let _ = writeln!(lines, "warn: some health checks cannot be excluded: no matches for {unknown}");
     }
     let name = endpoint.trim_start_matches('/');
     if !failed.is_empty() {
         let _ = writeln!(lines, "{name} check failed");
-        return response::plain(StatusCode::INTERNAL_SERVER_ERROR, TEXT, lines);
+        return response::text(StatusCode::INTERNAL_SERVER_ERROR, lines);
     }
     if cx.query.get("verbose").is_some() {
         let _ = writeln!(lines, "{name} check passed");
-        return response::plain(StatusCode::OK, TEXT, lines);
+        return response::text(StatusCode::OK, lines);
     }
-    response::plain(StatusCode::OK, TEXT, "ok")
+    response::text(StatusCode::OK, "ok")
 }
 
 /// Answers one check.

@@ -23,26 +23,38 @@ pub async fn dispatch(
     cx: &RequestContext,
     request: Request<Body>,
 ) -> Result<Response, Status> {
-    if !matches!(*request.method(), Method::GET | Method::HEAD) {
-        return Err(status::method_not_supported("", "", &cx.info.verb));
-    }
     let path = cx.info.path.as_str();
-    match path.trim_end_matches('/') {
-        "" => Ok(index(server, cx)),
-        "/version" => Ok(version::answer(cx)),
+    // A slash at the end means nothing to the router, and everything to what is found by its path alone.
+    let routed = path.trim_end_matches('/');
+    let is_routed = matches!(routed, "/version" | OidcDocuments::CONFIGURATION_PATH | OidcDocuments::JWKS_PATH)
+        || is_below(routed, "/api")
+        || is_below(routed, "/apis");
+    if is_routed && *request.method() != Method::GET {
+        return Err(status::method_not_routed());
+    }
+    match routed {
+        "/version" => return Ok(version::answer(cx)),
+        OidcDocuments::CONFIGURATION_PATH => return Ok(oidc(server, "application/json", |d| d.configuration.clone())),
+        OidcDocuments::JWKS_PATH => return Ok(oidc(server, "application/jwk-set+json", |d| d.jwks.clone())),
+        _ if is_routed => return discovery::answer(server, cx, path, request.headers()),
+        _ => {}
+    }
+    match path {
+        "/" | "/index.html" => Ok(index(server, cx)),
         "/metrics" => metrics(server),
+        "/metrics/slis" => Ok(health::metrics(server)),
         "/healthz" | "/livez" | "/readyz" => Ok(health::answer(server, cx, path)),
         path if health::is_single_check(path) => Ok(health::answer_one(server, path)),
-        path if path == "/api" || path == "/apis" || path.starts_with("/api/") || path.starts_with("/apis/") => {
-            discovery::answer(server, cx, path, request.headers())
-        }
-        path if path == "/openapi/v2" || path == "/openapi/v3" || path.starts_with("/openapi/v3/") => {
+        path if path == "/openapi/v2" || path == "/openapi/v3" || path.len() > "/openapi/v3/".len() && path.starts_with("/openapi/v3/") => {
             openapi::answer(server, cx, path, request.headers()).await
         }
-        OidcDocuments::CONFIGURATION_PATH => Ok(oidc(server, "application/json", |d| d.configuration.clone())),
-        OidcDocuments::JWKS_PATH => Ok(oidc(server, "application/jwk-set+json", |d| d.jwks.clone())),
         _ => Ok(response::not_found_path()),
     }
+}
+
+/// Whether a path is this one or below it.
+fn is_below(path: &str, root: &str) -> bool {
+    path.strip_prefix(root).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
 fn metrics(server: &ApiServer) -> Result<Response, Status> {
@@ -68,11 +80,14 @@ fn index(server: &ApiServer, cx: &RequestContext) -> Response {
         "/api",
         "/api/v1",
         "/apis",
+        "/apis/",
         "/healthz",
         "/livez",
         "/metrics",
+        "/metrics/slis",
         "/openapi/v2",
         "/openapi/v3",
+        "/openapi/v3/",
         "/openid/v1/jwks",
         "/readyz",
         "/version",
@@ -86,9 +101,7 @@ fn index(server: &ApiServer, cx: &RequestContext) -> Response {
             paths.push(format!("/apis/{}/{}", info.group, info.version));
         }
     }
-    for name in health::check_names() {
-        paths.extend(["/healthz/", "/livez/", "/readyz/"].map(|prefix| format!("{prefix}{name}")));
-    }
+    paths.extend(health::paths());
     paths.sort();
     paths.dedup();
     let body = serde_json::json!({ "paths": paths });

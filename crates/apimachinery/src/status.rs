@@ -214,6 +214,34 @@ pub fn not_acceptable(offered: &[&str]) -> Status {
     Status::new(406, "NotAcceptable", message)
 }
 
+/// What the router answers where nothing is routed: it knows of no object, so the details are empty.
+fn unrouted(code: u16, reason: &'static str, message: impl Into<String>) -> Status {
+    let mut status = Status::new(code, reason, message);
+    status.details.shown = true;
+    status
+}
+
+/// 404 for a path below a group version that is served.
+pub fn no_such_resource() -> Status {
+    unrouted(404, "NotFound", "the server could not find the requested resource")
+}
+
+/// 405 for a method that a path does not have.
+pub fn method_not_routed() -> Status {
+    unrouted(405, "MethodNotAllowed", "the server does not allow this method on the requested resource")
+}
+
+/// 406 for an Accept header without any media type that is produced; `produced` are those that are.
+pub fn not_produced(produced: &[&str]) -> Status {
+    let message = format!("406: Not Acceptable\n\nAvailable representations: {}", produced.join(", "));
+    unrouted(406, "NotAcceptable", message)
+}
+
+/// 415 for a body in a media type that the path does not take.
+pub fn not_consumed() -> Status {
+    unrouted(415, "UnsupportedMediaType", "415: Unsupported Media Type")
+}
+
 /// 415; `offered` are the media types there are.
 pub fn unsupported_media_type(offered: &[&str]) -> Status {
     let message = format!(

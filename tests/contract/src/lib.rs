@@ -5,8 +5,10 @@
 //! `verbs` does everything that can be done on every resource that the facts name. Nothing here reads the tables of the
 //! server that it tests.
 
+pub mod answers;
 pub mod condense;
 pub mod facts;
 pub mod gnostic;
+pub mod reads;
 pub mod target;
 pub mod verbs;

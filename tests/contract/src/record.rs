@@ -1,12 +1,13 @@
 //! Takes the facts from a real kube-apiserver.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use anyhow::Context;
 use clap::Parser;
 use skiff_contract::facts::Facts;
 use skiff_contract::target::Target;
-use skiff_contract::{condense, gnostic};
+use skiff_contract::{answers, condense, gnostic, reads};
 
 #[derive(Parser)]
 #[command(about = "Condense what a real kube-apiserver says of itself")]
@@ -28,6 +29,9 @@ async fn main() -> anyhow::Result<()> {
     version_3.write("openapi")?;
     let version_2 = condense::document_2(&target.get("/openapi/v2").await?).context("OpenAPI v2")?;
     version_2.beyond(&condense::as_version_2(&version_3)).write("openapi-v2")?;
+    let target = Arc::new(target);
+    reads::condense(&target).await.context("reads")?.write("reads")?;
+    answers::condense(&target).await.context("answers")?.write("answers")?;
     if let Some(dir) = args.gnostic {
         let mut facts = Facts::default();
         for (version, file) in [("v2", "openapiv2/OpenAPIv2.proto"), ("v3", "openapiv3/OpenAPIv3.proto")] {

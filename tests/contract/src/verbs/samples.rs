@@ -43,6 +43,13 @@ impl Samples {
         Ok(Self(samples))
     }
 
+    /// Further samples, with more to show in tables than the first of their kind: `apiVersion/kind` and sample.
+    pub fn more() -> anyhow::Result<Vec<(String, Sample)>> {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("rows.yaml");
+        let read = serde_saphyr::from_str::<Vec<BTreeMap<String, Sample>>>(&std::fs::read_to_string(path)?)?;
+        Ok(read.into_iter().flatten().collect())
+    }
+
     /// The sample of a kind.
     pub fn of(&self, api_version: &str, kind: &str) -> anyhow::Result<&Sample> {
         self.0.get(&format!("{api_version}/{kind}")).with_context(|| format!("no sample of {api_version} {kind}"))
