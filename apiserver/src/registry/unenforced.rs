@@ -17,8 +17,11 @@ pub fn warning(group: &str, plural: &str) -> Option<&'static str> {
         }
         ("networking.k8s.io", "servicecidrs") => "this object is stored but addresses are not allocated from it yet",
         ("resource.k8s.io", _) => "this object is stored but devices are not allocated yet",
-        ("storage.k8s.io", _) | ("", "persistentvolumes" | "persistentvolumeclaims") => {
-            "this object is stored but volumes are not provisioned or bound yet"
+        ("storage.k8s.io", "csidrivers" | "csinodes" | "csistoragecapacities" | "volumeattachments") => {
+            "this object is stored but storage drivers are not called yet"
+        }
+        ("", "persistentvolumes" | "persistentvolumeclaims") => {
+            "this object is bound to its counterpart but pods cannot mount it yet"
         }
         _ => return None,
     })

@@ -29,6 +29,7 @@ pub mod serviceaccount;
 pub mod statefulset;
 pub mod taint_eviction;
 pub mod ttl_after_finished;
+pub mod volume_binder;
 pub mod volume_protection;
 
 /// A running controller.
@@ -74,6 +75,7 @@ pub const ALL: &[Descriptor] = &[
     descriptor!("pod-garbage-collector-controller" as "pod-garbage-collector", pod_gc::run),
     descriptor!("clusterrole-aggregation-controller" as "clusterrole-aggregation-controller", cluster_role_aggregation::run),
     descriptor!("ephemeral-volume-controller" as "ephemeral-volume-controller", ephemeral_volume::run),
+    descriptor!("persistentvolume-binder-controller" as "persistent-volume-binder", volume_binder::run),
     descriptor!("persistentvolumeclaim-protection-controller" as "pvc-protection-controller", volume_protection::run_claims),
     descriptor!("persistentvolume-protection-controller" as "pv-protection-controller", volume_protection::run_volumes),
     descriptor!("volumeattributesclass-protection-controller" as "volumeattributesclass-protection-controller", volume_protection::run_classes),

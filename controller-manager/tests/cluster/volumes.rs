@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 use skiff_client::Kind;
 use skiff_client::objects::DeleteOptions;
-use skiff_client::types::{PersistentVolumeClaim, Pod, VolumeAttributesClass};
+use skiff_client::types::{PersistentVolume, PersistentVolumeClaim, Pod, VolumeAttributesClass};
 
 use crate::cluster::{Cluster, NAMESPACE, eventually};
 
@@ -74,4 +74,47 @@ async fn an_ephemeral_volume_gets_a_claim_that_goes_with_its_pod() {
     let now = DeleteOptions { grace_period_seconds: Some(0), ..DeleteOptions::default() };
     cluster.json(&Pod::RESOURCE, NAMESPACE).delete("own", &now).await.expect("deleted");
     eventually("no claim", || async { cluster.get(&CLAIMS, "own-data").await.is_null() }).await;
+}
+
+#[tokio::test]
+async fn a_claim_is_bound_and_its_volume_released_and_reclaimed() {
+    let cluster = Cluster::start().await;
+    let volumes = cluster.json(&PersistentVolume::RESOURCE, "");
+    let folder = std::env::temp_dir().join(format!("skiff-volume-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).expect("a folder");
+    for (name, size, policy) in [("small", "1Gi", "Retain"), ("fits", "5Gi", "Delete"), ("large", "20Gi", "Retain")] {
+        let volume = json!({"metadata": {"name": name}, "spec": {"capacity": {"storage": size},
+            "accessModes": ["ReadWriteOnce"], "persistentVolumeReclaimPolicy": policy,
+            "hostPath": {"path": folder.to_str().expect("a path")}}});
+        volumes.create(&volume).await.expect("a volume");
+    }
+    let mut wants = claim("data", "");
+    wants["spec"]["resources"]["requests"]["storage"] = json!("2Gi");
+    wants["spec"]["storageClassName"] = json!("");
+    wants["spec"].as_object_mut().expect("a spec").remove("volumeAttributesClassName");
+    cluster.create(&CLAIMS, wants).await;
+    let volume = |name: &'static str| {
+        let volumes = volumes.clone();
+        async move { volumes.get_opt(name).await.expect("an answer").unwrap_or_default() }
+    };
+    eventually("both are bound", || async {
+        let claim = cluster.get(&CLAIMS, "data").await;
+        claim["status"]["phase"] == "Bound" && volume("fits").await["status"]["phase"] == "Bound"
+    })
+    .await;
+    let bound = cluster.get(&CLAIMS, "data").await;
+    assert_eq!(
+        (&bound["spec"]["volumeName"], &bound["status"]["capacity"]["storage"]),
+        (&json!("fits"), &json!("5Gi"))
+    );
+    assert_eq!(volume("fits").await["spec"]["claimRef"]["uid"], bound["metadata"]["uid"]);
+    eventually("the others are free", || async {
+        volume("small").await["status"]["phase"] == "Available"
+            && volume("large").await["status"]["phase"] == "Available"
+    })
+    .await;
+
+    // The volume goes with its claim, and what it held.
+    cluster.json(&CLAIMS, NAMESPACE).delete("data", &DeleteOptions::default()).await.expect("deleted");
+    eventually("no volume", || async { volume("fits").await.is_null() && !folder.exists() }).await;
 }
