@@ -24,7 +24,7 @@ use crate::spec::sandbox::pod_logs_directory;
 use crate::spec::security::Defaults;
 use crate::spec::unsupported::unsupported_field;
 use crate::status::generate::StartFailure;
-use crate::volumes::container::{MountInputs, container_mounts};
+use crate::volumes::container::{ImageVolumes, MountInputs, container_mounts};
 
 /// Pause before what failed for a reason that may pass is tried again.
 const RETRY: SignedDuration = SignedDuration::from_secs(2);
@@ -70,7 +70,8 @@ impl Starter<'_> {
     ) -> Result<(), NotStarted> {
         self.check_backoff(container)?;
         let image = self.image(container).await?;
-        let config = self.config(container, target, &image, memory).await.map_err(|message| {
+        let volumes = self.image_volumes(container).await?;
+        let config = self.config(container, target, &image, volumes, memory).await.map_err(|message| {
             self.warn(container, format!("Error: {message}"));
             NotStarted::config(message)
         })?;
@@ -126,12 +127,32 @@ impl Starter<'_> {
         })
     }
 
+    /// The images that the container mounts, by volume, each pulled by its own policy.
+    async fn image_volumes(&self, container: &Container) -> Result<ImageVolumes, NotStarted> {
+        let mut images = ImageVolumes::new();
+        for mount in container.volume_mounts.iter().flatten() {
+            let volume = self.pod.pod_volumes().iter().find(|volume| volume.name == mount.name);
+            let Some(source) = volume.and_then(|volume| volume.image.as_ref()) else { continue };
+            // Events and back-off are those of the container that needs it.
+            let wanted = Container {
+                name: container.name.clone(),
+                image: source.reference.clone(),
+                image_pull_policy: source.pull_policy.clone(),
+                ..Container::default()
+            };
+            let present = self.image(&wanted).await?;
+            images.insert(mount.name.clone(), present.id);
+        }
+        Ok(images)
+    }
+
     /// Everything the runtime is told about the container. The error is a message for users.
     async fn config(
         &self,
         container: &Container,
         target: Option<&str>,
         image: &PresentImage,
+        images: ImageVolumes,
         memory: &PodMemory,
     ) -> Result<v1::ContainerConfig, String> {
         let (ctx, pod) = (self.ctx, self.pod);
@@ -161,6 +182,7 @@ impl Starter<'_> {
                     container: &container,
                     pod_dir,
                     volumes: &volumes,
+                    images: &images,
                     environment: &environment,
                     pod_ips: &pod_ips,
                     cluster_domain: &domain,

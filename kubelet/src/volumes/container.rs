@@ -14,6 +14,9 @@ use crate::env::expand::expand;
 use crate::pod::security;
 use crate::spec::hosts;
 
+/// Images that are mounted as volumes, as the runtime knows them, by volume.
+pub(crate) type ImageVolumes = BTreeMap<String, String>;
+
 /// What the mounts of a container are made of.
 pub(crate) struct MountInputs<'a> {
     pub(crate) pod: &'a Pod,
@@ -21,6 +24,7 @@ pub(crate) struct MountInputs<'a> {
     /// The pod's folder.
     pub(crate) pod_dir: PathBuf,
     pub(crate) volumes: &'a HostVolumes,
+    pub(crate) images: &'a ImageVolumes,
     pub(crate) environment: &'a BTreeMap<String, String>,
     pub(crate) pod_ips: &'a [String],
     pub(crate) cluster_domain: &'a str,
@@ -58,6 +62,15 @@ pub(crate) fn container_mounts(inputs: &MountInputs<'_>) -> Result<Vec<v1::Mount
 
 fn volume_mount(inputs: &MountInputs<'_>, index: usize, mount: &VolumeMount) -> Result<v1::Mount, String> {
     let name = &inputs.container.name;
+    if let Some(image) = inputs.images.get(&mount.name) {
+        return Ok(v1::Mount {
+            container_path: absolute(&mount.mount_path),
+            readonly: true,
+            image: Some(v1::ImageSpec { image: image.clone(), ..Default::default() }),
+            image_sub_path: sub_path(inputs, mount)?,
+            ..Default::default()
+        });
+    }
     let volume = inputs
         .volumes
         .get(&mount.name)
@@ -182,6 +195,7 @@ mod tests {
             container: &pod.regular_containers()[0],
             pod_dir: dir.path().join("pod"),
             volumes: &[("v".to_owned(), volume(false)), ("ro".to_owned(), volume(true))].into(),
+            images: &[("i".to_owned(), "sha256:1".to_owned())].into(),
             environment: &[("DIR".to_owned(), "/etc".to_owned())].into(),
             pod_ips: &["10.0.0.1".into()],
             cluster_domain: "cluster.local",
@@ -190,6 +204,10 @@ mod tests {
         let text = |mount: &v1::Mount| {
             let host = mount.host_path.replace(&dir.path().display().to_string(), "");
             let host = if mount.container_path == "/dev/termination-log" { "LOG".to_owned() } else { host };
+            let host = match &mount.image {
+                Some(image) => format!("{}{host} at {:?}", image.image, mount.image_sub_path),
+                None => host,
+            };
             format!("{host} -> {}{}", mount.container_path, if mount.readonly { " ro" } else { "" })
         };
         container_mounts(&inputs).map(|mounts| mounts.iter().map(text).collect())
@@ -201,6 +219,13 @@ mod tests {
             {"name": "v", "mountPath": "/data"}, {"name": "ro", "mountPath": "config"}, {"name": "v", "mountPath": "/r", "readOnly": true}]});
         let expected = ["/volumes/v -> /data", "/volumes/v -> /config ro", "/volumes/v -> /r ro", "/pod/etc-hosts -> /etc/hosts", "LOG -> /dev/termination-log"];
         assert_eq!(mounts(container), Ok(expected.map(str::to_owned).to_vec()));
+    }
+
+    #[test]
+    fn images_are_mounted_by_the_runtime() {
+        let container = json!({"name": "c", "volumeMounts": [{"name": "i", "mountPath": "/i", "subPath": "etc"}]});
+        let made = mounts(container).expect("mounts");
+        assert_eq!(made[0], "sha256:1 at \"etc\" -> /i ro");
     }
 
     #[test]

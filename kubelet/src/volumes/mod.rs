@@ -88,7 +88,9 @@ impl Volumes {
 
     /// Sets up or updates all volumes of a pod. All are tried; errors name those that failed.
     pub(crate) async fn set_up(&self, pod: &Arc<Pod>, facts: &Facts) -> Result<HostVolumes, Vec<VolumeError>> {
-        let volumes = join_all(pod.pod_volumes().iter().map(|volume| async move {
+        // Images are mounted by the runtime.
+        let ours = pod.pod_volumes().iter().filter(|volume| volume.image.is_none());
+        let volumes = join_all(ours.map(|volume| async move {
             let result = self.set_up_one(pod, volume, facts).await;
             (volume.name.clone(), result)
         }));
