@@ -8,7 +8,7 @@ use http::{HeaderValue, Method, Request, StatusCode};
 use skiff_apimachinery::status::{self, Status};
 use skiff_apimachinery::value::Value;
 
-use super::Call;
+use super::{Call, websocket};
 use crate::admission::Operation;
 use crate::authorization::{Attributes, Decision};
 use crate::handler_chain::forbidden;
@@ -21,6 +21,16 @@ use crate::response::{self, Response};
 /// Query parameters of logs that the kubelet understands under the same names.
 const LOG_PARAMETERS: [&str; 9] =
     ["follow", "previous", "sinceSeconds", "sinceTime", "timestamps", "tailLines", "limitBytes", "stream", "insecure"];
+
+/// Headers of a request that asks for another protocol.
+const UPGRADE_HEADERS: [HeaderName; 6] = [
+    header::CONNECTION,
+    header::UPGRADE,
+    header::SEC_WEBSOCKET_KEY,
+    header::SEC_WEBSOCKET_VERSION,
+    header::SEC_WEBSOCKET_PROTOCOL,
+    header::SEC_WEBSOCKET_EXTENSIONS,
+];
 
 /// Streams a container's log.
 pub async fn log(call: &Call<'_>, request: Request<Body>) -> Result<Response, Status> {
@@ -41,7 +51,14 @@ pub async fn log(call: &Call<'_>, request: Request<Body>) -> Result<Response, St
     }
     let path = format!("/containerLogs/{}/{}/{container}", call.cx.info.namespace, call.cx.info.name);
     let destination = kubelet(call, node, with_query(&path, &parameters.join("&")))?;
-    let mut answer = checked(forward(request, destination).await?, &call.cx.info.name).await?;
+    // The kubelet's answer is no upgraded connection, whatever the client's is.
+    let mut plain = Request::new(Body::empty());
+    *plain.headers_mut() = request.headers().clone();
+    UPGRADE_HEADERS.iter().for_each(|name| drop(plain.headers_mut().remove(name)));
+    let mut answer = checked(forward(plain, destination).await?, &call.cx.info.name).await?;
+    if websocket::is_upgrade(&request) {
+        return websocket::serve_body(request, answer.into_body());
+    }
     answer.headers_mut().entry(header::CONTENT_TYPE).or_insert(HeaderValue::from_static("text/plain"));
     Ok(answer)
 }
