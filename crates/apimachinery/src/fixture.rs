@@ -122,7 +122,7 @@ pub(crate) fn atomic_map(value: Type) -> Type {
 
 /// The value that a JSON text stands for.
 pub(crate) fn json(text: &str) -> Value {
-    crate::patch::parse(text.as_bytes()).unwrap_or_else(|error| panic!("{error} in test data {text}"))
+    crate::json::parse(text.as_bytes()).unwrap_or_else(|error| panic!("{error} in test data {text}"))
 }
 
 /// A table and one of its types.

@@ -40,7 +40,7 @@ pub(super) fn not_allowed(
 /// The fields that are as the annotation says.
 fn allowed(live: &Value, schema: SchemaRef<'_>, manager: &ManagerInfo<'_>) -> Option<Set> {
     let text = live.str_at(&ANNOTATION).filter(|text| !text.is_empty())?;
-    let last = crate::patch::parse(text.as_bytes()).ok()?;
+    let last = crate::json::parse(text.as_bytes()).ok()?;
     if last.str_at(&["apiVersion"]) != Some(manager.api_version) {
         return None;
     }

@@ -41,7 +41,7 @@ impl PathElement {
                 _ => format!("missing colon: {text}"),
             });
         };
-        let json = |text: &str| crate::patch::parse(text.as_bytes()).map_err(|error| error.to_string());
+        let json = |text: &str| crate::json::parse(text.as_bytes()).map_err(|error| error.to_string());
         Ok(Some(match kind {
             "f" => PathElement::Field(rest.into()),
             "v" => PathElement::Value(json(rest)?),

@@ -9,11 +9,9 @@ mod go_text;
 pub mod json;
 pub mod merge;
 pub mod strategic;
-mod text;
 
 pub use decode::{Document, configuration, map as decode_map};
 pub(crate) use go_text::{type_name as go_type_name, value as go_text};
-pub(crate) use text::parse;
 
 use crate::status::Status;
 use crate::value::Value;

@@ -4,7 +4,7 @@ use super::*;
 use crate::value;
 
 fn parse(text: &str) -> Value {
-    crate::patch::parse(text.as_bytes()).expect("test data is JSON")
+    crate::json::parse(text.as_bytes()).expect("test data is JSON")
 }
 
 fn check(document: &str, patch: &str, expected: &str) {
