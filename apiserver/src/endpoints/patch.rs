@@ -208,7 +208,9 @@ fn conform(
         return Err(invalid(wrong));
     }
     let mut decoded = json::decode(&text, expected.schema).map_err(|error| invalid(error.to_string()))?;
-    if shown.is_none() {
+    if call.resource.custom.is_some() {
+        same_custom_kind(expected, &decoded.value)?;
+    } else if shown.is_none() {
         same_type(expected, &decoded.value).map_err(invalid)?;
     }
     decoded.value.set_at(&["apiVersion"], expected.api_version());
@@ -223,6 +225,18 @@ fn conform(
     let errors = [of_patch, &of_result].concat();
     strict(call, errors, options, |errors| invalid(format!("strict decoding error: {errors}")))?;
     Ok(decoded.value)
+}
+
+/// A custom resource of another kind is not valid, whereas no type of Go's stands in its way.
+fn same_custom_kind(expected: body::Expected<'_>, object: &Value) -> Result<(), Status> {
+    match object.str_at(&["kind"]) {
+        Some(kind) if !kind.is_empty() && kind != expected.kind => {
+            let mut errors = ErrorList::default();
+            errors.push(Error::invalid(&Path::new("kind"), kind, format!("must be {}", expected.kind)));
+            Err(status::invalid(expected.group, kind, meta::name(object), errors))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// apiVersion and kind are not the client's to change; the error is that of Go's decoder, which tries.

@@ -58,6 +58,9 @@ pub struct Request {
     /// Whether the answer is compared.
     #[serde(default = "yes")]
     pub compare: bool,
+    /// In a set-up: whether it is asked again until it succeeds.
+    #[serde(default)]
+    pub wait: bool,
 }
 
 /// A sequence of requests in a namespace of its own.
@@ -65,7 +68,7 @@ pub struct Request {
 pub struct Case {
     /// `AREA/FILE/NAME`.
     pub name: String,
-    /// Requests that must succeed first.
+    /// Requests that must succeed first, or be for what another case has made (409).
     pub setup: Vec<Request>,
     /// Requests.
     pub requests: Vec<Request>,
@@ -187,13 +190,15 @@ fn short_form(section: &str, entry: &Value) -> anyhow::Result<(String, Map<Strin
 
 fn requests(section: &str, base: &Value, given: Map<String, Value>, change: Map<String, Value>) -> Vec<Request> {
     let body = serde_json::json!({"$body": base, "set": given});
-    let create = Request { method: "POST".into(), body: Some(body), compare: section == "create", ..Request::default() };
+    let create =
+        Request { method: "POST".into(), body: Some(body), compare: section == "create", ..Request::default() };
     if section == "create" {
         return vec![create];
     }
     let path = if section == "status" { "$name/status" } else { "$name" };
     let body = serde_json::json!({"$answer": 0, "set": change});
-    let put = Request { method: "PUT".into(), path: path.into(), body: Some(body), compare: true, ..Request::default() };
+    let put =
+        Request { method: "PUT".into(), path: path.into(), body: Some(body), compare: true, ..Request::default() };
     vec![create, put]
 }
 

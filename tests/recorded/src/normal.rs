@@ -25,9 +25,8 @@ static VERSION: LazyLock<Regex> =
 /// An object that an error quotes.
 static QUOTED: LazyLock<Regex> =
     LazyLock::new(|| Regex::new(r#"Invalid value: ("\{(?:[^"\\]|\\.)*\}")"#).expect("a regular expression"));
-static TIME: LazyLock<Regex> = LazyLock::new(|| {
-    Regex::new(r"\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}(\.\d+)?Z").expect("a regular expression")
-});
+static TIME: LazyLock<Regex> =
+    LazyLock::new(|| Regex::new(r"\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}(\.\d+)?Z").expect("a regular expression"));
 
 /// What is known about the case whose answers are normalised.
 pub struct Context<'a> {
@@ -60,7 +59,9 @@ impl Context<'_> {
         if let Some(Value::Array(entries)) = object.get_mut("managedFields") {
             // They are in the order of their times, and in that of their names within a second: which of both depends on
             // when the case ran.
-            entries.sort_by_cached_key(|entry| ["operation", "manager", "apiVersion", "subresource"].map(|key| entry[key].to_string()));
+            entries.sort_by_cached_key(|entry| {
+                ["operation", "manager", "apiVersion", "subresource"].map(|key| entry[key].to_string())
+            });
         }
         if let Some(Value::Array(causes)) = object.get_mut("causes")
             && causes.iter().all(|cause| cause["reason"] == "FieldManagerConflict")
@@ -103,11 +104,13 @@ impl Context<'_> {
         let text = self.without_suffixes(&text.replace(self.namespace, "<ns>"));
         let text = UID.replace_all(&text, |found: &regex::Captures<'_>| self.unless_written(&found[0], "<uid>", true));
         let text = TIME.replace_all(&text, |found: &regex::Captures<'_>| {
-            let recent = found[0].parse::<Timestamp>().is_ok_and(|time| time.duration_since(Timestamp::now()).abs() < NOW);
+            let recent =
+                found[0].parse::<Timestamp>().is_ok_and(|time| time.duration_since(Timestamp::now()).abs() < NOW);
             self.unless_written(&found[0], "<time>", recent)
         });
         let text = VERSION.replace_all(&text, "$1<rv>");
-        let text = QUOTED.replace_all(&text, |found: &regex::Captures<'_>| format!("Invalid value: {}", self.quoted(&found[1])));
+        let text = QUOTED
+            .replace_all(&text, |found: &regex::Captures<'_>| format!("Invalid value: {}", self.quoted(&found[1])));
         shorten(&text)
     }
 
@@ -166,7 +169,11 @@ mod tests {
 
     #[test]
     fn what_servers_make_goes_and_what_clients_wrote_stays() {
-        let context = Context { namespace: "c123", written: r#"{"clusterIP":"10.96.0.9","generateName":"a-"}"#, managed_fields: false };
+        let context = Context {
+            namespace: "c123",
+            written: r#"{"clusterIP":"10.96.0.9","generateName":"a-"}"#,
+            managed_fields: false,
+        };
         let mut value = json!({
             "metadata": {
                 "uid": "0a1b2c3d-0000-4000-8000-000000000000", "resourceVersion": "12", "namespace": "c123",

@@ -1,5 +1,7 @@
 //! Runs a case against a server.
 
+use std::time::{Duration, Instant};
+
 use anyhow::{Context, bail};
 use serde_json::{Value, json};
 
@@ -8,6 +10,8 @@ use crate::change;
 use crate::normal;
 use crate::server::{Raw, Server};
 
+/// How long the set-up of a case waits for what it asked for.
+const SET_UP_DEADLINE: Duration = Duration::from_secs(30);
 const USER_AGENT: &str = "recorded/1";
 
 /// Asks everything in order; returns the answers that are compared, normalised.
@@ -15,13 +19,12 @@ pub async fn run(server: &Server, case: &Case) -> anyhow::Result<Vec<Value>> {
     let namespace = format!("c{:07x}", rand::random::<u32>() >> 4);
     prepare(server, case, &namespace).await?;
     let written = written(case, &namespace);
-    let context =
-        normal::Context { namespace: &namespace, written: &written, managed_fields: case.managed_fields };
+    let context = normal::Context { namespace: &namespace, written: &written, managed_fields: case.managed_fields };
     let mut bodies: Vec<Value> = Vec::new();
     let mut answers = Vec::new();
     for request in &case.setup {
-        let raw = send(server, request, &namespace, &[]).await?;
-        if raw.code >= 300 {
+        let raw = set_up(server, request, &namespace).await?;
+        if raw.code >= 300 && raw.code != 409 {
             bail!("set-up failed: {} {}", raw.code, String::from_utf8_lossy(&raw.body));
         }
     }
@@ -38,6 +41,18 @@ pub async fn run(server: &Server, case: &Case) -> anyhow::Result<Vec<Value>> {
         }
     }
     Ok(answers)
+}
+
+/// A request of the set-up, asked again where the case says so.
+async fn set_up(server: &Server, request: &Request, namespace: &str) -> anyhow::Result<Raw> {
+    let deadline = Instant::now() + SET_UP_DEADLINE;
+    loop {
+        let raw = send(server, request, namespace, &[]).await?;
+        if raw.code < 300 || !request.wait || Instant::now() > deadline {
+            return Ok(raw);
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
 }
 
 fn answer(raw: Raw, mut body: Value, context: &normal::Context<'_>) -> Value {
@@ -57,7 +72,10 @@ async fn prepare(server: &Server, case: &Case, namespace: &str) -> anyhow::Resul
         return Ok(());
     }
     let objects = [
-        ("/api/v1/namespaces".to_owned(), json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}})),
+        (
+            "/api/v1/namespaces".to_owned(),
+            json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}}),
+        ),
         (
             format!("/api/v1/namespaces/{namespace}/serviceaccounts"),
             json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "default"}}),

@@ -140,7 +140,7 @@ impl Attempt<'_> {
             disown(entry, &changed, &comparison.removed);
         }
         managed.entries.retain(|entry| !entry.set().is_empty());
-        drop_nulls(schema, &mut merged);
+        drop_nulls(schema, &mut merged, true);
         // An apply that changes no field leaves the time alone: it may be no write at all.
         if !same_but_managed_fields(self.live, &merged) {
             own.time = Some(self.manager.time.into());
@@ -174,27 +174,30 @@ impl Attempt<'_> {
     }
 }
 
-/// Removes nulls, with which a configuration claims a field and takes its value away. They count in comparisons.
-fn drop_nulls(schema: SchemaRef<'_>, value: &mut Value) {
+/// Removes nulls, with which a configuration claims a field and takes its value away. They count in comparisons. Custom
+/// resources keep theirs, which may mean something: what does not is pruned later. `go` says whether the place is one of
+/// Go's types, which is known at structs.
+fn drop_nulls(schema: SchemaRef<'_>, value: &mut Value, go: bool) {
     if matches!(schema.ty, Type::Any) {
         return;
     }
+    let go = schema.struct_def().map_or(go, |def| def.name.starts_with("io.k8s."));
     match value {
         Value::Object(object) => {
-            if let Type::Map(map) = schema.ty {
+            if let (true, Type::Map(map)) = (go, schema.ty) {
                 // Go's maps have no place for a null but hold the zero value instead.
                 object.iter_mut().filter(|(_, item)| item.is_null()).for_each(|(_, item)| *item = map.value.zero());
             }
-            object.retain(|_, item| !item.is_null());
+            object.retain(|_, item| !go || !item.is_null());
             for (key, item) in object.iter_mut() {
                 if let (Value::Object(_) | Value::Array(_), Some(below)) = (&item, schema.member(key)) {
-                    drop_nulls(below, item);
+                    drop_nulls(below, item, go);
                 }
             }
         }
         Value::Array(items) => {
             if let Some(below) = schema.item() {
-                items.iter_mut().for_each(|item| drop_nulls(below, item));
+                items.iter_mut().for_each(|item| drop_nulls(below, item, go));
             }
         }
         _ => {}
