@@ -78,6 +78,9 @@ pub fn decode(
     };
     let decoded = decoded.map_err(|error| undecodable(expected, encoding, bytes, &error.to_string()))?;
     let Decoded { mut value, unknown, duplicate, repeated_keys } = decoded;
+    if expected.pruning.is_some() {
+        check_custom_kind(expected, &value, bytes)?;
+    }
     check_type(expected, &mut value)?;
     let fields = match expected.pruning {
         Some(strategy) => strict_errors_after_pruning(&duplicate, &unknown, &strategy.prune(&mut value)),
@@ -175,6 +178,23 @@ pub fn check_type(expected: Expected<'_>, value: &mut Value) -> Result<(), Statu
     value.set_at(&["apiVersion"], want);
     value.set_at(&["kind"], expected.kind);
     Ok(())
+}
+
+/// Of custom resources the kind is not guessed, and a wrong one is found by validation.
+fn check_custom_kind(expected: Expected<'_>, value: &Value, bytes: &[u8]) -> Result<(), Status> {
+    match value.str_at(&["kind"]).unwrap_or("") {
+        "" => {
+            let text = String::from_utf8_lossy(bytes);
+            Err(unrecognized(expected, bytes, &format!("Object 'Kind' is missing in '{text}'")))
+        }
+        kind if kind != expected.kind => {
+            let path = skiff_apimachinery::field::Path::new("kind");
+            let why = format!("must be {}", expected.kind);
+            let errors = vec![skiff_apimachinery::field::Error::invalid(&path, kind, why)];
+            Err(status::invalid(expected.group, kind, skiff_apimachinery::meta::name(value), errors))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// 400 for a body that cannot be decoded; names what it claims to be when that much can be read.

@@ -182,7 +182,7 @@ fn nested<'a>(
                 None => return Ok(None),
             },
             other => {
-                let at = path[..depth].join(".");
+                let at = path[..=depth].join(".");
                 let shown = super::go_text(other);
                 let kind = super::go_type(other);
                 return Err(format!(

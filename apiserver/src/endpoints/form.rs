@@ -75,7 +75,15 @@ impl Call<'_> {
     /// What the client sees of stored bytes.
     pub fn view_of_stored(&self, json: &[u8]) -> Result<Value, Status> {
         let object = self.resource.read(json)?;
-        Ok(if self.is_scale() { scale_of(&object, &self.scale_paths()) } else { object })
+        if !self.is_scale() {
+            return Ok(object);
+        }
+        let mut scale = scale_of(&object, &self.scale_paths());
+        if self.resource.custom.is_some() {
+            // Upstream shows them for built-in kinds only.
+            scale.remove_at(&["metadata", "managedFields"]);
+        }
+        Ok(scale)
     }
 
     /// The object to store for what the client wrote.

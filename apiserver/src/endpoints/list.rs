@@ -108,7 +108,11 @@ pub async fn respond(call: &Call<'_>, output: Output, page: Page) -> Result<Resp
             let schema = info.list_type_id.map(|id| call.resource.schema_of(id)).unwrap_or(call.schema());
             let items = served(call, &page)?.collect::<Result<Vec<_>, _>>()?;
             let ty = ObjectType { api_version: &api_version, kind, schema };
-            response::value(call.cx, output, ty, StatusCode::OK, list_object(&api_version, kind, &page, items))
+            let mut list = list_object(&api_version, kind, &page, items);
+            if call.resource.custom.is_some() && list.at(&["metadata", "continue"]).is_none() {
+                list.set_at(&["metadata", "continue"], "");
+            }
+            response::value(call.cx, output, ty, StatusCode::OK, list)
         }
         Shape::PartialMetadata(version) => {
             let items = served(call, &page)?

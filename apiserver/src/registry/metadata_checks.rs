@@ -20,8 +20,15 @@ pub(super) fn own_checks(group: &str, plural: &str) -> OwnChecks {
         ("", "events") | ("policy", "poddisruptionbudgets") => OwnChecks::None,
         (
             "",
-            "configmaps" | "endpoints" | "namespaces" | "nodes" | "persistentvolumeclaims" | "persistentvolumes" | "pods"
-            | "secrets" | "serviceaccounts",
+            "configmaps"
+            | "endpoints"
+            | "namespaces"
+            | "nodes"
+            | "persistentvolumeclaims"
+            | "persistentvolumes"
+            | "pods"
+            | "secrets"
+            | "serviceaccounts",
         )
         | ("apps", "controllerrevisions")
         | ("batch", "jobs")

@@ -3,6 +3,7 @@
 mod bad_input;
 mod certificates;
 mod configmaps;
+mod custom_resources;
 mod discovery;
 mod encodings;
 mod metrics;

@@ -11,7 +11,6 @@ use skiff_apimachinery::meta;
 use skiff_apimachinery::value::{Object, Value};
 
 use super::conditions::{self, Condition};
-use super::schema::Schema;
 use super::{CLEANUP, formats};
 use crate::registry::defaults::{text, within};
 use crate::registry::strategy::{NameRule, Strategy, WriteScope};
@@ -130,14 +129,9 @@ fn unrecognized_formats(definition: &Value) -> Vec<String> {
 }
 
 /// What a definition asks for that nothing acts on yet.
-fn unenforced(definition: &Value) -> impl Iterator<Item = &'static str> {
-    let schemas =
-        definition.array_at(&["spec", "versions"]).iter().filter_map(|v| v.at(&["schema", "openAPIV3Schema"]));
-    let has_rules = schemas.into_iter().any(|schema| Schema::parse(schema).has_rules());
+fn unenforced(definition: &Value) -> Option<&'static str> {
     let by_webhook = definition.str_at(&["spec", "conversion", "strategy"]) == Some("Webhook");
-    let rules = has_rules.then_some("x-kubernetes-validations are stored but not evaluated yet");
-    let webhook = by_webhook.then_some("the conversion webhook is stored but not called yet");
-    rules.into_iter().chain(webhook)
+    by_webhook.then_some("the conversion webhook is stored but not called yet")
 }
 
 #[cfg(test)]

@@ -9,7 +9,7 @@ use skiff_apimachinery::value::{Object, Value};
 use super::super::schema::{META_FIELDS, Schema};
 use super::super::{embedded, pattern, prune, validate as values};
 use super::rules;
-pub use super::rules::Rules;
+pub(super) use super::rules::Rules;
 
 const TYPES: [&str; 6] = ["array", "boolean", "integer", "number", "object", "string"];
 const MAP_TYPES: [&str; 2] = ["atomic", "granular"];
@@ -57,7 +57,7 @@ const STRUCTURE: [(&str, &str); 11] = [
 ];
 
 /// Checks the schema of a version.
-pub fn validate(schema: &Value, status: bool, known: &Rules, path: &Path, errors: &mut ErrorList) {
+pub(super) fn validate(schema: &Value, status: bool, known: &Rules, path: &Path, errors: &mut ErrorList) {
     let before = errors.len();
     if status {
         check_root(schema, path, errors);
@@ -565,7 +565,7 @@ fn map_keys(schema: &Value, items: &Value, path: &Path, errors: &mut ErrorList) 
 }
 
 /// The schema that a path such as `.spec.a['b']` leads to, with the names on the way (`ValidFieldPath`).
-pub fn follow<'a>(schema: &'a Value, path: &str, brackets: bool) -> Result<(&'a Value, Vec<String>), String> {
+pub(super) fn follow<'a>(schema: &'a Value, path: &str, brackets: bool) -> Result<(&'a Value, Vec<String>), String> {
     let (mut schema, mut names, mut rest) = (schema, Vec::new(), path);
     while let Some(first) = rest.chars().next() {
         let end = |text: &str| text.find(['.', '[', ']']).unwrap_or(text.len());

@@ -20,7 +20,7 @@ const COLUMN_FORMATS: [&str; 8] = ["byte", "date", "date-time", "double", "float
 const REVIEW_VERSIONS: [&str; 2] = ["v1", "v1beta1"];
 
 /// Checks a definition; `old` is what it was, for an update.
-pub fn validate(new: &Value, old: Option<&Value>) -> ErrorList {
+pub(super) fn validate(new: &Value, old: Option<&Value>) -> ErrorList {
     let mut errors = ErrorList::new();
     let root = At::root(new);
     check_name(&root, old, &mut errors);
@@ -43,7 +43,7 @@ pub fn validate(new: &Value, old: Option<&Value>) -> ErrorList {
 }
 
 /// Checks a write to the status.
-pub fn validate_status(new: &Value) -> ErrorList {
+pub(super) fn validate_status(new: &Value) -> ErrorList {
     let mut errors = ErrorList::new();
     check_names(&At::root(new).child("status").child("acceptedNames"), &mut errors);
     errors

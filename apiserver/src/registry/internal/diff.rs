@@ -23,12 +23,7 @@ pub fn unified(a: &str, b: &str) -> String {
     let mut out = String::new();
     for group in groups(&changes(&blocks(&a, &b), a.len(), b.len())) {
         let (Some(first), Some(last)) = (group.first(), group.last()) else { continue };
-        let _ = writeln!(
-            out,
-            "@@ -{} +{} @@",
-            range(first.a.start, last.a.end),
-            range(first.b.start, last.b.end)
-        );
+        let _ = writeln!(out, "@@ -{} +{} @@", range(first.a.start, last.a.end), range(first.b.start, last.b.end));
         for change in group {
             if change.equal {
                 a[change.a].iter().for_each(|line| out.push_str(&format!(" {line}")));
@@ -102,7 +97,9 @@ fn longest(
     while best.a > in_a.start && best.b > in_b.start && a[best.a - 1] == b[best.b - 1] {
         best = Block { a: best.a - 1, b: best.b - 1, size: best.size + 1 };
     }
-    while best.a + best.size < in_a.end && best.b + best.size < in_b.end && a[best.a + best.size] == b[best.b + best.size]
+    while best.a + best.size < in_a.end
+        && best.b + best.size < in_b.end
+        && a[best.a + best.size] == b[best.b + best.size]
     {
         best.size += 1;
     }
@@ -175,7 +172,8 @@ mod tests {
         let mut b = a.clone();
         b[4] = "x".into();
         b.remove(15);
-        let wanted = "@@ -2,7 +2,7 @@\n 2\n 3\n 4\n-5\n+x\n 6\n 7\n 8\n@@ -13,7 +13,6 @@\n 13\n 14\n 15\n-16\n 17\n 18\n 19\n";
+        let wanted =
+            "@@ -2,7 +2,7 @@\n 2\n 3\n 4\n-5\n+x\n 6\n 7\n 8\n@@ -13,7 +13,6 @@\n 13\n 14\n 15\n-16\n 17\n 18\n 19\n";
         assert_eq!(unified(&a.join("\n"), &b.join("\n")), wanted);
         assert_eq!(unified("a", "a"), "");
     }

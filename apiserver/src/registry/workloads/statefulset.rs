@@ -134,14 +134,14 @@ impl Strategy for StatefulSetStrategy {
 
     fn warnings(&self, new: &Value, _old: Option<&Value>) -> Vec<String> {
         let kept = new.i64_at(&["spec", "revisionHistoryLimit"]).unwrap_or(0);
-        let text = "spec.revisionHistoryLimit: a negative value retains all historical revisions; a value >= 0 is recommended";
+        let text =
+            "spec.revisionHistoryLimit: a negative value retains all historical revisions; a value >= 0 is recommended";
         if kept < 0 { vec![text.to_owned()] } else { Vec::new() }
     }
 
     fn counts_generation(&self) -> bool {
         true
     }
-
 }
 
 fn update_strategy(at: &At<'_>, errors: &mut ErrorList) {

@@ -1,0 +1,139 @@
+//! Functions of strings.
+
+use super::eval::{Outcome, no_overload};
+use super::value::Val;
+
+/// Calls a function of strings; `None` if it is none.
+pub fn call<'a>(name: &str, arguments: &[Val<'a>]) -> Option<Outcome<'a>> {
+    let text = arguments.first()?.as_str()?;
+    let other = arguments.get(1);
+    let count = |at: usize| match arguments.get(at) {
+        Some(Val::Int(n)) => Some(*n),
+        _ => None,
+    };
+    Some(match (name, other.and_then(Val::as_str)) {
+        ("contains", Some(part)) => Ok(Val::Bool(text.contains(part))),
+        ("startsWith", Some(part)) => Ok(Val::Bool(text.starts_with(part))),
+        ("endsWith", Some(part)) => Ok(Val::Bool(text.ends_with(part))),
+        ("indexOf", Some(part)) => Ok(Val::Int(position(text, part, count(2).unwrap_or(0), false))),
+        ("lastIndexOf", Some(part)) => Ok(Val::Int(position(text, part, count(2).unwrap_or(i64::MAX), true))),
+        ("split", Some(separator)) => Ok(split(text, separator, count(2).unwrap_or(-1))),
+        ("replace", Some(from)) => match arguments.get(2).and_then(Val::as_str) {
+            Some(to) => Ok(Val::text(match count(3) {
+                Some(n) if n >= 0 => text.replacen(from, to, usize::try_from(n).unwrap_or(usize::MAX)),
+                _ => text.replace(from, to),
+            })),
+            None => Err(no_overload()),
+        },
+        ("lowerAscii", None) => Ok(Val::text(text.to_ascii_lowercase())),
+        ("upperAscii", None) => Ok(Val::text(text.to_ascii_uppercase())),
+        ("trim", None) => Ok(Val::text(text.trim().to_owned())),
+        ("reverse", None) => Ok(Val::text(text.chars().rev().collect::<String>())),
+        ("charAt", None) => substring(text, count(1)?, count(1)?.checked_add(1)?, true),
+        ("substring", None) => {
+            let length = i64::try_from(text.chars().count()).unwrap_or(i64::MAX);
+            substring(text, count(1)?, count(2).unwrap_or(length), false)
+        }
+        ("format", None) => format(text, &other?.items()?),
+        _ => return None,
+    })
+}
+
+/// Where a part is, in characters; -1 if it is nowhere.
+fn position(text: &str, part: &str, bound: i64, last: bool) -> i64 {
+    let (text, part) = (text.chars().collect::<Vec<_>>(), part.chars().collect::<Vec<_>>());
+    let bound = usize::try_from(bound).unwrap_or(0);
+    let found = |at: &usize| text[*at..].starts_with(&part);
+    let starts = 0..(text.len() + 1).saturating_sub(part.len());
+    let at = if last {
+        starts.rev().filter(|at| *at <= bound).find(found)
+    } else {
+        starts.filter(|at| *at >= bound).find(found)
+    };
+    at.map_or(-1, |at| at as i64)
+}
+
+fn split<'a>(text: &str, separator: &str, limit: i64) -> Val<'a> {
+    let parts = if separator.is_empty() {
+        text.chars().map(String::from).collect::<Vec<_>>()
+    } else {
+        match limit {
+            0 => Vec::new(),
+            n if n > 0 => text.splitn(usize::try_from(n).unwrap_or(usize::MAX), separator).map(str::to_owned).collect(),
+            _ => text.split(separator).map(str::to_owned).collect(),
+        }
+    };
+    Val::list(parts.into_iter().map(Val::text).collect())
+}
+
+fn substring<'a>(text: &str, from: i64, to: i64, past_end: bool) -> Outcome<'a> {
+    let characters = text.chars().collect::<Vec<_>>();
+    let bounds = (usize::try_from(from), usize::try_from(to));
+    match bounds {
+        (Ok(from), _) if past_end && from == characters.len() => Ok(Val::text("")),
+        (Ok(from), Ok(to)) if from <= to && to <= characters.len() => {
+            Ok(Val::text(characters[from..to].iter().collect::<String>()))
+        }
+        _ => Err(format!("index out of range: {from}")),
+    }
+}
+
+/// `format`: `%s`, `%d`, `%f`, `%e`, `%b`, `%x`, `%X`, `%o` and `%%`.
+fn format<'a>(template: &str, arguments: &[Val<'a>]) -> Outcome<'a> {
+    let mut out = String::new();
+    let mut arguments = arguments.iter();
+    let mut rest = template.chars().peekable();
+    while let Some(c) = rest.next() {
+        if c != '%' {
+            out.push(c);
+            continue;
+        }
+        if rest.peek() == Some(&'%') {
+            rest.next();
+            out.push('%');
+            continue;
+        }
+        let mut precision = String::new();
+        if rest.peek() == Some(&'.') {
+            rest.next();
+            while let Some(digit) = rest.next_if(char::is_ascii_digit) {
+                precision.push(digit);
+            }
+        }
+        let verb = rest.next().ok_or_else(|| "unexpected end of format string".to_owned())?;
+        let value = arguments.next().ok_or_else(|| "index out of range in format".to_owned())?;
+        let places = precision.parse().unwrap_or(6_usize).min(100);
+        out.push_str(&clause(verb, places, value)?);
+    }
+    Ok(Val::text(out))
+}
+
+fn clause(verb: char, places: usize, value: &Val<'_>) -> Result<String, String> {
+    let wrong = || format!("error during formatting: unsupported value for %{verb}");
+    Ok(match (verb, value) {
+        ('s', value) => shown(value).ok_or_else(wrong)?,
+        ('d', Val::Int(n)) => n.to_string(),
+        ('d', Val::UInt(n)) => n.to_string(),
+        ('f', value) => format!("{:.places$}", value.number().ok_or_else(wrong)?),
+        ('e', value) => format!("{:.places$e}", value.number().ok_or_else(wrong)?),
+        ('b', Val::Int(n)) => format!("{n:b}"),
+        ('b', Val::Bool(on)) => u8::from(*on).to_string(),
+        ('o', Val::Int(n)) => format!("{n:o}"),
+        ('x', Val::Int(n)) => format!("{n:x}"),
+        ('X', Val::Int(n)) => format!("{n:X}"),
+        ('x', Val::Str(text)) => text.bytes().map(|byte| format!("{byte:02x}")).collect(),
+        _ => return Err(wrong()),
+    })
+}
+
+fn shown(value: &Val<'_>) -> Option<String> {
+    if let Some(items) = value.items() {
+        let items = items.iter().map(shown).collect::<Option<Vec<_>>>()?;
+        return Some(format!("[{}]", items.join(", ")));
+    }
+    if let Some(entries) = value.entries() {
+        let entries = entries.iter().map(|(key, value)| Some(format!("{}: {}", shown(key)?, shown(value)?)));
+        return Some(format!("{{{}}}", entries.collect::<Option<Vec<_>>>()?.join(", ")));
+    }
+    value.to_text()
+}

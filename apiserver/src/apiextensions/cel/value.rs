@@ -1,0 +1,289 @@
+//! Values of CEL: what expressions compute with. Objects and lists of a custom resource are looked at in place.
+
+use std::borrow::Cow;
+use std::cmp::Ordering;
+use std::net::IpAddr;
+use std::rc::Rc;
+
+use jiff::Timestamp;
+use skiff_apimachinery::quantity::Quantity;
+use skiff_apimachinery::schema::ListKind;
+use skiff_apimachinery::value::Value;
+
+use super::super::schema::Schema;
+
+/// Nanoseconds in a second.
+pub const SECOND: i128 = 1_000_000_000;
+
+/// A value.
+#[derive(Clone, Debug)]
+pub enum Val<'a> {
+    /// `null`.
+    Null,
+    /// A boolean.
+    Bool(bool),
+    /// A signed integer.
+    Int(i64),
+    /// An unsigned integer.
+    UInt(u64),
+    /// A float.
+    Double(f64),
+    /// A string.
+    Str(Cow<'a, str>),
+    /// Bytes.
+    Bytes(Rc<[u8]>),
+    /// A list that an expression made.
+    List(Rc<Vec<Val<'a>>>),
+    /// A map that an expression made.
+    Map(Rc<Vec<(Val<'a>, Val<'a>)>>),
+    /// An object or list of the resource, under its schema.
+    Json(&'a Value, Option<&'a Schema>),
+    /// Nanoseconds.
+    Duration(i128),
+    /// A moment.
+    Timestamp(Timestamp),
+    /// `resource.Quantity`.
+    Quantity(Rc<Quantity>),
+    /// A URL, as it was written.
+    Url(Rc<str>),
+    /// An address.
+    Ip(IpAddr),
+    /// A range of addresses: address and length of the prefix.
+    Cidr(IpAddr, u8),
+    /// A type.
+    Type(&'static str),
+    /// Something or nothing.
+    Optional(Option<Rc<Val<'a>>>),
+}
+
+impl<'a> Val<'a> {
+    /// A string.
+    pub fn text(text: impl Into<Cow<'a, str>>) -> Self {
+        Val::Str(text.into())
+    }
+
+    /// A list.
+    pub fn list(items: Vec<Val<'a>>) -> Self {
+        Val::List(Rc::new(items))
+    }
+
+    /// A value of a resource.
+    pub fn of(value: &'a Value, schema: Option<&'a Schema>) -> Self {
+        let ty = schema.map_or("", |schema| schema.ty.as_str());
+        match value {
+            Value::Null => Val::Null,
+            Value::Bool(on) => Val::Bool(*on),
+            Value::Int(n) if ty == "number" => Val::Double(*n as f64),
+            Value::Int(n) => Val::Int(*n),
+            Value::Float(n) if ty == "integer" => Val::Int(*n as i64),
+            Value::Float(n) => Val::Double(*n),
+            Value::String(text) => of_text(text, schema.map_or("", |schema| schema.format.as_str())),
+            Value::Raw(text) => Val::Str(Cow::Borrowed(text)),
+            Value::Array(_) | Value::Object(_) => Val::Json(value, schema),
+        }
+    }
+
+    /// The name of its type in errors.
+    pub fn type_name(&self) -> &'static str {
+        match self {
+            Val::Null => "null_type",
+            Val::Bool(_) => "bool",
+            Val::Int(_) => "int",
+            Val::UInt(_) => "uint",
+            Val::Double(_) => "double",
+            Val::Str(_) => "string",
+            Val::Bytes(_) => "bytes",
+            Val::List(_) | Val::Json(Value::Array(_), _) => "list",
+            Val::Map(_) | Val::Json(..) => "map",
+            Val::Duration(_) => "google.protobuf.Duration",
+            Val::Timestamp(_) => "google.protobuf.Timestamp",
+            Val::Quantity(_) => "kubernetes.Quantity",
+            Val::Url(_) => "kubernetes.URL",
+            Val::Ip(_) => "net.IP",
+            Val::Cidr(..) => "net.CIDR",
+            Val::Type(_) => "type",
+            Val::Optional(_) => "optional_type",
+        }
+    }
+
+    /// The string, if it is one.
+    pub fn as_str(&self) -> Option<&str> {
+        match self {
+            Val::Str(text) => Some(text),
+            _ => None,
+        }
+    }
+
+    /// The elements of a list; `None` for anything else.
+    pub fn items(&self) -> Option<Vec<Val<'a>>> {
+        match self {
+            Val::List(items) => Some(items.to_vec()),
+            Val::Json(Value::Array(items), schema) => {
+                let of_items = schema.and_then(|schema| schema.items.as_deref());
+                Some(items.iter().map(|item| Val::of(item, of_items)).collect())
+            }
+            _ => None,
+        }
+    }
+
+    /// The entries of a map; `None` for anything else.
+    pub fn entries(&self) -> Option<Vec<(Val<'a>, Val<'a>)>> {
+        match self {
+            Val::Map(entries) => Some(entries.to_vec()),
+            Val::Json(Value::Object(members), schema) => {
+                let of = |key: &str| schema.and_then(|schema| schema.member(key));
+                Some(members.iter().map(|(key, value)| (Val::text(key), Val::of(value, of(key)))).collect())
+            }
+            _ => None,
+        }
+    }
+
+    /// Number of characters, bytes, elements or entries.
+    pub fn size(&self) -> Option<usize> {
+        match self {
+            Val::Str(text) => Some(text.chars().count()),
+            Val::Bytes(bytes) => Some(bytes.len()),
+            Val::List(items) => Some(items.len()),
+            Val::Map(entries) => Some(entries.len()),
+            Val::Json(Value::Array(items), _) => Some(items.len()),
+            Val::Json(Value::Object(members), _) => Some(members.len()),
+            _ => None,
+        }
+    }
+
+    /// The member of a map or object.
+    pub fn member(&self, name: &str) -> Option<Val<'a>> {
+        match self {
+            Val::Json(value, schema) => {
+                let found = value.get(name)?;
+                Some(Val::of(found, schema.and_then(|schema| schema.member(name))))
+            }
+            Val::Map(entries) => {
+                entries.iter().find(|(key, _)| key.as_str() == Some(name)).map(|(_, value)| value.clone())
+            }
+            _ => None,
+        }
+    }
+
+    /// Whether the order of the elements means nothing.
+    fn is_set(&self) -> bool {
+        matches!(self, Val::Json(Value::Array(_), Some(schema)) if schema.list_type == Some(ListKind::Set))
+    }
+
+    /// Whether two values are the same.
+    pub fn equals(&self, other: &Val<'a>) -> bool {
+        if let (Some(a), Some(b)) = (self.items(), other.items()) {
+            let unordered = self.is_set() || other.is_set();
+            return a.len() == b.len()
+                && if unordered {
+                    a.iter().all(|a| b.iter().any(|b| a.equals(b)))
+                } else {
+                    a.iter().zip(&b).all(|(a, b)| a.equals(b))
+                };
+        }
+        if let (Some(a), Some(b)) = (self.entries(), other.entries()) {
+            let same = |(key, value): &(Val<'a>, Val<'a>)| b.iter().any(|(k, v)| k.equals(key) && v.equals(value));
+            return a.len() == b.len() && a.iter().all(same);
+        }
+        match (self, other) {
+            (Val::Null, Val::Null) => true,
+            (Val::Bytes(a), Val::Bytes(b)) => a == b,
+            (Val::Url(a), Val::Url(b)) => a == b,
+            (Val::Ip(a), Val::Ip(b)) => a == b,
+            (Val::Cidr(a, n), Val::Cidr(b, m)) => a == b && n == m,
+            (Val::Type(a), Val::Type(b)) => a == b,
+            (Val::Optional(a), Val::Optional(b)) => match (a, b) {
+                (Some(a), Some(b)) => a.equals(b),
+                (a, b) => a.is_none() && b.is_none(),
+            },
+            (a, b) => a.compare(b) == Some(Ordering::Equal),
+        }
+    }
+
+    /// The order of two values of types that have one.
+    pub fn compare(&self, other: &Val<'a>) -> Option<Ordering> {
+        match (self, other) {
+            (Val::Bool(a), Val::Bool(b)) => Some(a.cmp(b)),
+            (Val::Int(a), Val::Int(b)) => Some(a.cmp(b)),
+            (Val::UInt(a), Val::UInt(b)) => Some(a.cmp(b)),
+            (Val::Int(a), Val::UInt(b)) => Some(i128::from(*a).cmp(&i128::from(*b))),
+            (Val::UInt(a), Val::Int(b)) => Some(i128::from(*a).cmp(&i128::from(*b))),
+            (Val::Str(a), Val::Str(b)) => Some(a.as_ref().cmp(b.as_ref())),
+            (Val::Bytes(a), Val::Bytes(b)) => Some(a.cmp(b)),
+            (Val::Duration(a), Val::Duration(b)) => Some(a.cmp(b)),
+            (Val::Timestamp(a), Val::Timestamp(b)) => Some(a.cmp(b)),
+            (Val::Quantity(a), Val::Quantity(b)) => a.partial_cmp(b),
+            _ => self.number()?.partial_cmp(&other.number()?),
+        }
+    }
+
+    /// The number, as a float.
+    pub fn number(&self) -> Option<f64> {
+        match self {
+            Val::Int(n) => Some(*n as f64),
+            Val::UInt(n) => Some(*n as f64),
+            Val::Double(n) => Some(*n),
+            _ => None,
+        }
+    }
+
+    /// As `string()` writes it; `None` where it has no text.
+    pub fn to_text(&self) -> Option<String> {
+        Some(match self {
+            Val::Bool(on) => on.to_string(),
+            Val::Int(n) => n.to_string(),
+            Val::UInt(n) => n.to_string(),
+            Val::Double(n) => n.to_string(),
+            Val::Str(text) => text.to_string(),
+            Val::Bytes(bytes) => String::from_utf8(bytes.to_vec()).ok()?,
+            Val::Duration(n) => duration_text(*n),
+            Val::Timestamp(at) => at.to_string(),
+            Val::Quantity(quantity) => quantity.to_string(),
+            Val::Url(url) => url.to_string(),
+            Val::Ip(ip) => ip.to_string(),
+            Val::Cidr(ip, length) => format!("{ip}/{length}"),
+            Val::Type(name) => (*name).to_owned(),
+            Val::Null => "null".to_owned(),
+            _ => return None,
+        })
+    }
+}
+
+fn of_text<'a>(text: &'a str, format: &str) -> Val<'a> {
+    let plain = || Val::Str(Cow::Borrowed(text));
+    match format.replace('-', "").as_str() {
+        "datetime" => text.parse().map_or_else(|_| plain(), Val::Timestamp),
+        "date" => format!("{text}T00:00:00Z").parse().map_or_else(|_| plain(), Val::Timestamp),
+        "duration" => duration(text).map_or_else(plain, Val::Duration),
+        "byte" => {
+            use base64::Engine;
+            let decoded = base64::engine::general_purpose::STANDARD.decode(text);
+            decoded.map_or_else(|_| plain(), |bytes| Val::Bytes(bytes.into()))
+        }
+        _ => plain(),
+    }
+}
+
+/// Reads a Go duration; a sign may lead.
+pub fn duration(text: &str) -> Option<i128> {
+    let (sign, rest) = match text.strip_prefix('-') {
+        Some(rest) => (-1, rest),
+        None => (1, text.strip_prefix('+').unwrap_or(text)),
+    };
+    if rest == "0" {
+        return Some(0);
+    }
+    let parsed = crate::handler_chain::parse_go_duration(rest).filter(|_| !rest.is_empty())?;
+    Some(sign * i128::try_from(parsed.as_nanos()).ok()?)
+}
+
+/// As CEL writes a duration: seconds.
+fn duration_text(nanos: i128) -> String {
+    let (whole, fraction) = (nanos / SECOND, (nanos % SECOND).unsigned_abs());
+    if fraction == 0 {
+        return format!("{whole}s");
+    }
+    let sign = if nanos < 0 && whole == 0 { "-" } else { "" };
+    let digits = format!("{fraction:09}");
+    format!("{sign}{whole}.{}s", digits.trim_end_matches('0'))
+}
