@@ -41,7 +41,6 @@ fn of_status(group: &str, plural: &str) -> Paths {
         ("apps", "deployments") => &[&["metadata", "labels"], &["spec"]],
         ("certificates.k8s.io", "certificatesigningrequests") => &[&["spec"], &["status", "conditions"]],
         ("admissionregistration.k8s.io", "validatingadmissionpolicies")
-        | ("apiextensions.k8s.io", "customresourcedefinitions")
         | ("apiregistration.k8s.io", "apiservices")
         | (
             "flowcontrol.apiserver.k8s.io"
