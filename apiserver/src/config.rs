@@ -26,7 +26,8 @@ pub struct Config {
     pub service_cidr: Ipv4Net,
     /// Range of node ports.
     pub node_ports: RangeInclusive<u16>,
-    /// Group versions beside those without alpha or beta in their name, e.g. `resource.k8s.io/v1beta1`.
+    /// Which group versions are served beside those without alpha or beta in their name, or not, as in
+    /// `--runtime-config`: `resource.k8s.io/v1beta1`, `api/all=true`, `batch/v1=false`.
     pub runtime_config: Vec<String>,
     /// How much history the watch caches keep.
     pub history: HistoryLimits,

@@ -7,6 +7,7 @@
 pub mod config;
 pub mod context;
 pub mod options;
+pub mod runtime_config;
 pub mod server;
 pub mod standalone;
 

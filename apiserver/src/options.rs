@@ -31,7 +31,8 @@ pub struct Options {
     /// Range of node ports, first and last.
     #[arg(long, default_value = "30000-32767", value_parser = port_range)]
     pub service_node_port_range: (u16, u16),
-    /// Group versions to serve beside those without alpha or beta in their name, e.g. resource.k8s.io/v1beta1=true.
+    /// Group versions to serve beside those without alpha or beta in their name, or not to serve, e.g.
+    /// resource.k8s.io/v1beta1=true, api/all=true, batch/v1=false.
     #[arg(long, value_delimiter = ',')]
     pub runtime_config: Vec<String>,
     /// Where to write the administrator's kubeconfig; not written without.
@@ -43,12 +44,6 @@ impl Options {
     /// The address to listen on.
     pub fn listen(&self) -> SocketAddr {
         SocketAddr::new(self.bind_address, self.secure_port)
-    }
-
-    /// The group versions that `--runtime-config` turns on.
-    pub fn enabled_versions(&self) -> Vec<String> {
-        let pairs = self.runtime_config.iter().map(|pair| pair.split_once('=').unwrap_or((pair, "true")));
-        pairs.filter(|(_, value)| *value == "true").map(|(version, _)| version.to_owned()).collect()
     }
 }
 

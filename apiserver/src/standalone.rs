@@ -48,7 +48,7 @@ pub async fn run(options: Options, storage: Arc<dyn Storage>, shutdown: Cancella
         advertise_port: port,
         service_cidr: options.service_cluster_ip_range,
         node_ports: first..=last,
-        runtime_config: options.enabled_versions(),
+        runtime_config: options.runtime_config.clone(),
         history: HistoryLimits::default(),
         security: Security::from_pki(&pki, storage.clone(), &url)?,
         shutdown: shutdown.clone(),

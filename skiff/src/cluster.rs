@@ -238,7 +238,7 @@ async fn serve(
         advertise_port: settings.secure_port,
         service_cidr: settings.service_cluster_ip_range,
         node_ports: first..=last,
-        runtime_config: settings.enabled_versions(),
+        runtime_config: settings.runtime_config.clone(),
         history: HistoryLimits::default(),
         security: Security::from_pki(&pki, storage.clone(), &url)?,
         shutdown: shutdown.clone(),

@@ -126,12 +126,6 @@ impl Settings {
     pub fn resolv_conf(&self) -> PathBuf {
         self.resolv_conf.clone().unwrap_or_else(crate::machine::resolv_conf)
     }
-
-    /// The group versions that `--runtime-config` turns on.
-    pub fn enabled_versions(&self) -> Vec<String> {
-        let pairs = self.runtime_config.iter().map(|pair| pair.split_once('=').unwrap_or((pair, "true")));
-        pairs.filter(|(_, value)| *value == "true").map(|(version, _)| version.to_owned()).collect()
-    }
 }
 
 fn cluster_name(text: &str) -> Result<String, String> {

@@ -4,6 +4,7 @@
 //! Follows the strategies and validations in `pkg/registry` and `pkg/apis` of the same names.
 
 pub mod access;
+pub mod aggregation;
 pub mod autoscaling;
 pub mod certificates;
 pub mod networking;

@@ -4,7 +4,7 @@ use skiff_api::KindInfo;
 
 use super::conversion::Conversion;
 use super::core::{configmap, endpoints, event, limits, namespace, node, pod, service, storage, workload};
-use super::others::{access, autoscaling, certificates, networking, policy, volumes};
+use super::others::{access, aggregation, autoscaling, certificates, networking, policy, volumes};
 use super::strategy::{Generic, Strategy};
 use super::workloads::{daemonset, deployment, job, statefulset};
 
@@ -63,6 +63,7 @@ fn other(group: &str, plural: &str) -> &'static dyn Strategy {
             &volumes::WebhookConfiguration
         }
         ("apiextensions.k8s.io", "customresourcedefinitions") => &crate::apiextensions::definition::DefinitionStrategy,
+        ("apiregistration.k8s.io", "apiservices") => &aggregation::ApiServiceStrategy,
         ("autoscaling", "horizontalpodautoscalers") => &autoscaling::AutoscalerStrategy,
         ("certificates.k8s.io", "certificatesigningrequests") => &certificates::SigningRequestStrategy,
         ("coordination.k8s.io", "leases") => &policy::LeaseStrategy,

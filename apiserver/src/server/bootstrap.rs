@@ -68,6 +68,7 @@ impl ApiServer {
         for (name, value) in SYSTEM_CLASSES {
             self.ensure("scheduling.k8s.io", "priorityclasses", priority_class(name, *value)).await?;
         }
+        self.ensure_standing().await?;
         self.health.bootstrapped.store(true, Ordering::Relaxed);
         Ok(())
     }
@@ -88,14 +89,14 @@ impl ApiServer {
         self.write("discovery.k8s.io", "endpointslices", self.kubernetes_slice()).await
     }
 
-    fn store(&self, group: &str, resource: &str) -> Result<&Arc<Store>, Status> {
+    pub(super) fn store(&self, group: &str, resource: &str) -> Result<&Arc<Store>, Status> {
         self.registry.store(group, resource).ok_or_else(|| {
             skiff_apimachinery::status::internal_error(format!("{resource} of group {group:?} are not stored here"))
         })
     }
 
     /// Creates an object unless there is one of its name.
-    async fn ensure(&self, group: &str, resource: &str, mut object: Value) -> Result<(), Status> {
+    pub(super) async fn ensure(&self, group: &str, resource: &str, mut object: Value) -> Result<(), Status> {
         let store = self.store(group, resource)?;
         if store.exists(meta::namespace(&object), meta::name(&object)).await? {
             return Ok(());

@@ -17,6 +17,7 @@ use crate::registry::hook::Hook;
 use crate::registry::{Hooks, Registry};
 use crate::routes::discovery::Documents;
 use crate::routes::health::Health;
+use crate::runtime_config::RuntimeConfig;
 
 impl ApiServer {
     /// A server over this store. Reads work once [`ApiServer::ready`] has returned.
@@ -26,9 +27,9 @@ impl ApiServer {
             ServiceAllocation::load(storage.clone(), config.service_cidr, config.node_ports.clone()).await?;
         let hooks = Hooks::from([(("", "services"), allocation as Arc<dyn Hook>)]);
         let cacher = Cacher::new(storage, config.history, config.shutdown.clone());
-        let enabled = config.runtime_config;
+        let versions = RuntimeConfig::parse(&config.runtime_config).map_err(anyhow::Error::msg)?;
         let registry = Registry::new(&cacher, &hooks, |info| {
-            info.served_by_default || enabled.iter().any(|version| *version == info.api_version())
+            versions.serves(info)
         });
         let security = (config.security)(cacher.clone())?;
         let mut admission = security.admission;

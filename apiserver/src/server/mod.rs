@@ -5,6 +5,7 @@ mod build;
 mod listen;
 mod quota;
 mod security;
+mod standing;
 
 use std::convert::Infallible;
 use std::net::IpAddr;
