@@ -22,10 +22,11 @@ impl LimitRanger {
     }
 
     /// The namespace's limit ranges; none for objects that are on their way out.
-    fn ranges(&self, request: &Request<'_>) -> Vec<Value> {
+    async fn ranges(&self, request: &Request<'_>) -> Vec<Value> {
         if request.old().at(&["metadata", "deletionTimestamp"]).is_some() {
             return Vec::new();
         }
+        self.objects.reader().caught_up("", "limitranges").await;
         self.objects.list("", "limitranges", request.namespace)
     }
 }
@@ -47,7 +48,7 @@ impl Plugin for LimitRanger {
 
     async fn admit(&self, request: &mut Request<'_>) -> Result<(), Status> {
         if request.resource == "pods" {
-            for range in self.ranges(request) {
+            for range in self.ranges(request).await {
                 if let Some(pod) = &mut request.object {
                     set_defaults(pod, &range);
                 }
@@ -57,7 +58,7 @@ impl Plugin for LimitRanger {
     }
 
     async fn validate(&self, request: &mut Request<'_>) -> Result<(), Status> {
-        for range in self.ranges(request) {
+        for range in self.ranges(request).await {
             let errors = if request.resource == "pods" {
                 pod_errors(request.object(), &range)
             } else {

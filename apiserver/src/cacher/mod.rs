@@ -37,6 +37,7 @@ mod watch;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use futures::future::BoxFuture;
 
 pub use self::cache::{FRESHNESS_WAIT, Freshness, ResourceConfig, WatchCache};
 pub use self::error::CacheError;
@@ -58,6 +59,12 @@ pub trait ObjectReader: Send + Sync + 'static {
 
     /// Grows whenever an object of the resource changes: lets callers cache what they derive.
     fn generation(&self, group: &str, resource: &str) -> u64;
+
+    /// Returns once reads of the resource include every write that was answered before; a cache that cannot catch up is
+    /// read as it is.
+    fn caught_up<'a>(&'a self, _group: &'a str, _resource: &'a str) -> BoxFuture<'a, ()> {
+        Box::pin(std::future::ready(()))
+    }
 }
 
 /// Shared handle.

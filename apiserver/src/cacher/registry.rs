@@ -4,12 +4,13 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use futures::future::BoxFuture;
 use parking_lot::RwLock;
 use skiff_storage::{HistoryLimits, Storage};
 use tokio_util::sync::CancellationToken;
 
 use super::ObjectReader;
-use super::cache::{ResourceConfig, WatchCache};
+use super::cache::{Freshness, ResourceConfig, WatchCache};
 use super::list::ListResult;
 use super::predicate::Predicate;
 
@@ -93,5 +94,14 @@ impl ObjectReader for Cacher {
 
     fn generation(&self, group: &str, resource: &str) -> u64 {
         self.cache(group, resource).map_or(0, |cache| cache.generation())
+    }
+
+    fn caught_up<'a>(&'a self, group: &'a str, resource: &'a str) -> BoxFuture<'a, ()> {
+        Box::pin(async move {
+            let Some(cache) = self.cache(group, resource) else { return };
+            if let Err(error) = cache.wait_until(Freshness::Latest).await {
+                tracing::warn!(%group, %resource, ?error, "a watch cache is behind");
+            }
+        })
     }
 }

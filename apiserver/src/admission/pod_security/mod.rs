@@ -30,6 +30,8 @@ impl PodSecurity {
     }
 
     async fn policy(&self, request: &Request<'_>) -> Result<Option<Policy>, Status> {
+        // A level that somebody has just set holds from then on.
+        self.objects.reader().caught_up("", "namespaces").await;
         Ok(self.objects.find("", "namespaces", "", request.namespace).await?.map(|namespace| Policy::of(&namespace)))
     }
 
@@ -191,7 +193,10 @@ impl Plugin for PodSecurity {
     async fn validate(&self, request: &mut Request<'_>) -> Result<(), Status> {
         match request.resource {
             "pods" => self.pod(request).await,
-            "namespaces" => self.namespace(request),
+            "namespaces" => {
+                self.objects.reader().caught_up("", "pods").await;
+                self.namespace(request)
+            }
             _ => self.workload(request).await,
         }
     }
