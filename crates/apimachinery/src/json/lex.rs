@@ -118,6 +118,67 @@ impl<'a> Lexer<'a> {
         &rest[..end]
     }
 
+    /// Takes an object of nothing but objects, without space between, as `fieldsV1` is; `None` for anything else, and
+    /// then nothing is taken. Such text needs no tree to be known as valid.
+    pub(super) fn nested_objects(&mut self) -> Option<&'a str> {
+        let start = self.at;
+        let end = self.nested_objects_end();
+        self.at = start;
+        let text = std::str::from_utf8(&self.bytes[start..end?]).ok()?;
+        self.at = end?;
+        Some(text)
+    }
+
+    fn nested_objects_end(&mut self) -> Option<usize> {
+        let mut depth = 0;
+        loop {
+            // An object, empty or with the key before its first member.
+            if self.peek()? != b'{' || depth == super::MAX_DEPTH {
+                return None;
+            }
+            self.at += 1;
+            depth += 1;
+            if self.peek()? != b'}' {
+                self.plain_key()?;
+                continue;
+            }
+            // The ends of all objects that end here.
+            while self.peek() == Some(b'}') && depth > 0 {
+                self.at += 1;
+                depth -= 1;
+            }
+            if depth == 0 {
+                return Some(self.at);
+            }
+            if self.peek()? != b',' {
+                return None;
+            }
+            self.at += 1;
+            self.plain_key()?;
+        }
+    }
+
+    /// Takes a key and its colon.
+    fn plain_key(&mut self) -> Option<()> {
+        if self.peek()? != b'"' {
+            return None;
+        }
+        self.at += 1;
+        loop {
+            self.plain();
+            match self.peek()? {
+                b'"' => break,
+                b'\\' => {
+                    self.at += 1;
+                    self.escape().ok()?;
+                }
+                _ => return None,
+            }
+        }
+        self.at += 1;
+        (self.peek()? == b':').then(|| self.at += 1)
+    }
+
     fn escape(&mut self) -> Result<char, DecodeError> {
         let c = match self.peek() {
             Some(c @ (b'"' | b'\\' | b'/')) => char::from(c),

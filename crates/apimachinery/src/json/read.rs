@@ -129,6 +129,9 @@ impl Parser<'_> {
     }
 
     fn raw(&mut self) -> Result<Value, DecodeError> {
+        if let Some(text) = self.text.nested_objects() {
+            return Ok(Value::Raw(text.into()));
+        }
         let value = self.value(SchemaRef::new(self.root.table, &ANY))?;
         if value.is_null() {
             return Ok(value);
@@ -179,11 +182,16 @@ impl Parser<'_> {
                 let path = self.path_text();
                 self.out.duplicate.push(path);
             }
-            match schema.member(&key) {
+            let field = schema.field_def(&key);
+            let member = match field {
+                Some(field) => Some(SchemaRef::new(schema.table, &field.ty)),
+                None => schema.member(&key),
+            };
+            match member {
                 Some(member) if matches!(schema.ty, Type::Map(_)) => entries.push((key, self.element(member)?)),
                 Some(member) => {
                     let value = self.value(member)?;
-                    let keep = match schema.field_def(&key) {
+                    let keep = match field {
                         // Empty, it asks the server to forget all managers.
                         Some(_) if key == "managedFields" && !value.is_null() => true,
                         Some(field) => !is_absent(&value, field),

@@ -114,3 +114,30 @@ fn null_elements_are_zero_values() {
     let decoded = decode(text, table.schema(TypeId(0))).expect("JSON");
     assert_eq!(decoded.value, crate::value!({"map": {"a": ""}, "strings": ["x", ""], "structs": [{}]}));
 }
+
+#[test]
+fn fields_v1_is_kept_as_its_text() {
+    let def = TypeDef {
+        name: "Root".into(),
+        fields: vec![FieldDef::new("f", Type::Scalar(Scalar::FieldsV1))],
+        atomic: false,
+        preserve_unknown: false,
+    };
+    let table = TypeTable::new(vec![def]);
+    let read = |text: &str| {
+        let decoded = decode(format!("{{\"f\":{text}}}").as_bytes(), table.schema(TypeId(0)))?;
+        Ok::<_, DecodeError>(match decoded.value.get("f") {
+            Some(Value::Raw(text)) => text.to_string(),
+            other => format!("{other:?}"),
+        })
+    };
+    for text in ["{}", r#"{"f:a":{},"k:{\"n\":\"x\"}":{".":{},"f:é\u0041":{}}}"#, r#"{"b":{"c":{}},"a":{}}"#] {
+        assert_eq!(read(text).as_deref(), Ok(text));
+    }
+    for (text, want) in [("{ \"a\" : {} }", r#"{"a":{}}"#), (r#"{"a":[1, 2]}"#, r#"{"a":[1,2]}"#)] {
+        assert_eq!(read(text).as_deref(), Ok(want));
+    }
+    for text in ["{", r#"{"a"}"#, r#"{"a":{}"#, r#"{"a":{},}"#, r#"{"\x":{}}"#, "{{}}", r#"{"a":{}}}"#] {
+        assert!(read(text).is_err(), "{text}");
+    }
+}
