@@ -20,9 +20,6 @@ pub fn warning(group: &str, plural: &str) -> Option<&'static str> {
         ("storage.k8s.io", "csidrivers" | "csinodes" | "csistoragecapacities" | "volumeattachments") => {
             "this object is stored but storage drivers are not called yet"
         }
-        ("", "persistentvolumes" | "persistentvolumeclaims") => {
-            "this object is bound to its counterpart but pods cannot mount it yet"
-        }
         _ => return None,
     })
 }

@@ -5,6 +5,7 @@
 //! `ROOT/pods/UID/`, so tearing down needs no memory of what was set up.
 
 pub(crate) mod atomic_writer;
+mod claim;
 pub(crate) mod container;
 mod host_path;
 mod mounter;
@@ -66,6 +67,7 @@ pub(crate) struct Volumes {
     pub(crate) config_maps: ObjectCache<ConfigMap>,
     pub(crate) secrets: ObjectCache<Secret>,
     tokens: Arc<Tokens>,
+    claims: Arc<claim::Claims>,
     /// Whether memory volumes and secrets are on tmpfs. False where the process may not mount.
     tmpfs: bool,
 }
@@ -76,7 +78,8 @@ impl Volumes {
             root,
             config_maps: ObjectCache::new(client.clone(), changed.clone()),
             secrets: ObjectCache::new(client.clone(), changed),
-            tokens: Arc::new(Tokens::new(client)),
+            tokens: Arc::new(Tokens::new(client.clone())),
+            claims: Arc::new(claim::Claims::new(client)),
             tmpfs,
         }
     }
@@ -109,6 +112,7 @@ impl Volumes {
         self.config_maps.release(uid);
         self.secrets.release(uid);
         self.tokens.release(uid);
+        self.claims.release(uid);
         let dir = self.pod_dir(uid);
         blocking(move || mounter::remove_tree(&dir)).await
     }
@@ -122,11 +126,14 @@ impl Volumes {
     async fn set_up_one(&self, pod: &Arc<Pod>, volume: &Volume, facts: &Facts) -> Result<HostVolume, String> {
         let path = |kind: &str| self.pod_dir(pod.uid()).join(format!("volumes/kubernetes.io~{kind}")).join(&volume.name);
         if let Some(source) = &volume.host_path {
-            let (path, type_) = (PathBuf::from(&source.path), source.type_.clone().unwrap_or_default());
-            let checked = path.clone();
-            let result = tokio::task::spawn_blocking(move || host_path::prepare(&checked, &type_)).await;
-            result.map_err(|error| error.to_string())??;
-            return Ok(HostVolume { path, read_only: false });
+            let type_ = source.type_.clone().unwrap_or_default();
+            return host_folder(PathBuf::from(&source.path), type_, false).await;
+        }
+        if let Some(claimed) = self.claims.get(pod, volume).await? {
+            return match claimed.type_ {
+                Some(type_) => host_folder(claimed.path, type_, claimed.read_only).await,
+                None => local(pod, claimed.path, claimed.read_only).await,
+            };
         }
         if let Some(source) = &volume.empty_dir {
             return self.empty_dir(pod, source, path("empty-dir"), facts).await;
@@ -272,6 +279,28 @@ impl Volumes {
         .map_err(|error| error.to_string())?;
         Ok(HostVolume { path, read_only: false })
     }
+}
+
+/// A path of the node that is what it should be, or is made to be.
+async fn host_folder(path: PathBuf, type_: String, read_only: bool) -> Result<HostVolume, String> {
+    let checked = path.clone();
+    let result = tokio::task::spawn_blocking(move || host_path::prepare(&checked, &type_)).await;
+    result.map_err(|error| error.to_string())??;
+    Ok(HostVolume { path, read_only })
+}
+
+/// A folder of the node that is there, and belongs to the pod's group.
+async fn local(pod: &Pod, path: PathBuf, read_only: bool) -> Result<HostVolume, String> {
+    let (group, checked) = (group_of(pod), path.clone());
+    let prepared = blocking(move || {
+        fs::metadata(&checked)?;
+        match group {
+            Some((group, on_mismatch)) if !read_only => ownership::set_group(&checked, group, false, on_mismatch),
+            _ => Ok(()),
+        }
+    });
+    prepared.await.map_err(|error| format!("path {:?}: {error}", path.display().to_string()))?;
+    Ok(HostVolume { path, read_only })
 }
 
 /// The pod's fsGroup, and whether volumes that already belong to it are left alone.
