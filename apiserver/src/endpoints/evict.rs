@@ -3,6 +3,7 @@
 //! Follows `pkg/registry/core/pod/storage/eviction.go`.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::body::Body;
 use http::{Request, StatusCode};
@@ -27,6 +28,10 @@ use crate::response::Response;
 /// Pods that a budget remembers as disrupted before it refuses more.
 const MAX_DISRUPTED_PODS: usize = 2000;
 
+/// How often an eviction is tried when others change the pod (`EvictionsRetry`), and how long after each other.
+const MAX_ATTEMPTS: u32 = 20;
+const RETRY_AFTER: Duration = Duration::from_millis(10);
+
 /// Evicts a pod.
 pub async fn evict(call: &Call<'_>, request: Request<Body>) -> Result<Response, Status> {
     let output = call.output(false)?;
@@ -35,15 +40,9 @@ pub async fn evict(call: &Call<'_>, request: Request<Body>) -> Result<Response, 
     let pods = call.store()?;
     let dry_run = write_options.dry_run || options.dry_run;
     let options = DeleteOptions { dry_run, ..options };
-    let pod = pod(call, pods).await?;
-    if needs_no_budget(&pod) {
-        // An ended or unscheduled pod disrupts nobody; but only that very pod.
-        let version = meta::resource_version(&pod).to_owned();
-        let must_match = !matches!(pod.str_at(&["status", "phase"]), Some("Succeeded" | "Failed"));
-        let resource_version = options.resource_version.clone().or(must_match.then_some(version));
-        condition_and_delete(call, pods, &DeleteOptions { resource_version, ..options }).await?;
+    let Some(pod) = evict_without_budget(call, pods, &options).await? else {
         return delete::success(call, output, StatusCode::CREATED, None);
-    }
+    };
     let budgets = matching_budgets(call, &pod).await?;
     let options = match budgets.as_slice() {
         [] => options,
@@ -66,6 +65,29 @@ pub async fn evict(call: &Call<'_>, request: Request<Body>) -> Result<Response, 
     condition_and_delete(call, pods, &options).await?;
     tracing::debug!(pod = name, "evicted");
     delete::success(call, output, StatusCode::CREATED, None)
+}
+
+/// Evicts a pod that disrupts nobody because it has ended or never ran; returns it if that is not so. Who changes the
+/// pod meanwhile may have started it, so it is looked at again.
+async fn evict_without_budget(call: &Call<'_>, pods: &Store, options: &DeleteOptions) -> Result<Option<Value>, Status> {
+    let asked_for_version = options.resource_version.is_some();
+    for attempt in 1..=MAX_ATTEMPTS {
+        let pod = pod(call, pods).await?;
+        if !needs_no_budget(&pod) {
+            return Ok(Some(pod));
+        }
+        let version = meta::resource_version(&pod).to_owned();
+        let must_match = !matches!(pod.str_at(&["status", "phase"]), Some("Succeeded" | "Failed"));
+        let resource_version = options.resource_version.clone().or(must_match.then_some(version));
+        let options = DeleteOptions { resource_version, ..options.clone() };
+        match condition_and_delete(call, pods, &options).await {
+            Err(changed) if changed.reason == "Conflict" && !asked_for_version && attempt < MAX_ATTEMPTS => {
+                tokio::time::sleep(RETRY_AFTER).await;
+            }
+            other => return other.map(|()| None),
+        }
+    }
+    Ok(None)
 }
 
 /// Reads an Eviction of policy/v1 or v1beta1, which are the same.

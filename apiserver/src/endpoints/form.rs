@@ -136,7 +136,8 @@ fn scale_of(parent: &Value, paths: &ScalePaths) -> Value {
         }
     }
     let mut spec = Object::new();
-    if let Some(replicas) = parent.i64_at(&parts(&paths.replicas)) {
+    // Go leaves out a zero here, as protobuf does.
+    if let Some(replicas) = parent.i64_at(&parts(&paths.replicas)).filter(|replicas| *replicas != 0) {
         spec.insert("replicas", replicas);
     }
     let mut status = Object::new();

@@ -8,8 +8,9 @@ use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Uri};
 use http_body_util::{BodyExt, Limited};
 use hyper_util::rt::TokioIo;
 use skiff_apimachinery::status::{self, Status};
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 
+use super::frames;
 use super::transport::{self, Address};
 
 /// Bytes in flight each way on an upgraded connection.
@@ -65,7 +66,8 @@ pub async fn forward(mut request: Request<Body>, destination: Destination) -> Re
         && let Some(client) = client
     {
         let server = hyper::upgrade::on(&mut answer);
-        tokio::spawn(copy(client, server));
+        let framed = is_websocket(answer.headers());
+        tokio::spawn(copy(client, server, framed));
         let (parts, _) = answer.into_parts();
         return Ok(Response::from_parts(parts, Body::empty()));
     }
@@ -86,6 +88,10 @@ fn is_upgrade(headers: &HeaderMap) -> bool {
         && headers.contains_key(header::UPGRADE)
 }
 
+fn is_websocket(headers: &HeaderMap) -> bool {
+    headers.get(header::UPGRADE).is_some_and(|to| to.as_bytes().eq_ignore_ascii_case(b"websocket"))
+}
+
 fn passed_on(headers: &HeaderMap, upgrading: bool) -> HeaderMap {
     let mut out = headers.clone();
     out.remove(header::AUTHORIZATION);
@@ -100,19 +106,35 @@ fn passed_on(headers: &HeaderMap, upgrading: bool) -> HeaderMap {
     out
 }
 
-/// Copies both ways until both sides have ended.
-async fn copy(client: hyper::upgrade::OnUpgrade, server: hyper::upgrade::OnUpgrade) {
+/// Copies both ways until both sides have ended; a WebSocket's frames reach the client one by one.
+async fn copy(client: hyper::upgrade::OnUpgrade, server: hyper::upgrade::OnUpgrade, framed: bool) {
     let (client, server) = match tokio::try_join!(client, server) {
         Ok(both) => both,
         Err(error) => return tracing::debug!(%error, "an upgrade did not happen"),
     };
     let (mut client, mut server) = (TokioIo::new(client), TokioIo::new(server));
-    let copied = tokio::io::copy_bidirectional_with_sizes(&mut client, &mut server, COPY_BUFFER, COPY_BUFFER).await;
+    let copied = if framed {
+        let ((from_client, to_client), (from_server, to_server)) =
+            (tokio::io::split(&mut client), tokio::io::split(&mut server));
+        tokio::try_join!(through(from_client, to_server), frames::copy(from_server, to_client)).map(drop)
+    } else {
+        tokio::io::copy_bidirectional_with_sizes(&mut client, &mut server, COPY_BUFFER, COPY_BUFFER).await.map(drop)
+    };
     if let Err(error) = copied {
         tracing::debug!(%error, "an upgraded connection ended with an error");
     }
     // One side may have gone without a word; the other is still told properly.
     let _ = tokio::join!(client.shutdown(), server.shutdown());
+}
+
+/// Copies one way, and passes the end on.
+async fn through<R, W>(mut from: R, mut to: W) -> std::io::Result<()>
+where
+    R: AsyncRead + Unpin,
+    W: AsyncWrite + Unpin,
+{
+    tokio::io::copy(&mut from, &mut to).await?;
+    to.shutdown().await
 }
 
 /// A kubelet's refusal as a Status; a success as it is.

@@ -5,6 +5,7 @@
 //! flows after an upgrade (exec, attach, port-forward) is copied, not understood.
 
 pub mod forward;
+mod frames;
 pub mod links;
 pub mod target;
 pub mod transport;

@@ -40,7 +40,7 @@ enum Source {
     Spdy(Pairs),
     Channels {
         forwards: std::vec::IntoIter<Forward>,
-        open: Arc<Closing>,
+        open: Option<Arc<Closing>>,
     },
 }
 
@@ -184,7 +184,7 @@ async fn over_channels(
     }
     Ok(Source::Channels {
         forwards: forwards.into_iter(),
-        open,
+        open: Some(open),
     })
 }
 
@@ -198,13 +198,16 @@ impl PortForward {
             Source::Channels { forwards, open } => match forwards.next() {
                 Some(forward) => Some(forward),
                 None => {
-                    // Until the client goes away, for the sake of those still running.
+                    // Until the client goes away, for the sake of those still running. The last of them ends the
+                    // connection, so it is no longer held open from here.
+                    let open = open.take()?;
                     let closed = open
                         .0
                         .lock()
                         .await
                         .as_ref()
                         .map(|closer| closer.closed.clone());
+                    drop(open);
                     if let Some(closed) = closed {
                         closed.cancelled().await;
                     }

@@ -95,6 +95,10 @@ impl Strategy for ServiceStrategy {
         errors
     }
 
+    fn warnings(&self, new: &Value, _old: Option<&Value>) -> Vec<String> {
+        warnings(new)
+    }
+
     fn name_rule(&self) -> NameRule {
         dns_label
     }
@@ -418,4 +422,40 @@ fn traffic_policies(spec: &At<'_>, errors: &mut ErrorList) {
     }
     let distribution = spec.child("trafficDistribution");
     distribution.if_set_one_of(errors, &["PreferClose", "PreferSameNode", "PreferSameZone"]);
+}
+
+/// What a Service says that has no effect or soon will have none. Follows `GetWarningsForService` of
+/// `pkg/api/service/warnings.go`.
+fn warnings(service: &Value) -> Vec<String> {
+    let text = |field: &str| service.str_at(&["spec", field]).unwrap_or_default();
+    let is_external_name = text("type") == "ExternalName";
+    let is_headless = text("type") == "ClusterIP" && text("clusterIP") == "None";
+    let has_external_ips = !service.array_at(&["spec", "externalIPs"]).is_empty();
+    let mut warnings = Vec::new();
+    let mut warn = |applies: bool, warning: &str| {
+        if applies {
+            warnings.push(warning.to_owned());
+        }
+    };
+    warn(
+        service.at(&["metadata", "annotations", "service.kubernetes.io/topology-aware-hints"]).is_some(),
+        "annotation service.kubernetes.io/topology-aware-hints is deprecated, please use service.kubernetes.io/topology-mode instead",
+    );
+    warn(is_headless && !text("loadBalancerIP").is_empty(), "spec.loadBalancerIP is ignored for headless services");
+    warn(is_headless && has_external_ips, "spec.externalIPs is ignored for headless services");
+    warn(is_headless && text("sessionAffinity") != "None", "spec.SessionAffinity is ignored for headless services");
+    warn(
+        has_external_ips && !is_headless && !is_external_name,
+        "spec.externalIPs is deprecated and may no longer be implemented in some clusters",
+    );
+    warn(is_external_name && has_external_ips, "spec.externalIPs is ignored when spec.type is \"ExternalName\"");
+    warn(
+        !is_external_name && !text("externalName").is_empty(),
+        "spec.externalName is ignored when spec.type is not \"ExternalName\"",
+    );
+    warn(
+        text("trafficDistribution") == "PreferClose",
+        "spec.trafficDistribution: \"PreferClose\" is deprecated; use \"PreferSameZone\"",
+    );
+    warnings
 }

@@ -240,6 +240,10 @@ impl ServiceAllocation {
         };
         match taken {
             Ok(()) => {}
+            Err(AllocationError::OutOfRange) if !net.contains(&ip) => {
+                let message = "the provided network does not match the current range";
+                return Err(ip_error(name, &ip.to_string(), message));
+            }
             Err(AllocationError::OutOfRange) => {
                 let message =
                     format!("the provided IP ({ip}) is not in the valid range. The range of valid IPs is {net}");
