@@ -5,7 +5,7 @@ use std::sync::LazyLock;
 use regex::Regex;
 
 /// Patterns and what stands for them, in this order.
-const PATTERNS: [(&str, &str); 25] = [
+const PATTERNS: [(&str, &str); 28] = [
     (r"\x1b\[[0-9;?]*[A-Za-z]", ""),
     (r"eyJ[\w-]+\.[\w-]+\.[\w-]+", "TOKEN"),
     (r"sha256:[0-9a-f]{64}", "DIGEST"),
@@ -28,8 +28,11 @@ const PATTERNS: [(&str, &str); 25] = [
     (r"\b(\d+d)?(\d+h)?(\d+m)?\d+s( ago)?\b", "AGE"),
     (r"<invalid>", "AGE"),
     (r"X509SHA256=[0-9a-f]{64}", "X509SHA256=DIGEST"),
-    (r"/tmp/(LIVE|MERGED)-\d+", "/tmp/$1"),
+    (r"/tmp/(LIVE|MERGED|kubectl-edit)-\d+", "/tmp/$1"),
+    (r#"(\\"resourceVersion\\":\\")\d+"#, "${1}VERSION"),
     (r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d+ \+0000", "TIME"),
+    (r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d \+0000 UTC", "TIME"),
+    (r"(Resource Version: +)\d+", "${1}VERSION"),
     (r"(?P<before>\S) {2,}", "$before  "),
 ];
 

@@ -3,6 +3,7 @@
 mod filter;
 mod script;
 mod session;
+mod target;
 mod terminal;
 
 use std::collections::BTreeMap;
@@ -10,50 +11,67 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use skiff_tests::kubectl::{self, Kubectl};
-use skiff_tests::{Cluster, with_cluster};
+use skiff_tests::table::Table;
+use skiff_tests::with_cluster;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
-use session::Session;
+use session::{Outcome, Session};
+use target::Target;
 
 /// Versions at work at once.
-const AT_ONCE: usize = 3;
+const AT_ONCE: usize = 5;
 
 /// Scripts that change the node, so that one version after the other runs them.
 const ALONE: [&str; 1] = ["nodes"];
 
 /// Runs every script with every kubectl. `UPDATE_GOLDEN=1` writes what they say into the scripts;
-/// `KUBECTL_SCRIPTS=a,b` and `KUBECTL_VERSIONS=1.33` choose among them.
+/// `KUBECTL_SCRIPTS=a,b` and `KUBECTL_VERSIONS=1.33` choose among them. `KUBECTL_KEEP_GOING=1` shows every
+/// difference rather than the first of a script. `KUBECTL_SERVER=kubeconfig` asks another cluster than ours: what differs
+/// there is where the scripts promise something else than upstream.
 #[test]
 fn every_kubectl_does_what_the_scripts_say() {
+    match std::env::var_os("KUBECTL_SERVER") {
+        Some(kubeconfig) => {
+            let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+            let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime");
+            runtime.block_on(async { run_all(&Target::other(kubeconfig.into()).await).await });
+        }
+        None => with_cluster("kubectl", async |cluster| run_all(&Target::ours(cluster)).await),
+    }
+}
+
+async fn run_all(target: &Target) {
     let update = std::env::var_os("UPDATE_GOLDEN").is_some();
     let kubectls = chosen("KUBECTL_VERSIONS", kubectl::all(), |kubectl| &kubectl.version);
-    eprintln!("kubectl: {}", kubectls.iter().map(|kubectl| kubectl.version.as_str()).collect::<Vec<_>>().join(", "));
     let scripts = chosen("KUBECTL_SCRIPTS", scripts(), |(name, _)| name);
-    with_cluster("kubectl", async |cluster| {
-        let alone = |name: &str| update || ALONE.contains(&name);
-        let mut differences = together(cluster, &kubectls, scripts.iter().filter(|(name, _)| !alone(name))).await;
-        for (name, path) in scripts.iter().filter(|(name, _)| alone(name)) {
-            for (index, kubectl) in kubectls.iter().enumerate() {
-                let session = Session::new(cluster, kubectl, name).await;
-                let learn = update.then_some(index == 0);
-                differences.extend(session.run(path, learn).await);
-            }
+    let alone = |name: &str| update || ALONE.contains(&name);
+    let mut outcomes = together(target, &kubectls, scripts.iter().filter(|(name, _)| !alone(name))).await;
+    for (name, path) in scripts.iter().filter(|(name, _)| alone(name)) {
+        for (index, kubectl) in kubectls.iter().enumerate() {
+            let learn = update.then_some(index == 0);
+            outcomes.push(Session::new(target, kubectl, name).await.run(path, learn).await);
         }
-        assert!(differences.is_empty(), "{} differ:\n{}", differences.len(), differences.join("\n"));
-    });
+    }
+    let mut table = Table::new();
+    for outcome in &outcomes {
+        table.add(&format!("kubectl {}", outcome.version), &outcome.name, outcome.result());
+    }
+    table.print();
+    let differences: Vec<_> = outcomes.into_iter().flat_map(|outcome| outcome.differences).collect();
+    assert!(differences.is_empty(), "{} differ:\n{}", differences.len(), differences.join("\n"));
 }
 
 /// Several versions side by side, each in namespaces of its own.
 async fn together(
-    cluster: &Cluster,
+    target: &Target,
     kubectls: &[Kubectl],
     scripts: impl Iterator<Item = (&String, &PathBuf)> + Clone,
-) -> Vec<String> {
+) -> Vec<Outcome> {
     let (slots, mut running) = (Arc::new(Semaphore::new(AT_ONCE)), JoinSet::new());
     for kubectl in kubectls {
         for (name, path) in scripts.clone() {
-            let session = Session::new(cluster, kubectl, name);
+            let session = Session::new(target, kubectl, name);
             let (slots, path) = (slots.clone(), path.clone());
             running.spawn(async move {
                 let _slot = slots.acquire_owned().await.expect("a slot");
@@ -61,7 +79,7 @@ async fn together(
             });
         }
     }
-    running.join_all().await.into_iter().flatten().collect()
+    running.join_all().await
 }
 
 /// The scripts by name.

@@ -11,6 +11,7 @@
 //! $until ready kubectl get pods -w                     ended when it has printed this word
 //! $forward kubectl port-forward svc/web :80            asked for / through the port, then ended
 //! $terminal exit kubectl exec -it web -- sh            in a terminal, typed at its prompt
+//! \# shown                                             what is shown may begin like a line of a script
 //! ```
 
 use std::collections::BTreeMap;
@@ -96,7 +97,7 @@ pub(crate) fn parse(text: &str) -> Vec<Step> {
                 Some(versions) => step.others.entry(versions.clone()).or_default(),
                 None => &mut step.expected,
             };
-            let _ = writeln!(text, "{line}");
+            let _ = writeln!(text, "{}", line.strip_prefix('\\').unwrap_or(line));
         }
     }
     for step in &mut steps {
@@ -112,13 +113,20 @@ pub(crate) fn render(steps: &[Step]) -> String {
     for step in steps {
         let _ = writeln!(text, "{}{}", step.before, step.line);
         if !step.expected.is_empty() {
-            let _ = writeln!(text, "{}", step.expected);
+            let _ = writeln!(text, "{}", quoted(&step.expected));
         }
         for (versions, expected) in &step.others {
-            let _ = writeln!(text, "--- {versions}\n{expected}");
+            let _ = writeln!(text, "--- {versions}\n{}", quoted(expected));
         }
     }
     text
+}
+
+/// What is shown, with a sign before lines that would be read as something else.
+fn quoted(shown: &str) -> String {
+    let special = |line: &str| line.starts_with(['#', '\\']) || line.starts_with("--- ") || action(line).is_some();
+    let quote = |line: &str| if special(line) { format!("\\{line}") } else { line.to_owned() };
+    shown.lines().map(quote).collect::<Vec<_>>().join("\n")
 }
 
 fn action(line: &str) -> Option<Action> {
@@ -141,10 +149,10 @@ fn action(line: &str) -> Option<Action> {
 
 #[test]
 fn a_script_is_the_same_after_reading_and_writing() {
-    let text = "# about\n\n$ kubectl version\n1.33\n--- 1.27 1.28\n1.2x\n# next\n> /api/v1/x /data\n{}\n$until Running kubectl get -w\n";
+    let text = "# about\n\n$ kubectl version\n1.33\n--- 1.27 1.28\n\\# 1.2x\n# next\n> /api/v1/x /data\n{}\n$until Running kubectl get -w\n";
     let steps = parse(text);
     assert_eq!(steps.len(), 3);
-    assert_eq!((steps[0].expected("1.33"), steps[0].expected("1.28")), ("1.33", "1.2x"));
+    assert_eq!((steps[0].expected("1.33"), steps[0].expected("1.28")), ("1.33", "# 1.2x"));
     assert_eq!(steps[1].action, Action::Read("/api/v1/x".to_owned(), "/data".to_owned()));
     assert_eq!(render(&steps), text);
 }

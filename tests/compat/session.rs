@@ -8,11 +8,13 @@ use std::time::{Duration, Instant};
 
 use kube::Client;
 use serde_json::Value;
+use skiff_tests::http1;
 use skiff_tests::kubectl::Kubectl;
-use skiff_tests::{Cluster, http1};
+use skiff_tests::table;
 
 use crate::filter::filter;
 use crate::script::{self, Action, Step};
+use crate::target::Target;
 use crate::terminal;
 
 /// How long a state may take until another client sees it, and how often it looks.
@@ -24,6 +26,29 @@ const PATIENCE: Duration = Duration::from_secs(90);
 
 /// What kubectl says when nothing has been shown for a while.
 const HINT: &str = "If you don't see a command prompt, try pressing enter.\n";
+
+/// How a script went with a version.
+pub(crate) struct Outcome {
+    /// The kubectl.
+    pub(crate) version: String,
+    /// The script.
+    pub(crate) name: String,
+    passed: usize,
+    all: usize,
+    /// The first difference, or all.
+    pub(crate) differences: Vec<String>,
+}
+
+impl Outcome {
+    /// How it went, in a word of a table.
+    pub(crate) fn result(&self) -> table::Outcome {
+        if self.differences.is_empty() {
+            table::Outcome::Passed(self.all)
+        } else {
+            table::Outcome::Failed(format!("{} of {}", self.passed, self.all))
+        }
+    }
+}
 
 /// A script at work.
 pub(crate) struct Session {
@@ -37,20 +62,20 @@ pub(crate) struct Session {
 impl Session {
     /// Makes the namespace, and a home in which `kubectl` is the one to test.
     pub(crate) fn new(
-        cluster: &Cluster,
+        target: &Target,
         kubectl: &Kubectl,
         name: &str,
     ) -> impl Future<Output = Session> + Send + 'static {
         let namespace = format!("k-{}-{name}", kubectl.version.replace('.', "-"));
-        let home = cluster.folder.join(&namespace);
+        let home = target.folder.join(&namespace);
         let session = Session {
             name: name.to_owned(),
             version: kubectl.version.clone(),
             namespace,
             home,
-            client: cluster.client(),
+            client: target.client.clone(),
         };
-        let (kubectl, kubeconfig) = (kubectl.path.clone(), cluster.kubeconfig());
+        let (kubectl, kubeconfig) = (kubectl.path.clone(), target.kubeconfig.clone());
         async move {
             session.prepare(&kubectl, &kubeconfig);
             session
@@ -73,10 +98,10 @@ impl Session {
         self.run_to_end(&format!("kubectl config set-context --current --namespace {}", self.namespace));
     }
 
-    /// Runs the script; returns the first difference, or learns from what is shown: as the first version to speak.
-    pub(crate) async fn run(self, path: &Path, learn: Option<bool>) -> Option<String> {
+    /// Runs the script up to the first difference, or to its end, or learns from what is shown: as the first version to speak.
+    pub(crate) async fn run(self, path: &Path, learn: Option<bool>) -> Outcome {
         let mut steps = script::parse(&std::fs::read_to_string(path).expect("a script"));
-        let mut difference = None;
+        let (mut differences, mut passed, all) = (Vec::new(), 0, steps.len());
         for step in &mut steps {
             let expected = step.expected(&self.version).to_owned();
             let shown = self.act(step, &expected).await;
@@ -84,17 +109,21 @@ impl Session {
                 step.learn(&self.version, first, shown);
             } else if shown != expected {
                 let (version, name, line) = (&self.version, &self.name, &step.line);
-                difference = Some(format!(
-                    "=== kubectl {version}, {name}: {line}\n--- expected\n{expected}\n--- shown\n{shown}\n"
-                ));
-                break;
+                let text =
+                    format!("=== kubectl {version}, {name}: {line}\n--- expected\n{expected}\n--- shown\n{shown}\n");
+                differences.push(text);
+                if !keep_going() {
+                    break;
+                }
+                continue;
             }
+            passed += 1;
         }
         if learn.is_some() {
             std::fs::write(path, script::render(&steps)).expect("the script is written");
         }
         self.run_to_end(&format!("kubectl delete namespace {} --wait=false", self.namespace));
-        difference
+        Outcome { version: self.version, name: self.name, passed, all, differences }
     }
 
     async fn act(&self, step: &Step, expected: &str) -> String {
@@ -187,7 +216,7 @@ impl Session {
 
     /// Reads with kube-rs until it is as expected, and returns what was there last.
     async fn read_back(&self, path: &str, pointer: &str, expected: &str) -> String {
-        let begun = Instant::now();
+        let (begun, patience) = (Instant::now(), if keep_going() { READ_BACK / 8 } else { READ_BACK });
         loop {
             let request = http::Request::get(path).body(Vec::new()).expect("a request");
             let shown = match self.client.request::<Value>(request).await {
@@ -196,12 +225,17 @@ impl Session {
                 Err(error) => error.to_string(),
             };
             let shown = filter(&shown, &self.namespace);
-            if shown == expected || expected.is_empty() || begun.elapsed() > READ_BACK {
+            if shown == expected || expected.is_empty() || begun.elapsed() > patience {
                 return shown;
             }
             tokio::time::sleep(LOOK).await;
         }
     }
+}
+
+/// Whether all differences are to be shown: then nobody waits long for any of them.
+fn keep_going() -> bool {
+    std::env::var_os("KUBECTL_KEEP_GOING").is_some()
 }
 
 /// Where the first whole line with this word ends.

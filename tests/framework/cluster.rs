@@ -98,6 +98,13 @@ impl Cluster {
         self.client.clone().expect("the cluster runs")
     }
 
+    /// Where the API server is.
+    pub fn url(&self) -> http::Uri {
+        let kubeconfig = Kubeconfig::read_from(self.kubeconfig()).expect("the kubeconfig");
+        let server = kubeconfig.clusters.into_iter().find_map(|named| named.cluster?.server).expect("a server");
+        server.parse().expect("a URL")
+    }
+
     /// The administrator's kubeconfig.
     pub fn kubeconfig(&self) -> PathBuf {
         self.data().join("admin.kubeconfig")
