@@ -23,6 +23,7 @@ images: setup
 	cargo xtask images --out $(IMAGES)
 
 test: setup build images
+	scripts/setup-clients
 	cargo test --workspace --locked
 	cargo xtask fuzz --seconds 5
 
