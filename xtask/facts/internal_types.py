@@ -14,7 +14,7 @@ import sys
 GROUPS = ["core", "apps", "autoscaling", "batch", "networking", "policy", "storage", "resource", "certificates", "rbac",
           "discovery", "flowcontrol", "admissionregistration", "node"]
 # Types whose values messages show, and everything in them.
-ROOTS = ["PodSpec", "PodIP", "HostIP", "PersistentVolumeSpec", "PersistentVolumeClaimSpec", "CertificateSigningRequestStatus",
+ROOTS = ["PodSpec", "PodIP", "HostIP", "PersistentVolumeSpec", "PersistentVolumeSource", "VolumeNodeAffinity", "LoadBalancerIngress", "NodeAddress", "JobTemplateSpec", "PodTemplateSpec", "PersistentVolumeClaimSpec", "CertificateSigningRequestStatus",
          "MetricSpec", "MetricTarget", "HorizontalPodAutoscalerBehavior", "DeploymentStrategy", "IngressSpec", "IngressBackend",
          "NetworkPolicyPeer", "VolumeAttachmentSpec", "VolumeAttachmentSource", "CSINodeDriver", "ResourceQuotaSpec",
          "ScopedResourceSelectorRequirement", "EndpointSubset", "EndpointAddress", "JobSpec", "PolicyRule", "Endpoint",

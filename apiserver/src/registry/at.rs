@@ -157,6 +157,22 @@ impl<'a> At<'a> {
         errors.push(Error::invalid(&self.path(), self.shown(), detail.into()));
     }
 
+    /// The same value as if it were a member of another name.
+    pub fn renamed<'b>(&self, name: &'b str) -> At<'b>
+    where
+        'a: 'b,
+    {
+        At { value: self.value, parent: self.parent, step: Step::Child(name) }
+    }
+
+    /// The same value as if it were at the place that it is a part of: upstream's paths sometimes end early.
+    pub fn at_parent(&self) -> At<'a> {
+        match self.parent {
+            Some(parent) => At { value: self.value, ..*parent },
+            None => *self,
+        }
+    }
+
     /// The same place, with `null` for a value that is not there: what Go shows of an absent list, map or pointer.
     pub fn or_null(&self) -> Self {
         static NULL: Value = Value::Null;
@@ -167,6 +183,13 @@ impl<'a> At<'a> {
     pub fn or_zero(&self) -> Self {
         static ZERO: Value = Value::Int(0);
         At { value: Some(self.value.unwrap_or(&ZERO)), ..*self }
+    }
+
+    /// Reports that this value, which the message does not show, is not valid.
+    pub fn invalid_omitted(&self, errors: &mut ErrorList, detail: impl Into<String>) {
+        let mut error = Error::invalid(&self.path(), "", detail.into());
+        error.value = None;
+        errors.push(error);
     }
 
     /// Reports that this value, shown as one of upstream's internal types, is not valid.

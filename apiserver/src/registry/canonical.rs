@@ -34,8 +34,21 @@ fn structure(object: &mut Object, id: TypeId, schema: SchemaRef<'_>, top: bool) 
     }
     object.retain(|name, value| match def.field(name) {
         Some(field) => {
+            let drops = matches!(field.ty, Type::Struct(id) if !disabled::fields(id).is_empty()) && field.wire.pointer;
+            let was_empty = drops && value.as_object().is_some_and(Object::is_empty);
             nested(value, SchemaRef::new(schema.table, &field.ty));
-            !is_absence(field, value)
+            // What only had disabled fields goes with them.
+            let emptied = drops && !was_empty && value.as_object().is_some_and(Object::is_empty);
+            // Upstream's store does not tell an empty list from none.
+            let is_empty = match &*value {
+                Value::Array(items) => items.is_empty(),
+                Value::Object(entries) => entries.is_empty(),
+                _ => false,
+            };
+            if is_empty && is_known(field) && field.is_null_when_unset() && !field.wire.pointer {
+                *value = Value::Null;
+            }
+            !emptied && !is_absence(field, value)
         }
         None => true,
     });
@@ -93,9 +106,9 @@ fn is_absence(field: &FieldDef, value: &Value) -> bool {
 /// Whether Go writes the field even when nothing was set: structs, and scalars without `omitempty`.
 fn is_always_there(field: &FieldDef) -> bool {
     is_known(field)
-        && !field.wire.pointer
         && match &field.ty {
             _ if field.is_null_when_unset() => true,
+            _ if field.wire.pointer => false,
             Type::Struct(_) | Type::Scalar(Scalar::Quantity) => true,
             Type::Scalar(Scalar::Bool | Scalar::Int32 | Scalar::Int64 | Scalar::String) => field.wire.keep_empty,
             _ => false,
@@ -165,7 +178,7 @@ mod tests {
         assert_eq!(deployment.at(&["spec", "template", "metadata"]), Some(&value!({})));
         assert_eq!(deployment.at(&["spec", "replicas"]), Some(&Value::Int(0)));
         let slice = canonical("discovery.v1.EndpointSlice", value!({"addressType": "IPv4", "endpoints": []}));
-        assert_eq!(slice, value!({"metadata": {}, "addressType": "IPv4", "endpoints": [], "ports": null}));
+        assert_eq!(slice, value!({"metadata": {}, "addressType": "IPv4", "endpoints": null, "ports": null}));
         let reference = value!({"resource": "limits.cpu"});
         assert_eq!(canonical("core.v1.ResourceFieldSelector", reference).str_at(&["divisor"]), Some("0"));
     }

@@ -163,6 +163,17 @@ fn validate_finalizers(object: &Value, path: &Path, errors: &mut ErrorList) {
     }
 }
 
+/// Validates that finalizers of a built-in kind are either upstream's own or qualified (`ValidateFinalizerName` of
+/// `pkg/apis/core/validation`).
+pub fn validate_own_finalizers(object: &Value) -> ErrorList {
+    const STANDARD: [&str; 3] = ["kubernetes", FINALIZER_FOREGROUND, FINALIZER_ORPHAN];
+    let path = Path::new("metadata").child("finalizers");
+    let own = |finalizer: &str| STANDARD.contains(&finalizer) || finalizer.contains('/');
+    let message = "name is neither a standard finalizer name nor is it fully qualified";
+    let finalizers = meta::finalizers(object).enumerate().filter(|(_, finalizer)| !own(finalizer));
+    finalizers.map(|(index, finalizer)| Error::invalid(&path.index(index), finalizer, message)).collect()
+}
+
 /// Puts back the metadata that an update cannot change (`BeforeUpdate` upstream). Generation is set by the caller.
 pub fn carry_over(new: &mut Value, old: &Value) {
     let old_of = |field: &str| old.at(&["metadata", field]).cloned();

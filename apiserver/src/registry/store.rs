@@ -233,6 +233,9 @@ impl Store {
         self.strategy.prepare_for_create(self.scope(write), object);
         canonical::complete_status(object, self.schema);
         let mut errors = object_meta::validate(object, self.namespaced, self.strategy.name_rule());
+        if matches!(self.strategy, Behaviour::Static(_)) {
+            errors.extend(object_meta::validate_own_finalizers(object));
+        }
         errors.extend(self.strategy.validate(object));
         if !errors.is_empty() {
             return Err(status::invalid(&self.group, &self.kind, meta::name(object), errors));
@@ -384,6 +387,7 @@ impl Store {
         }
         if own == OwnChecks::All {
             errors.extend(object_meta::validate(new, self.namespaced, self.strategy.name_rule()));
+            errors.extend(object_meta::validate_own_finalizers(new));
         }
         errors.extend(then(self));
         errors

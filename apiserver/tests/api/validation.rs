@@ -103,6 +103,7 @@ async fn quotas() {
         path,
         json!({"metadata": {"name": "a"}, "spec": {"hard": hard}}),
         &[
+            "spec.hard[foo]: Invalid value: \"foo\": must be a standard resource type or fully qualified",
             "spec.hard[foo]: Invalid value: \"foo\": must be a standard resource for quota",
             "spec.hard[pods]: Invalid value: \"-1\": must be greater than or equal to 0",
         ],

@@ -58,6 +58,24 @@ fn subdomain(text: &str, too_long: fn(usize) -> String) -> Vec<String> {
     messages
 }
 
+/// Like a DNS-1123 subdomain, but labels may have underscores and begin with one: paths that DNS resolvers search.
+pub fn dns1123_subdomain_with_underscore(text: &str) -> Vec<String> {
+    let mut messages = Vec::new();
+    if text.len() > SUBDOMAIN_MAX {
+        messages.push(too_long(SUBDOMAIN_MAX));
+    }
+    let label = |label: &str| {
+        let label = label.strip_prefix('_').unwrap_or(label);
+        label.starts_with(lower_or_digit)
+            && label.ends_with(lower_or_digit)
+            && label.chars().all(|c| lower_or_digit(c) || matches!(c, '-' | '_'))
+    };
+    if !text.split('.').all(label) {
+        messages.push("a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '_', '-' or '.', and must start and end with an alphanumeric character (e.g. 'example.com', regex used for validation is '_?[a-z0-9]([-_a-z0-9]*[a-z0-9])?(\\._?[a-z0-9]([-_a-z0-9]*[a-z0-9])?)*')".to_owned());
+    }
+    messages
+}
+
 /// DNS-1035 label: like DNS-1123, but begins with a letter.
 pub fn dns1035_label(text: &str) -> Vec<String> {
     let mut messages = Vec::new();

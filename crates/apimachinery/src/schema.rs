@@ -138,16 +138,18 @@ pub struct FieldDef {
 }
 
 impl FieldDef {
-    /// Whether Go writes `null` when nothing was set: a list or a map without `omitempty`, and a time that is no pointer,
+    /// Whether Go writes `null` when nothing was set: a list, a map or a pointer without `omitempty`, and a time that is no pointer,
     /// which `omitempty` does not leave out.
     pub fn is_null_when_unset(&self) -> bool {
-        !self.wire.pointer
-            && match self.ty {
-                Type::List(_) | Type::Map(_) | Type::Scalar(Scalar::Bytes) => self.wire.keep_empty,
-                // The only time with `omitzero`.
-                Type::Scalar(Scalar::Time | Scalar::MicroTime) => self.name != "creationTimestamp",
-                _ => false,
-            }
+        if self.wire.pointer {
+            return self.wire.keep_empty;
+        }
+        match self.ty {
+            Type::List(_) | Type::Map(_) | Type::Scalar(Scalar::Bytes) => self.wire.keep_empty,
+            // The only time with `omitzero`.
+            Type::Scalar(Scalar::Time | Scalar::MicroTime) => self.name != "creationTimestamp",
+            _ => false,
+        }
     }
 
     /// An optional field without anything special.

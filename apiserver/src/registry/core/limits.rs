@@ -4,6 +4,7 @@
 
 use skiff_apimachinery::field::{Error, ErrorList};
 use skiff_apimachinery::names;
+use skiff_apimachinery::quantity::Quantity;
 use skiff_apimachinery::value::{Object, Value};
 
 use super::validation::resources;
@@ -32,12 +33,7 @@ impl Strategy for LimitRangeStrategy {
         let limits = spec.child("limits");
         let mut seen = std::collections::HashSet::new();
         for item in limits.items() {
-            let kind = item.child("type");
-            kind.require(&mut errors);
-            if !seen.insert(kind.text().to_owned()) {
-                kind.duplicate(&mut errors);
-            }
-            ordered(&item, &mut errors);
+            limit_item(&item, &mut seen, &mut errors);
         }
         errors
     }
@@ -58,25 +54,94 @@ fn fill(item: &mut Object, from: &str, to: &str) {
     }
 }
 
+/// Types of limits with a name of their own; others are qualified.
+const LIMIT_TYPES: [&str; 3] = ["Container", "PersistentVolumeClaim", "Pod"];
+
+fn limit_item(item: &At<'_>, seen: &mut std::collections::HashSet<String>, errors: &mut ErrorList) {
+    let kind = item.child("type");
+    let messages = names::qualified_name(kind.text());
+    if messages.is_empty() && !kind.text().contains('/') && !LIMIT_TYPES.contains(&kind.text()) {
+        kind.invalid(errors, "must be a standard limit type or fully qualified");
+    }
+    messages.into_iter().for_each(|message| errors.push(Error::invalid(&kind.path(), kind.text(), message)));
+    if !seen.insert(kind.text().to_owned()) {
+        kind.duplicate(errors);
+    }
+    for field in ["max", "min"] {
+        item.child(field).entries().for_each(|(name, at)| limit_resource(kind.text(), name, &at, errors));
+    }
+    for field in ["default", "defaultRequest"] {
+        if kind.text() != "Pod" {
+            item.child(field).entries().for_each(|(name, at)| limit_resource(kind.text(), name, &at, errors));
+        } else if !item.child(field).is_empty() {
+            item.child(field).forbidden(errors, "may not be specified when `type` is 'Pod'");
+        }
+    }
+    let has_storage = |field: &str| item.child(field).key("storage").is_set();
+    if kind.text() == "PersistentVolumeClaim" && !has_storage("min") && !has_storage("max") {
+        let message = "either minimum or maximum storage value is required, but neither was provided";
+        item.child("limits").required(errors, message);
+    }
+    item.child("maxLimitRequestRatio").entries().for_each(|(name, at)| limit_resource(kind.text(), name, &at, errors));
+    ordered(item, errors);
+}
+
+fn limit_resource(kind: &str, name: &str, at: &At<'_>, errors: &mut ErrorList) {
+    const CONTAINER: [&str; 3] = ["cpu", "ephemeral-storage", "memory"];
+    if matches!(kind, "Container" | "Pod") {
+        return resources::resource_name(name, at, errors);
+    }
+    for message in names::qualified_name(name) {
+        errors.push(Error::invalid(&at.path(), name, message));
+    }
+    let standard = CONTAINER.contains(&name) || name == "storage" || is_quota_resource(name);
+    if !name.contains('/') && !standard {
+        errors.push(Error::invalid(&at.path(), name, "must be a standard resource type or fully qualified"));
+    }
+}
+
 /// min ≤ defaultRequest ≤ default ≤ max, for each resource.
 fn ordered(item: &At<'_>, errors: &mut ErrorList) {
     let [min, request, default, max] = ["min", "defaultRequest", "default", "max"].map(|field| item.child(field));
-    for (low, high, text) in [
-        (&min, &max, "min value {} is greater than max value {}"),
-        (&min, &request, "min value {} is greater than default request value {}"),
-        (&request, &max, "default request value {} is greater than max value {}"),
-        (&request, &default, "default request value {} is greater than default limit value {}"),
-        (&default, &max, "default value {} is greater than max value {}"),
-        (&min, &default, "min value {} is greater than default value {}"),
-    ] {
-        for (name, at) in low.entries() {
-            let other = high.key(name);
-            if let (Some(a), Some(b)) = (resources::quantity(&at), resources::quantity(&other))
+    let lists = [&min, &request, &default, &max];
+    let ratios = item.child("maxLimitRequestRatio");
+    let mut names = lists.iter().chain([&&ratios]).flat_map(|list| list.entries().map(|(name, _)| name.to_owned())).collect::<Vec<_>>();
+    names.sort();
+    names.dedup();
+    for name in &names {
+        let amount = |list: &At<'_>| resources::quantity(&list.key(name));
+        // Which is lower, which is higher, where it is reported, whose value is shown, and how.
+        for (low, high, place, shown, text) in [
+            (&min, &max, &min, &min, "min value {} is greater than max value {}"),
+            (&min, &request, &request, &request, "min value {} is greater than default request value {}"),
+            (&request, &max, &request, &request, "default request value {} is greater than max value {}"),
+            (&request, &default, &request, &request, "default request value {} is greater than default limit value {}"),
+            (&min, &default, &default, &min, "min value {} is greater than default value {}"),
+            (&default, &max, &default, &max, "default value {} is greater than max value {}"),
+        ] {
+            if let (Some(a), Some(b)) = (amount(low), amount(high))
                 && a > b
             {
                 let message = text.replacen("{}", &a.to_string(), 1).replacen("{}", &b.to_string(), 1);
-                errors.push(Error::invalid(&at.path(), a.to_string(), message));
+                errors.push(Error::invalid(&place.key(name).path(), shown.key(name).text(), message));
             }
+        }
+        ratio(&ratios.key(name), amount(&min), amount(&max), errors);
+    }
+}
+
+fn ratio(at: &At<'_>, min: Option<Quantity>, max: Option<Quantity>, errors: &mut ErrorList) {
+    let Some(ratio) = resources::quantity(at) else { return };
+    if ratio < Quantity::from_value(1) {
+        at.invalid(errors, format!("ratio {ratio} is less than 1"));
+    }
+    if let (Some(min), Some(max)) = (min, max)
+        && min.milli_value() > 0
+    {
+        // As upstream shows it, six digits after the point.
+        let limit = max.milli_value() as f64 / min.milli_value() as f64;
+        if ratio.milli_value() as f64 / 1000.0 > limit {
+            at.invalid(errors, format!("ratio {ratio} is greater than max/min = {limit:.6}"));
         }
     }
 }
@@ -90,16 +155,9 @@ impl Strategy for ResourceQuotaStrategy {
         let root = At::root(object);
         let spec = root.child("spec");
         let hard = spec.child("hard");
-        for (name, value) in hard.entries() {
-            for message in names::qualified_name(name) {
-                errors.push(Error::invalid(&value.path(), name, message));
-            }
-            if !name.contains('/') && !is_quota_resource(name) {
-                errors.push(Error::invalid(&value.path(), name, "must be a standard resource for quota"));
-            }
-            resources::not_negative(&value, &mut errors);
-        }
+        quota_amounts(&hard, &mut errors);
         scopes(&spec, &mut errors);
+        scope_selector(&spec, &mut errors);
         errors
     }
 
@@ -112,9 +170,39 @@ impl Strategy for ResourceQuotaStrategy {
         errors
     }
 
+    fn validate_status_update(&self, new: &Value, _old: &Value) -> ErrorList {
+        let mut errors = ErrorList::default();
+        let root = At::root(new);
+        let status = root.child("status");
+        quota_amounts(&status.child("hard"), &mut errors);
+        quota_amounts(&status.child("used"), &mut errors);
+        errors
+    }
+
     fn returns_deleted_object(&self) -> bool {
         true
     }
+}
+
+fn quota_amounts(list: &At<'_>, errors: &mut ErrorList) {
+    for (name, value) in list.entries() {
+        for message in names::qualified_name(name) {
+            errors.push(Error::invalid(&value.path(), name, message));
+        }
+        if !name.contains('/') && !is_quota_resource(name) {
+            let at = value.path();
+            if !is_standard(name) && names::qualified_name(name).is_empty() {
+                errors.push(Error::invalid(&at, name, "must be a standard resource type or fully qualified"));
+            }
+            errors.push(Error::invalid(&at, name, "must be a standard resource for quota"));
+        }
+        resources::quantity_value(name, &value, errors);
+    }
+}
+
+/// Whether a short name is known at all.
+fn is_standard(name: &str) -> bool {
+    is_quota_resource(name) || name == "storage"
 }
 
 /// What pods are counted and measured by in quotas.
@@ -148,6 +236,45 @@ fn is_quota_resource(name: &str) -> bool {
     huge_pages || OF_PODS.contains(&name) || OF_OTHERS.contains(&name)
 }
 
+/// Validates requirements on scopes.
+fn scope_selector(spec: &At<'_>, errors: &mut ErrorList) {
+    let selector = spec.child("scopeSelector");
+    let list = selector.child("matchExpressions");
+    for expression in list.items() {
+        // Upstream's paths end at the list.
+        let at = expression.at_parent();
+        let (scope, operator, values) = (at.child("scopeName"), at.child("operator"), at.child("values"));
+        if !SCOPES.contains(&scope.text()) {
+            scope.invalid(errors, "unsupported scope");
+        }
+        let only_exists = !matches!(scope.text(), "PriorityClass" | "VolumeAttributesClass");
+        if SCOPES.contains(&scope.text()) && only_exists && operator.text() != "Exists" {
+            let message = "must be 'Exists' when scope is any of ResourceQuotaScopeTerminating, ResourceQuotaScopeNotTerminating, ResourceQuotaScopeBestEffort, ResourceQuotaScopeNotBestEffort or ResourceQuotaScopeCrossNamespacePodAffinity";
+            operator.invalid(errors, message);
+        }
+        match operator.text() {
+            "In" | "NotIn" if values.is_empty() => {
+                values.required(errors, "must be at least one value when `operator` is 'In' or 'NotIn' for scope selector");
+            }
+            "Exists" | "DoesNotExist" if !values.is_empty() => {
+                values.or_null().invalid(errors, "must be no value when `operator` is 'Exist' or 'DoesNotExist' for scope selector");
+            }
+            "In" | "NotIn" | "Exists" | "DoesNotExist" => {}
+            _ => operator.invalid(errors, "not a valid selector operator"),
+        }
+    }
+}
+
+const SCOPES: [&str; 7] = [
+    "Terminating",
+    "NotTerminating",
+    "BestEffort",
+    "NotBestEffort",
+    "PriorityClass",
+    "CrossNamespacePodAffinity",
+    "VolumeAttributesClass",
+];
+
 /// Checks that scopes exist, fit the resources that are limited, and do not exclude each other.
 fn scopes(spec: &At<'_>, errors: &mut ErrorList) {
     let (list, hard) = (spec.child("scopes"), spec.child("hard"));
@@ -160,16 +287,7 @@ fn scopes(spec: &At<'_>, errors: &mut ErrorList) {
             "VolumeAttributesClass" => matches!(name, "persistentvolumeclaims" | "requests.storage"),
             _ => true,
         };
-        let known = [
-            "Terminating",
-            "NotTerminating",
-            "BestEffort",
-            "NotBestEffort",
-            "PriorityClass",
-            "CrossNamespacePodAffinity",
-            "VolumeAttributesClass",
-        ];
-        if !known.contains(&scope.text()) {
+        if !SCOPES.contains(&scope.text()) {
             list.invalid(errors, "unsupported scope");
         }
         for _ in hard.entries().filter(|(name, _)| is_quota_resource(name) && !fits(name)) {

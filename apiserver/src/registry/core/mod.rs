@@ -9,6 +9,7 @@ pub mod node;
 pub mod pod;
 pub mod pod_defaults;
 pub mod pod_resources;
+pub mod pod_warnings;
 pub mod service;
 pub mod service_allocation;
 pub mod storage;

@@ -7,8 +7,8 @@ use skiff_apimachinery::value;
 use skiff_apimachinery::value::{Object, Value};
 use skiff_apimachinery::{meta, names};
 
-use super::validation::{pod_spec, pod_update};
-use super::{pod_defaults, pod_resources};
+use super::validation::{pod_annotations, pod_spec, pod_update};
+use super::{pod_defaults, pod_resources, pod_warnings};
 use crate::cacher::FieldSpec;
 use crate::registry::at::At;
 use crate::registry::strategy::{Strategy, WriteScope};
@@ -28,13 +28,20 @@ impl Strategy for PodStrategy {
             let gated = value!({
                 "type": "PodScheduled",
                 "status": "False",
+                "lastProbeTime": null,
+                "lastTransitionTime": (skiff_apimachinery::time::format(jiff::Timestamp::now())),
                 "reason": "SchedulingGated",
                 "message": "Scheduling is blocked due to non-empty scheduling gates"
             });
             status.set_at(&["conditions"], vec![gated]);
         }
         object.set_at(&["status"], status);
+        // Sidecars' and probes' periods aside, no pod may wait for ever.
+        if object.i64_at(&["spec", "terminationGracePeriodSeconds"]).is_some_and(|seconds| seconds < 0) {
+            object.set_at(&["spec", "terminationGracePeriodSeconds"], 1);
+        }
         label_keys_into_selectors(object);
+        pod_annotations::app_armor_to_fields(object);
     }
 
     fn prepare_for_update(&self, scope: WriteScope<'_>, new: &mut Value, old: &Value) {
@@ -57,6 +64,12 @@ impl Strategy for PodStrategy {
         {
             new.set_at(&["status", "qosClass"], qos.clone());
         }
+        // Clients older than the list know only the first address.
+        if new.array_at(&["status", "podIPs"]).is_empty()
+            && let Some(ip) = new.str_at(&["status", "podIP"]).map(str::to_owned)
+        {
+            new.set_at(&["status", "podIPs"], vec![value!({"ip": ip})]);
+        }
     }
 
     fn validate(&self, object: &Value) -> ErrorList {
@@ -72,6 +85,7 @@ impl Strategy for PodStrategy {
         if !ephemeral.is_empty() {
             ephemeral.forbidden(&mut errors, "cannot be set on create");
         }
+        pod_annotations::app_armor_agrees(&root, &mut errors);
         errors
     }
 
@@ -94,15 +108,19 @@ impl Strategy for PodStrategy {
     }
 
     fn warnings(&self, new: &Value, old: Option<&Value>) -> Vec<String> {
-        let name = meta::name(new);
-        let messages = names::dns1123_label(name);
-        if old.is_some() || messages.is_empty() {
-            return Vec::new();
+        let mut warnings = Vec::new();
+        if old.is_none() {
+            warnings.extend(pod_annotations::app_armor_warnings(new));
         }
-        vec![format!(
-            "metadata.name: this is used in the Pod's hostname, which can result in surprising behavior; a DNS label is recommended: [{}]",
-            messages.join(" ")
-        )]
+        let messages = names::dns1123_label(meta::name(new));
+        if old.is_none() && !messages.is_empty() {
+            warnings.push(format!(
+                "metadata.name: this is used in the Pod's hostname, which can result in surprising behavior; a DNS label is recommended: [{}]",
+                messages.join(" ")
+            ));
+        }
+        warnings.extend(pod_warnings::of(&At::root(new)));
+        warnings
     }
 
     fn selectable_fields(&self) -> Vec<FieldSpec> {
@@ -253,6 +271,10 @@ impl Strategy for PodTemplateStrategy {
         let root = At::root(object);
         pod_spec::template(&root.child("template"), &mut errors);
         errors
+    }
+
+    fn warnings(&self, new: &Value, old: Option<&Value>) -> Vec<String> {
+        pod_warnings::of_changed_template(new, old, &["template"])
     }
 
     fn counts_generation(&self) -> bool {

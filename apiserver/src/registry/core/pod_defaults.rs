@@ -136,6 +136,12 @@ fn volume(volume: &mut Object) {
     within(volume, "ephemeral", |source| {
         within(source, "volumeClaimTemplate", |template| within(template, "spec", claim_spec));
     });
+    volume_source(volume);
+}
+
+/// Defaults of the storage that volumes of pods and PersistentVolumes have in common.
+pub fn volume_source(volume: &mut Object) {
+    within(volume, "hostPath", |source| absent(source, "type", ""));
     within(volume, "iscsi", |source| text(source, "iscsiInterface", "default"));
     within(volume, "rbd", rbd);
     within(volume, "azureDisk", azure_disk);

@@ -5,7 +5,7 @@
 use skiff_apimachinery::field::{Error, ErrorList};
 use skiff_apimachinery::value::Value;
 
-use super::pod_defaults;
+use super::{pod_defaults, pod_warnings};
 use super::validation::pod_spec;
 use crate::cacher::FieldSpec;
 use crate::registry::at::At;
@@ -61,6 +61,10 @@ impl Strategy for ReplicationControllerStrategy {
 
     fn selectable_fields(&self) -> Vec<FieldSpec> {
         vec![FieldSpec::at("status.replicas", &["status.replicas"], "0")]
+    }
+
+    fn warnings(&self, new: &Value, old: Option<&Value>) -> Vec<String> {
+        pod_warnings::of_changed_template(new, old, &["spec", "template"])
     }
 
     fn counts_generation(&self) -> bool {

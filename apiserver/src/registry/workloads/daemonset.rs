@@ -5,7 +5,7 @@ use skiff_apimachinery::value::Value;
 
 use super::{at_most_100_percent, collisions, int_or_percent, plain_amount, selects_template, status_counts};
 use crate::registry::at::At;
-use crate::registry::core::pod_defaults;
+use crate::registry::core::{pod_defaults, pod_warnings};
 use crate::registry::core::validation::{label_selector, pod_spec};
 use crate::registry::core::workload::only_always;
 use crate::registry::defaults::{absent, spec, text};
@@ -98,6 +98,10 @@ impl Strategy for DaemonSetStrategy {
 
     fn prepare_for_status_update(&self, new: &mut Value, old: &Value) {
         set_template_generation(new, template_generation(old));
+    }
+
+    fn warnings(&self, new: &Value, old: Option<&Value>) -> Vec<String> {
+        pod_warnings::of_changed_template(new, old, &["spec", "template"])
     }
 
     fn counts_generation(&self) -> bool {

@@ -5,7 +5,7 @@ use skiff_apimachinery::value::Value;
 
 use super::{at_most_100_percent, collisions, int_or_percent, plain_amount, selector_and_template, status_counts};
 use crate::registry::at::At;
-use crate::registry::core::pod_defaults;
+use crate::registry::core::{pod_defaults, pod_warnings};
 use crate::registry::defaults::{absent, spec, text};
 use crate::registry::strategy::{Strategy, WriteScope};
 
@@ -98,6 +98,10 @@ impl Strategy for DeploymentStrategy {
         errors
     }
 
+    fn warnings(&self, new: &Value, old: Option<&Value>) -> Vec<String> {
+        pod_warnings::of_changed_template(new, old, &["spec", "template"])
+    }
+
     fn counts_generation(&self) -> bool {
         true
     }
@@ -178,6 +182,10 @@ impl Strategy for ReplicaSetStrategy {
         let mut errors = ErrorList::default();
         status_counts(&At::root(new).child("status"), REPLICA_SET_COUNTS, REPLICA_SET_PARTS, &mut errors);
         errors
+    }
+
+    fn warnings(&self, new: &Value, old: Option<&Value>) -> Vec<String> {
+        pod_warnings::of_changed_template(new, old, &["spec", "template"])
     }
 
     fn counts_generation(&self) -> bool {

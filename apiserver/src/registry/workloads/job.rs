@@ -31,12 +31,7 @@ pub struct JobStrategy;
 
 impl Strategy for JobStrategy {
     fn set_defaults(&self, object: &mut Value) {
-        let labels = object.at(&["spec", "template", "metadata", "labels"]).cloned();
-        if let Some(labels) = labels
-            && object.at(&["metadata", "labels"]).and_then(Value::as_object).is_none_or(Object::is_empty)
-        {
-            object.set_at(&["metadata", "labels"], labels);
-        }
+        labels_from_template(object);
         spec(object, job_spec_defaults);
     }
 
@@ -44,6 +39,8 @@ impl Strategy for JobStrategy {
         if object.bool_at(&["spec", "manualSelector"]) != Some(true) {
             generate_selector(object);
         }
+        // Upstream fills in defaults again when it reads what it stored.
+        labels_from_template(object);
     }
 
     fn validate(&self, object: &Value) -> ErrorList {
@@ -59,11 +56,16 @@ impl Strategy for JobStrategy {
             let metadata = template.child("metadata");
             let labels = metadata.child("labels");
             if !label_selector::matches(selector.value(), labels.value().unwrap_or(&Value::Null)) {
-                labels.invalid(&mut errors, "`selector` does not match template `labels`");
+                labels.or_null().invalid(&mut errors, "`selector` does not match template `labels`");
             }
         } else {
             selector.required(&mut errors, "");
+            let template = spec.child("template");
+            let metadata = template.child("metadata");
+            let message = "`selector` does not match template `labels`";
+            metadata.child("labels").or_null().invalid(&mut errors, message);
         }
+        indexed_name(&root, &mut errors);
         errors
     }
 
@@ -113,6 +115,15 @@ impl Strategy for JobStrategy {
     }
 }
 
+/// A Job without labels has those of its pods.
+fn labels_from_template(object: &mut Value) {
+    if let Some(labels) = object.at(&["spec", "template", "metadata", "labels"]).cloned()
+        && object.at(&["metadata", "labels"]).and_then(Value::as_object).is_none_or(Object::is_empty)
+    {
+        object.set_at(&["metadata", "labels"], labels);
+    }
+}
+
 fn job_spec_defaults(spec: &mut Object) {
     if spec.get("completions").is_none() && spec.get("parallelism").is_none() {
         spec.insert("completions", 1);
@@ -129,6 +140,19 @@ fn job_spec_defaults(spec: &mut Object) {
         each(policy, "rules", |rule| each(rule, "onPodConditions", |pattern| text(pattern, "status", "True")));
     }
     pod_defaults::template(spec);
+}
+
+/// Pods of an indexed Job are called after it and their index.
+fn indexed_name(root: &At<'_>, errors: &mut ErrorList) {
+    let (metadata, spec) = (root.child("metadata"), root.child("spec"));
+    let (name, completions) = (metadata.child("name"), spec.child("completions").int().unwrap_or(0));
+    if spec.child("completionMode").text() != "Indexed" || completions <= 0 {
+        return;
+    }
+    let longest = format!("{}-{}", name.text(), completions - 1);
+    if !names::dns1123_label(&longest).is_empty() {
+        name.invalid(errors, format!("will not able to create pod with invalid DNS label: {longest}"));
+    }
 }
 
 /// Gives the pods labels that no other Job's pods have, and selects them.
@@ -243,8 +267,8 @@ fn failure_policy(spec: &At<'_>, errors: &mut ErrorList) {
         }
         let (codes, conditions) = (rule.child("onExitCodes"), rule.child("onPodConditions"));
         match (codes.is_set(), !conditions.is_empty()) {
-            (true, true) => rule.invalid(errors, "specifying both OnExitCodes and OnPodConditions is not supported"),
-            (false, false) => rule.invalid(errors, "specifying one of OnExitCodes and OnPodConditions is required"),
+            (true, true) => rule.invalid_omitted(errors, "specifying both OnExitCodes and OnPodConditions is not supported"),
+            (false, false) => rule.invalid_omitted(errors, "specifying one of OnExitCodes and OnPodConditions is required"),
             _ => {}
         }
         if codes.is_set() {

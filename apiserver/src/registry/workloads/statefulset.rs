@@ -6,7 +6,7 @@ use skiff_apimachinery::value::{Object, Value};
 
 use super::{collisions, selector_and_template, status_counts};
 use crate::registry::at::At;
-use crate::registry::core::pod_defaults;
+use crate::registry::core::{pod_defaults, pod_warnings};
 use crate::registry::core::storage::claim_spec;
 use crate::registry::core::validation::formats;
 use crate::registry::defaults::{absent, each, spec, text};
@@ -132,11 +132,15 @@ impl Strategy for StatefulSetStrategy {
         dns_label
     }
 
-    fn warnings(&self, new: &Value, _old: Option<&Value>) -> Vec<String> {
+    fn warnings(&self, new: &Value, old: Option<&Value>) -> Vec<String> {
+        let mut warnings = pod_warnings::of_changed_template(new, old, &["spec", "template"]);
         let kept = new.i64_at(&["spec", "revisionHistoryLimit"]).unwrap_or(0);
         let text =
             "spec.revisionHistoryLimit: a negative value retains all historical revisions; a value >= 0 is recommended";
-        if kept < 0 { vec![text.to_owned()] } else { Vec::new() }
+        if kept < 0 {
+            warnings.push(text.to_owned());
+        }
+        warnings
     }
 
     fn counts_generation(&self) -> bool {

@@ -150,7 +150,7 @@ fn common(container: &At<'_>, around: &Surroundings<'_>, errors: &mut ErrorList)
     }
     container.child("image").require(errors);
     let policy = container.child("terminationMessagePolicy");
-    policy.one_of(errors, &["FallbackToLogsOnError", "File"]);
+    policy.one_of(errors, &["File", "FallbackToLogsOnError"]);
     ports(&container.child("ports"), errors);
     env::env(&container.child("env"), errors);
     env::env_from(&container.child("envFrom"), errors);
@@ -223,7 +223,7 @@ fn restart_policy(container: &At<'_>, errors: &mut ErrorList) {
     for rule in rules.items() {
         let action = rule.child("action");
         if action.text() != "Restart" {
-            action.not_supported(errors, &["Restart"]);
+            action.not_supported(errors, &["Restart", "RestartAllContainers"]);
         }
         let codes = rule.child("exitCodes");
         if !codes.is_set() {
@@ -246,8 +246,10 @@ fn resize_policy(list: &At<'_>, spec: &At<'_>, errors: &mut ErrorList) {
     for policy in list.items() {
         let (resource, restart) = (policy.child("resourceName"), policy.child("restartPolicy"));
         if !seen.insert(resource.text().to_owned()) {
-            policy.duplicate(errors);
+            errors.push(skiff_apimachinery::field::Error::duplicate(&policy.path(), resource.text()));
         }
+        // Upstream's paths end at the list.
+        let (resource, restart) = (resource.at_parent().at_parent(), restart.at_parent().at_parent());
         resource.one_of(errors, &["cpu", "memory"]);
         restart.one_of(errors, &["NotRequired", "RestartContainer"]);
         if spec.child("restartPolicy").text() == "Never" && restart.text() != "NotRequired" {

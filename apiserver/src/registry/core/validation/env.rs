@@ -23,6 +23,9 @@ const ENV_FIELDS: &[&str] = &[
 const VOLUME_FIELDS: &[&str] =
     &["metadata.annotations", "metadata.labels", "metadata.name", "metadata.namespace", "metadata.uid"];
 
+/// Fields by which pods are selected, but that none of both shows.
+const OTHER_FIELDS: &[&str] = &["spec.restartPolicy", "spec.schedulerName", "status.phase"];
+
 /// Resources of a container that may be shown.
 const RESOURCE_FIELDS: &[&str] = &[
     "limits.cpu",
@@ -103,11 +106,17 @@ fn field_ref(at: &At<'_>, supported: &[&str], errors: &mut ErrorList) {
         let messages = match field {
             "metadata.annotations" => names::qualified_name(&subscript.to_lowercase()),
             "metadata.labels" => names::qualified_name(subscript),
-            _ => vec!["does not support subscript".to_owned()],
+            _ => {
+                let message = "error converting fieldPath: field label does not support subscript";
+                return path.invalid(errors, format!("{message}: {}", path.text()));
+            }
         };
-        return at.messages(errors, messages);
+        for message in messages {
+            errors.push(skiff_apimachinery::field::Error::invalid(&at.path(), subscript, message));
+        }
+        return;
     }
-    let convertible = [ENV_FIELDS, VOLUME_FIELDS].iter().any(|fields| fields.contains(&path.text()));
+    let convertible = [ENV_FIELDS, VOLUME_FIELDS, OTHER_FIELDS].iter().any(|fields| fields.contains(&path.text()));
     if !convertible {
         return path.invalid(errors, format!("error converting fieldPath: field label not supported: {}", path.text()));
     }

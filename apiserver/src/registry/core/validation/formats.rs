@@ -19,7 +19,7 @@ pub fn port_number(at: &At<'_>, errors: &mut ErrorList) {
 pub fn port_number_or_name(at: &At<'_>, errors: &mut ErrorList) {
     match at.value().and_then(|value| value.as_str()) {
         Some(name) => at.messages(errors, names::port_name(name)),
-        None => port_number(at, errors),
+        None => port_number(&at.or_zero(), errors),
     }
 }
 

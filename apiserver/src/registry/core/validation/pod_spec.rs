@@ -6,7 +6,7 @@ use skiff_apimachinery::field::{Error, ErrorList};
 use skiff_apimachinery::names;
 
 use super::container::{self, Surroundings};
-use super::{formats, resources, scheduling, security_context, volume};
+use super::{formats, os, pod_annotations, resources, scheduling, security_context, volume};
 use crate::registry::at::At;
 use crate::registry::object_meta;
 
@@ -35,6 +35,7 @@ pub fn validate(pod: &At<'_>, is_pod: bool, errors: &mut ErrorList) {
     container::init(&around, errors);
     container::ephemeral(&around, errors);
     resources::lists(&spec.child("resources"), errors);
+    resources::of_pod(&spec, errors);
     host_network_ports(&spec, is_pod, errors);
     spec.child("restartPolicy").one_of(errors, &["Always", "OnFailure", "Never"]);
     spec.child("dnsPolicy").one_of(errors, &["ClusterFirstWithHostNet", "ClusterFirst", "Default", "None"]);
@@ -43,7 +44,6 @@ pub fn validate(pod: &At<'_>, is_pod: bool, errors: &mut ErrorList) {
         errors.extend(object_meta::validate_labels(value, &selector.path()));
     }
     security_context::pod(&spec.child("securityContext"), &spec, errors);
-    image_pull_secrets(&spec.child("imagePullSecrets"), errors);
     scheduling::affinity(&spec.child("affinity"), errors);
     dns_config(&spec, errors);
     gates(&spec, errors);
@@ -56,6 +56,9 @@ pub fn validate(pod: &At<'_>, is_pod: bool, errors: &mut ErrorList) {
     rest(&spec, errors);
     if is_pod {
         only_for_pod(&spec, errors);
+        // Of a template, where upstream leaves `metadata` out of the path, they are validated with it.
+        let annotations = metadata.child("annotations");
+        pod_annotations::validate(&annotations, &spec, &annotations.path(), errors);
     }
 }
 
@@ -73,15 +76,19 @@ fn claims(list: &At<'_>, errors: &mut ErrorList) {
         let (by_name, by_template) = (claim.child("resourceClaimName"), claim.child("resourceClaimTemplateName"));
         match (by_name.is_set(), by_template.is_set()) {
             (true, true) => {
-                claim.invalid(
-                    errors,
-                    "at most one of `resourceClaimName` or `resourceClaimTemplateName` may be specified",
-                );
+                let message = "at most one of `resourceClaimName` or `resourceClaimTemplateName` may be specified";
+                claim.invalid_as("PodResourceClaim", errors, message);
             }
             (false, false) => {
-                claim.invalid(errors, "must specify one of: `resourceClaimName`, `resourceClaimTemplateName`");
+                let message = "must specify one of: `resourceClaimName`, `resourceClaimTemplateName`";
+                claim.invalid_as("PodResourceClaim", errors, message);
             }
             _ => {}
+        }
+        for name in [&by_name, &by_template] {
+            if name.is_set() {
+                formats::subdomain(name, errors);
+            }
         }
     }
 }
@@ -100,15 +107,6 @@ fn host_network_ports(spec: &At<'_>, is_pod: bool, errors: &mut ErrorList) {
             if (is_pod || given != 0) && given != wanted {
                 host.invalid(errors, "must match `containerPort` when `hostNetwork` is true");
             }
-        }
-    }
-}
-
-fn image_pull_secrets(list: &At<'_>, errors: &mut ErrorList) {
-    for secret in list.items() {
-        let name = secret.child("name");
-        if name.is_empty() {
-            name.required(errors, "");
         }
     }
 }
@@ -142,7 +140,7 @@ fn dns_config(spec: &At<'_>, errors: &mut ErrorList) {
     for search in searches.items() {
         let name = search.text().strip_suffix('.').unwrap_or(search.text());
         if search.text() != "." {
-            search.messages(errors, names::dns1123_subdomain(&name.replace('_', "a")));
+            search.messages(errors, names::dns1123_subdomain_with_underscore(name));
         }
     }
     for option in options.items() {
@@ -244,8 +242,15 @@ fn rest(spec: &At<'_>, errors: &mut ErrorList) {
     }
     let os = spec.child("os");
     if os.is_set() {
-        os.child("name").one_of(errors, &["linux", "windows"]);
+        let name = os.child("name");
+        if name.is_empty() {
+            name.required(errors, "");
+        } else if !matches!(name.text(), "linux" | "windows") {
+            errors.push(Error::not_supported(&os.path(), name.text(), &["linux", "windows"]));
+        }
+        os::fields(spec, errors);
     }
+    os::host_process(spec, errors);
 }
 
 fn only_for_pod(spec: &At<'_>, errors: &mut ErrorList) {
@@ -282,6 +287,9 @@ pub fn template(template: &At<'_>, errors: &mut ErrorList) {
             errors.extend(check(value, &template.path().child(field)));
         }
     }
+    let annotations = metadata.child("annotations");
+    let path = template.path().child("annotations");
+    pod_annotations::validate(&annotations, &template.child("spec"), &path, errors);
     validate(template, false, errors);
     let (spec, field) = (template.child("spec"), "ephemeralContainers");
     let ephemeral = spec.child(field);

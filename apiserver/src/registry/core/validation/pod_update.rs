@@ -4,8 +4,9 @@ use skiff_apimachinery::field::{Error, ErrorList, Path};
 use skiff_apimachinery::names;
 use skiff_apimachinery::value::Value;
 
-use super::pod_spec;
+use super::{formats, pod_spec};
 use crate::registry::at::At;
+use crate::registry::internal;
 
 const UPDATABLE: &str = "`spec.containers[*].image`,`spec.initContainers[*].image`,`spec.activeDeadlineSeconds`,`spec.tolerations` (only additions to existing tolerations),`spec.terminationGracePeriodSeconds` (allow it to be set to 1 if it was previously negative)";
 const MIRROR_POD: &str = "kubernetes.io/config.mirror";
@@ -23,7 +24,9 @@ pub fn validate(new: &Value, old: &Value, errors: &mut ErrorList) {
         }
         for container in new_list.items() {
             let image = container.child("image");
-            if image.text() != image.text().trim() {
+            if image.is_empty() {
+                image.required(errors, "");
+            } else if image.text() != image.text().trim() {
                 image.invalid(errors, "must not have leading or trailing whitespace");
             }
         }
@@ -40,7 +43,8 @@ pub fn validate(new: &Value, old: &Value, errors: &mut ErrorList) {
         put_back_gated(&mut munged, &new_spec, &old_spec, errors);
     }
     if Some(&munged) != old_value {
-        let difference = difference(old_value.unwrap_or(&Value::Null), &munged);
+        let (before, after) = (internal::pretty(old_value, "PodSpec"), internal::pretty(Some(&munged), "PodSpec"));
+        let difference = internal::diff::unified(&before, &after);
         let message = format!("pod updates may not change fields other than {UPDATABLE}\n{difference}");
         errors.push(Error::forbidden(&Path::new("spec"), message));
     }
@@ -55,7 +59,7 @@ fn deadline(new: &At<'_>, old: &At<'_>, errors: &mut ErrorList) {
         (Some(now), Some(before)) if before < now => {
             at.invalid(errors, "must be less than or equal to previous value");
         }
-        (None, Some(_)) => at.invalid(errors, "must not update from a positive integer to nil value"),
+        (None, Some(_)) => at.or_null().invalid(errors, "must not update from a positive integer to nil value"),
         _ => {}
     }
 }
@@ -79,7 +83,7 @@ fn only_removed_gates(new: &At<'_>, old: &At<'_>, errors: &mut ErrorList) {
     for gate in new.items() {
         let name = gate.child("name").text();
         if !old.items().any(|before| before.child("name").text() == name) {
-            gate.forbidden(errors, "only deletion is allowed, but found new scheduling gate '".to_owned() + name + "'");
+            gate.child("name").forbidden(errors, "only deletion is allowed, but found new scheduling gate '".to_owned() + name + "'");
         }
     }
 }
@@ -105,7 +109,8 @@ fn put_back_mutable(spec: &mut Value, old: &Value) {
 fn put_back_gated(munged: &mut Value, new: &At<'_>, old: &At<'_>, errors: &mut ErrorList) {
     let (selector, old_selector) = (new.child("nodeSelector"), old.child("nodeSelector"));
     if old_selector.entries().any(|(key, at)| selector.key(key).text() != at.text() || !selector.key(key).is_set()) {
-        selector.invalid(errors, "only additions are allowed (no mutations or deletions)");
+        let message = "only additions to spec.nodeSelector are allowed (no mutations or deletions)";
+        selector.or_null().invalid(errors, message);
     }
     put(munged, "nodeSelector", old_selector.value().cloned());
     let old_affinity = old.child("affinity");
@@ -136,42 +141,6 @@ fn put(object: &mut Value, field: &str, value: Option<Value>) {
     match value {
         Some(value) => object.set_at(&[field], value),
         None => drop(object.remove_at(&[field])),
-    }
-}
-
-/// The fields in which two trees differ, one line each.
-fn difference(old: &Value, new: &Value) -> String {
-    let mut lines = Vec::new();
-    collect_difference(String::new(), Some(old), Some(new), &mut lines);
-    lines.join("\n")
-}
-
-fn collect_difference(path: String, old: Option<&Value>, new: Option<&Value>, lines: &mut Vec<String>) {
-    if old == new {
-        return;
-    }
-    match (old, new) {
-        (Some(Value::Object(a)), Some(Value::Object(b))) => {
-            let mut keys = a.keys().chain(b.keys()).collect::<Vec<_>>();
-            keys.sort_unstable();
-            keys.dedup();
-            for key in keys {
-                collect_difference(format!("{path}.{key}"), a.get(key), b.get(key), lines);
-            }
-        }
-        (Some(Value::Array(a)), Some(Value::Array(b))) if a.len() == b.len() => {
-            for (index, (a, b)) in a.iter().zip(b).enumerate() {
-                collect_difference(format!("{path}[{index}]"), Some(a), Some(b), lines);
-            }
-        }
-        _ => {
-            let show = |value: Option<&Value>| {
-                let mut out = Vec::new();
-                skiff_apimachinery::json::write(value.unwrap_or(&Value::Null), &mut out);
-                String::from_utf8_lossy(&out).into_owned()
-            };
-            lines.push(format!("  spec{path}:\n-   {}\n+   {}", show(old), show(new)));
-        }
     }
 }
 
@@ -233,19 +202,56 @@ pub fn status(new: &Value, old: &Value, errors: &mut ErrorList) {
     }
     let qos = status.child("qosClass");
     qos.immutable(errors, &before.child("qosClass"));
-    for list in ["podIPs", "hostIPs"] {
-        let list = status.child(list);
-        for address in list.items() {
-            let ip = address.child("ip");
-            if ip.text().parse::<std::net::IpAddr>().is_err() {
-                let message = "must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)";
-                errors.push(Error::invalid(&address.path(), ip.text(), message));
-            }
+    addresses(&status, errors);
+    for list in ["initContainerStatuses", "containerStatuses", "ephemeralContainerStatuses"] {
+        for container in status.child(list).items() {
+            linux_user(&container.child("user").child("linux"), errors);
         }
+    }
+    let observed = status.child("observedGeneration");
+    if observed.int().is_some_and(|generation| generation < 0) {
+        observed.invalid(errors, "must be a non-negative integer");
     }
     let spec = old_at.child("spec");
     for (list, restarts) in [("containerStatuses", &spec), ("initContainerStatuses", &spec)] {
         no_revival(&status.child(list), &before.child(list), restarts, list == "initContainerStatuses", errors);
+    }
+}
+
+/// Validates the addresses of the pod and of its host: one of each family, the first the same as in the older field.
+fn addresses(status: &At<'_>, errors: &mut ErrorList) {
+    for (field, single, ty) in [("podIPs", "podIP", "[PodIP"), ("hostIPs", "hostIP", "[HostIP")] {
+        let list = status.child(field);
+        let first = list.index(0);
+        let first = first.child("ip");
+        if field == "hostIPs" && !list.is_empty() && first.text() != status.child(single).text() {
+            first.invalid(errors, format!("must be equal to `{single}`"));
+        }
+        let mut families = Vec::new();
+        for address in list.items() {
+            match address.child("ip").text().parse::<std::net::IpAddr>() {
+                Ok(ip) => families.push(ip.is_ipv4()),
+                Err(_) => {
+                    let message = "must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)";
+                    errors.push(Error::invalid(&address.path(), address.child("ip").text(), message));
+                }
+            }
+        }
+        let same = families.iter().filter(|four| **four).count() > 1 || families.iter().filter(|four| !**four).count() > 1;
+        if families.len() == list.len() && same {
+            list.invalid_as(ty, errors, "may specify no more than one IP for each IP family");
+        }
+    }
+}
+
+fn linux_user(at: &At<'_>, errors: &mut ErrorList) {
+    if !at.is_set() {
+        return;
+    }
+    formats::user_id(&at.child("uid"), errors);
+    formats::group_id(&at.child("gid"), errors);
+    for group in at.child("supplementalGroups").items() {
+        formats::group_id(&group, errors);
     }
 }
 

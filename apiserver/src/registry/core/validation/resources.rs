@@ -69,16 +69,15 @@ fn entry(name: &str, value: &At<'_>, errors: &mut ErrorList) {
     }
 }
 
-fn resource_name(name: &str, at: &At<'_>, errors: &mut ErrorList) {
+/// Validates the name of a resource of containers.
+pub fn resource_name(name: &str, at: &At<'_>, errors: &mut ErrorList) {
     let mut invalid = |message: String| errors.push(Error::invalid(&at.path(), name, message));
     let messages = names::qualified_name(name);
-    if !messages.is_empty() {
-        return messages.into_iter().for_each(invalid);
-    }
+    messages.into_iter().for_each(&mut invalid);
     if !name.contains('/') {
         if !CONTAINER_RESOURCES.contains(&name) && !is_huge_pages(name) {
             let standard = matches!(name, "pods" | "services" | "storage" | "secrets" | "configmaps");
-            if !standard {
+            if !standard && names::qualified_name(name).is_empty() {
                 invalid("must be a standard resource type or fully qualified".to_owned());
             }
             invalid("must be a standard resource for containers".to_owned());
@@ -131,7 +130,17 @@ fn overcommit_allowed(name: &str) -> bool {
 }
 
 fn is_integer(name: &str) -> bool {
-    const COUNTS: &[&str] = &["pods", "persistentvolumeclaims", "services", "replicationcontrollers", "resourcequotas"];
+    const COUNTS: &[&str] = &[
+        "pods",
+        "persistentvolumeclaims",
+        "services",
+        "services.nodeports",
+        "services.loadbalancers",
+        "replicationcontrollers",
+        "resourcequotas",
+        "secrets",
+        "configmaps",
+    ];
     COUNTS.contains(&name) || is_extended(name)
 }
 
@@ -144,9 +153,34 @@ fn claims(list: &At<'_>, of_pod: &At<'_>, errors: &mut ErrorList) {
         }
         let key = format!("{}/{}", name.text(), claim.child("request").text());
         if !seen.insert(key) {
-            claim.duplicate(errors);
+            let shown = match claim.child("request").text() {
+                "" => name.text().to_owned(),
+                request => format!("{}/{request}", name.text()),
+            };
+            errors.push(Error::duplicate(&claim.path(), shown));
         } else if !of_pod.items().any(|pod_claim| pod_claim.child("name").text() == name.text()) {
-            name.not_found(errors);
+            let mut error = Error::not_found(&claim.path(), name.text());
+            error.detail = "must be one of the names in pod.spec.resourceClaims".to_owned();
+            if of_pod.is_empty() {
+                error.detail.push_str(" which is empty");
+            } else {
+                let names = of_pod.items().map(|claim| claim.child("name").text().to_owned()).collect::<Vec<_>>();
+                error.detail.push_str(&format!(": {}", names.join(", ")));
+            }
+            errors.push(error);
+        }
+    }
+}
+
+/// Validates what a pod asks for as a whole.
+pub fn of_pod(spec: &At<'_>, errors: &mut ErrorList) {
+    const SUPPORTED: &[&str] = &["cpu", "hugepages-", "memory"];
+    let resources = spec.child("resources");
+    for list in ["limits", "requests"] {
+        for (name, amount) in resources.child(list).entries() {
+            if !matches!(name, "cpu" | "memory") && !is_huge_pages(name) {
+                errors.push(Error::not_supported(&amount.path(), name, SUPPORTED));
+            }
         }
     }
 }

@@ -40,6 +40,8 @@ pub fn tolerations(list: &At<'_>, errors: &mut ErrorList) {
                 errors.push(Error::invalid(&operator.path(), value.text(), message));
             }
             "Exists" => {}
+            // Comparisons are a feature that is off; upstream lists them all the same, but only to those who ask for one.
+            "Lt" | "Gt" => operator.not_supported(errors, &["Equal", "Exists", "Lt", "Gt"]),
             _ => operator.not_supported(errors, &["Equal", "Exists"]),
         }
         if !effect.is_empty() {
@@ -162,13 +164,15 @@ fn pod_affinity_term(term: &At<'_>, errors: &mut ErrorList) {
 
 fn match_label_keys(term: &At<'_>, errors: &mut ErrorList) {
     let (keys, mismatch) = (term.child("matchLabelKeys"), term.child("mismatchLabelKeys"));
-    if (!keys.is_empty() || !mismatch.is_empty()) && !term.child("labelSelector").is_set() {
-        let at = if !keys.is_empty() { &keys } else { &mismatch };
-        at.forbidden(errors, "must not be specified when labelSelector is not set");
-    }
-    for list in [&keys, &mismatch] {
-        for key in list.items() {
-            label_name(&key, errors);
+    if !term.child("labelSelector").is_set() {
+        for list in [&keys, &mismatch].into_iter().filter(|list| !list.is_empty()) {
+            list.forbidden(errors, "must not be specified when labelSelector is not set");
+        }
+    } else {
+        for list in [&keys, &mismatch] {
+            for key in list.items() {
+                label_name(&key, errors);
+            }
         }
     }
     for key in keys.items() {
@@ -197,13 +201,18 @@ pub fn spread_constraints(list: &At<'_>, errors: &mut ErrorList) {
             when.not_supported(errors, &["DoNotSchedule", "ScheduleAnyway"]);
         }
         if !seen.insert((topology.text().to_owned(), when.text().to_owned())) {
-            let path = constraint.path().child("{topologyKey, whenUnsatisfiable}");
+            // Upstream shows the first of the two.
+            let same = |other: &At<'_>| {
+                other.child("topologyKey").text() == topology.text() && other.child("whenUnsatisfiable").text() == when.text()
+            };
+            let first = list.items().position(|other| same(&other)).unwrap_or_default();
+            let path = list.path().index(first).child("{topologyKey, whenUnsatisfiable}");
             let shown = format!("{{{}, {}}}", topology.text(), when.text());
             errors.push(Error::duplicate(&path, shown));
         }
         let domains = constraint.child("minDomains");
         if domains.int().is_some_and(|n| n <= 0) {
-            domains.invalid(errors, "must be greater than 0");
+            domains.invalid(errors, "must be greater than zero");
         }
         if domains.is_set() && when.text() != "DoNotSchedule" {
             let message =

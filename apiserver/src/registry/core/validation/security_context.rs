@@ -1,10 +1,11 @@
 //! Security contexts of pods and containers.
 
-use skiff_apimachinery::field::ErrorList;
+use skiff_apimachinery::field::{Error, ErrorList};
 use std::collections::HashSet;
 
-use super::formats;
+use super::{formats, os};
 use crate::registry::at::At;
+use crate::registry::internal;
 
 const SECCOMP_TYPES: &[&str] = &["Localhost", "RuntimeDefault", "Unconfined"];
 /// Longest profile name of AppArmor, in bytes.
@@ -29,15 +30,18 @@ pub fn container(at: &At<'_>, spec: &At<'_>, errors: &mut ErrorList) {
     let escalation = at.child("allowPrivilegeEscalation");
     if escalation.is_set() && !escalation.flag() {
         if at.child("privileged").flag() {
-            at.invalid(errors, "cannot set `allowPrivilegeEscalation` to false and `privileged` to true");
+            let message = "cannot set `allowPrivilegeEscalation` to false and `privileged` to true";
+            at.invalid_as("SecurityContext", errors, message);
         }
         let capabilities = at.child("capabilities");
         let add = capabilities.child("add");
         if add.items().any(|capability| capability.text() == "CAP_SYS_ADMIN") {
-            at.invalid(errors, "cannot set `allowPrivilegeEscalation` to false and `capabilities.Add` CAP_SYS_ADMIN");
+            let message = "cannot set `allowPrivilegeEscalation` to false and `capabilities.Add` CAP_SYS_ADMIN";
+            at.invalid_as("SecurityContext", errors, message);
         }
     }
     app_armor(&at.child("appArmorProfile"), errors);
+    os::windows_options(&at.child("windowsOptions"), errors);
 }
 
 /// Validates a pod's context.
@@ -56,14 +60,23 @@ pub fn pod(at: &At<'_>, spec: &At<'_>, errors: &mut ErrorList) {
     if share.flag() && spec.child("hostPID").flag() {
         let path = at.path().child("shareProcessNamespace");
         let message = "ShareProcessNamespace and HostPID cannot both be enabled";
-        errors.push(skiff_apimachinery::field::Error::invalid(&path, true, message));
+        errors.push(Error::invalid(&path, true, message));
     }
     sysctls(&at.child("sysctls"), spec, errors);
     at.child("fsGroupChangePolicy").if_set_one_of(errors, &["Always", "OnRootMismatch"]);
     seccomp(&at.child("seccompProfile"), errors);
     app_armor(&at.child("appArmorProfile"), errors);
     at.child("supplementalGroupsPolicy").if_set_one_of(errors, &["Merge", "Strict"]);
-    at.child("seLinuxChangePolicy").if_set_one_of(errors, &["MountOption", "Recursive"]);
+    at.child("seLinuxChangePolicy").if_set_one_of(errors, &["Recursive"]);
+    os::windows_options(&at.child("windowsOptions"), errors);
+}
+
+fn one_of_types(kind: &At<'_>, of: &str, errors: &mut ErrorList) {
+    if kind.is_empty() {
+        kind.required(errors, &format!("type is required when {of} is set"));
+    } else {
+        kind.if_set_one_of(errors, SECCOMP_TYPES);
+    }
 }
 
 fn seccomp(at: &At<'_>, errors: &mut ErrorList) {
@@ -71,7 +84,7 @@ fn seccomp(at: &At<'_>, errors: &mut ErrorList) {
         return;
     }
     let (kind, profile) = (at.child("type"), at.child("localhostProfile"));
-    kind.one_of(errors, SECCOMP_TYPES);
+    one_of_types(&kind, "seccompProfile", errors);
     if kind.text() == "Localhost" {
         if profile.is_set() {
             formats::local_descending_path(&profile, errors);
@@ -79,7 +92,8 @@ fn seccomp(at: &At<'_>, errors: &mut ErrorList) {
             profile.required(errors, "must be set when seccomp type is Localhost");
         }
     } else if profile.is_set() {
-        profile.invalid(errors, "can only be set when seccomp type is Localhost");
+        let message = "can only be set when seccomp type is Localhost";
+        errors.push(Error::invalid(&profile.path(), internal::shown(at.value(), "SeccompProfile"), message));
     }
 }
 
@@ -88,7 +102,7 @@ fn app_armor(at: &At<'_>, errors: &mut ErrorList) {
         return;
     }
     let (kind, profile) = (at.child("type"), at.child("localhostProfile"));
-    kind.one_of(errors, SECCOMP_TYPES);
+    one_of_types(&kind, "appArmorProfile", errors);
     match (kind.text() == "Localhost", profile.is_set()) {
         (true, false) => profile.required(errors, "must be set when AppArmor type is Localhost"),
         (true, true) => {
@@ -98,7 +112,7 @@ fn app_armor(at: &At<'_>, errors: &mut ErrorList) {
                 profile.required(errors, "must be set when AppArmor type is Localhost");
             }
             if profile.text().len() > MAX_APPARMOR_PROFILE {
-                let error = skiff_apimachinery::field::Error::too_long(&profile.path(), "", MAX_APPARMOR_PROFILE);
+                let error = Error::too_long(&profile.path(), "", MAX_APPARMOR_PROFILE);
                 errors.push(error);
             }
         }

@@ -5,37 +5,14 @@ use std::collections::HashSet;
 use skiff_apimachinery::field::{Error, ErrorList};
 
 use super::container::Surroundings;
+use super::volume_sources::{self, Place};
 use super::{env, formats, resources};
 use crate::registry::at::At;
+use crate::registry::core::storage;
+use crate::registry::object_meta;
 
 const HOST_PATH_TYPES: &[&str] =
     &["", "BlockDevice", "CharDevice", "Directory", "DirectoryOrCreate", "File", "FileOrCreate", "Socket"];
-/// Kinds that need no more than a required field or two: kind, then those.
-const SIMPLE_SOURCES: &[(&str, &[&str])] = &[
-    ("awsElasticBlockStore", &["volumeID"]),
-    ("azureDisk", &["diskName", "diskURI"]),
-    ("azureFile", &["secretName", "shareName"]),
-    ("cephfs", &["monitors"]),
-    ("cinder", &["volumeID"]),
-    ("csi", &["driver"]),
-    ("fc", &[]),
-    ("flexVolume", &["driver"]),
-    ("flocker", &[]),
-    ("gcePersistentDisk", &["pdName"]),
-    ("gitRepo", &["repository"]),
-    ("glusterfs", &["endpoints", "path"]),
-    ("image", &[]),
-    ("iscsi", &["targetPortal", "iqn"]),
-    ("nfs", &["server", "path"]),
-    ("persistentVolumeClaim", &["claimName"]),
-    ("photonPersistentDisk", &["pdID"]),
-    ("portworxVolume", &["volumeID"]),
-    ("quobyte", &["registry", "volume"]),
-    ("rbd", &["monitors", "image"]),
-    ("scaleIO", &["gateway", "system", "volumeName"]),
-    ("storageos", &[]),
-    ("vsphereVolume", &["volumePath"]),
-];
 const CHECKED_SOURCES: &[&str] =
     &["configMap", "downwardAPI", "emptyDir", "ephemeral", "hostPath", "projected", "secret"];
 
@@ -88,10 +65,8 @@ fn source(volume: &At<'_>, errors: &mut ErrorList) {
         }
         if CHECKED_SOURCES.contains(&kind) {
             checked_source(kind, &at, errors);
-        } else if let Some((_, required)) = SIMPLE_SOURCES.iter().find(|(known, _)| *known == kind) {
-            for field in *required {
-                at.child(field).require(errors);
-            }
+        } else {
+            volume_sources::validate(kind, &volume.child(kind), Place::Pod, errors);
         }
     }
     if given == 0 {
@@ -126,7 +101,8 @@ fn checked_source(kind: &str, at: &At<'_>, errors: &mut ErrorList) {
             formats::file_mode(&at.child("defaultMode"), errors);
             let items = at.child("items");
             for item in items.items() {
-                downward_file(&item, errors);
+                // Upstream does not say which item it is.
+                downward_file(&item.at_parent().at_parent(), errors);
             }
         }
         "projected" => {
@@ -138,11 +114,16 @@ fn checked_source(kind: &str, at: &At<'_>, errors: &mut ErrorList) {
             if !template.is_set() {
                 return template.required(errors, "");
             }
-            let spec = template.child("spec");
-            spec.child("accessModes").require(errors);
-            let (res, requests) = (spec.child("resources"), "requests");
-            let requests = res.child(requests);
-            requests.key("storage").require(errors);
+            let metadata = template.child("metadata");
+            for (field, check) in [
+                ("labels", object_meta::validate_labels as fn(&_, &_) -> _),
+                ("annotations", object_meta::validate_annotations as fn(&_, &_) -> _),
+            ] {
+                if let Some(value) = metadata.child(field).value() {
+                    errors.extend(check(value, &metadata.child(field).path()));
+                }
+            }
+            storage::claim_spec(&template.child("spec"), errors);
         }
     }
 }
@@ -171,7 +152,8 @@ fn downward_file(item: &At<'_>, errors: &mut ErrorList) {
     if field.is_set() {
         env::volume_field_ref(&field, errors);
         if resource.is_set() {
-            item.invalid(errors, "fieldRef and resourceFieldRef can not be specified simultaneously");
+            let message = "fieldRef and resourceFieldRef can not be specified simultaneously";
+            errors.push(Error::invalid(&item.path(), "resource", message));
         }
     } else if resource.is_set() {
         env::resource_field_ref(&resource, true, errors);
@@ -210,7 +192,7 @@ fn projections(projected: &At<'_>, errors: &mut ErrorList) {
             given += 1;
             let items = downward.child("items");
             for item in items.items() {
-                downward_file(&item, errors);
+                downward_file(&item.at_parent().at_parent(), errors);
                 unique(item.child("path").text(), item.child("path").text(), errors);
             }
         }
@@ -249,7 +231,7 @@ fn token_projection(token: &At<'_>, projected: &At<'_>, errors: &mut ErrorList) 
 pub fn mounts(container: &At<'_>, around: &Surroundings<'_>, errors: &mut ErrorList) {
     let (list, devices) = (container.child("volumeMounts"), container.child("volumeDevices"));
     let mut paths = HashSet::new();
-    for mount in list.items() {
+    for (index, mount) in list.items().enumerate() {
         let (name, path) = (mount.child("name"), mount.child("mountPath"));
         name.require(errors);
         if around.volume(name.text()).is_none() {
@@ -267,13 +249,16 @@ pub fn mounts(container: &At<'_>, around: &Surroundings<'_>, errors: &mut ErrorL
                 path.invalid(errors, "must not already exist as a path in volumeDevices");
             }
         }
+        // Upstream leaves the index out of these paths.
+        let mount = mount.at_parent();
         let (sub_path, expression) = (mount.child("subPath"), mount.child("subPathExpr"));
         if !sub_path.is_empty() {
             formats::local_descending_path(&sub_path, errors);
         }
         if !expression.is_empty() {
             if !sub_path.is_empty() {
-                expression.invalid(errors, "subPathExpr and subPath are mutually exclusive");
+                let path = list.path().index(index).child("subPathExpr");
+                errors.push(Error::invalid(&path, expression.text(), "subPathExpr and subPath are mutually exclusive"));
             }
             formats::local_descending_path(&expression, errors);
         }
