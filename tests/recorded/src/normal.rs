@@ -119,6 +119,10 @@ impl Context<'_> {
         let bases = GENERATE_NAME.captures_iter(self.written).map(|found| found[1].replace(self.namespace, "<ns>"));
         let mut text = text.to_owned();
         for base in bases.chain(["kube-api-access-".to_owned()]) {
+            // Compiling an expression for every text would be most of the work.
+            if !text.contains(&base) {
+                continue;
+            }
             let name = format!("{}[bcdfghjklmnpqrstvwxz2456789]{{5}}", regex::escape(&base));
             let name = Regex::new(&name).expect("a regular expression");
             text = name.replace_all(&text, format!("{base}<generated>")).into_owned();
