@@ -1,3 +1,5 @@
+//! Plans of the binder: from claims and volumes to what is done with them.
+
 use std::sync::Arc;
 
 use serde_json::{Value, json};
