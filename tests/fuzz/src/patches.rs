@@ -44,10 +44,21 @@ pub(crate) fn strategic_merge_patch(input: &[u8]) {
 pub(crate) fn apply(input: &[u8]) {
     let Ok(applied) = yaml::parse(input) else { return };
     let live = managedfields::apply(Some(&POD), applied.clone(), schema(), &manager("fuzzer"), true);
-    if let Ok(live) = live {
+    // An element whose key is null cannot be found again; validation refuses such an object.
+    if let Ok(live) = live
+        && !owns_a_null_key(&live)
+    {
         let again = managedfields::apply(Some(&live), applied, schema(), &manager("fuzzer"), false);
         assert_eq!(again.as_ref(), Ok(&live), "applying the same once more changes something");
     }
+}
+
+fn owns_a_null_key(object: &Value) -> bool {
+    object.array_at(&["metadata", "managedFields"]).iter().any(|entry| {
+        let mut fields = Vec::new();
+        json::write(entry, &mut fields);
+        fields.windows(5).any(|bytes| bytes == b":null")
+    })
 }
 
 pub(crate) fn fields_v1(input: &[u8]) {
