@@ -84,10 +84,6 @@ pub(crate) mod testing {
             (Events::new(recorded.clone()), recorded)
         }
 
-        pub(crate) fn lines(&self) -> Vec<String> {
-            self.lines.lock().clone()
-        }
-
         /// Whether an event begins with `text`.
         pub(crate) fn has(&self, text: &str) -> bool {
             self.lines.lock().iter().any(|line| line.starts_with(text))

@@ -34,7 +34,7 @@ fn all(server: &ApiServer) -> Vec<Value> {
 }
 
 /// GET of one.
-pub fn get(call: &Call<'_>) -> Result<Response, Status> {
+pub(super) fn get(call: &Call<'_>) -> Result<Response, Status> {
     let output = call.output(false)?;
     let name = call.cx.info.name.as_str();
     let found = all(call.server).into_iter().find(|component| component.str_at(&["metadata", "name"]) == Some(name));
@@ -51,7 +51,7 @@ pub fn get(call: &Call<'_>) -> Result<Response, Status> {
 }
 
 /// GET of those that the selectors choose.
-pub fn list(call: &Call<'_>) -> Result<Response, Status> {
+pub(super) fn list(call: &Call<'_>) -> Result<Response, Status> {
     let output = call.output(true)?;
     let options = ListOptions::from_query(&call.cx.query, false)?;
     let chosen = chosen(&options, all(call.server))?;

@@ -5,7 +5,7 @@ use skiff_apimachinery::schema::{Scalar, SchemaRef, Type};
 use skiff_apimachinery::value::Value;
 
 /// The first place where the value's type is not the schema's; `None` if there is none.
-pub fn mismatch(value: &Value, schema: SchemaRef<'_>) -> Option<String> {
+pub(super) fn mismatch(value: &Value, schema: SchemaRef<'_>) -> Option<String> {
     let kind = match value {
         Value::Null => return None,
         Value::Bool(_) => "bool",
@@ -45,6 +45,5 @@ pub fn mismatch(value: &Value, schema: SchemaRef<'_>) -> Option<String> {
             };
             (!fits).then(|| format!("unrecognized type: {wanted}"))
         }
-        _ => None,
     }
 }

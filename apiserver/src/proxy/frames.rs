@@ -13,7 +13,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 const BUFFER: usize = 64 * 1024;
 
 /// Copies a server's frames to its client until the end, which is passed on.
-pub async fn copy<R, W>(mut server: R, mut client: W) -> io::Result<()>
+pub(super) async fn copy<R, W>(mut server: R, mut client: W) -> io::Result<()>
 where
     R: AsyncRead + Unpin,
     W: AsyncWrite + Unpin,

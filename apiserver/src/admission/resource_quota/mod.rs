@@ -122,7 +122,7 @@ impl Plugin for ResourceQuota {
 }
 
 /// Whether a request can change what its object uses.
-pub fn is_charged(
+pub(super) fn is_charged(
     operation: Operation,
     group: &str,
     resource: &str,

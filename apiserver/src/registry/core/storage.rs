@@ -3,7 +3,6 @@
 //! Follows `pkg/registry/core/{persistentvolume,persistentvolumeclaim}` and their validation.
 
 use skiff_apimachinery::field::{Error, ErrorList, Path};
-use skiff_apimachinery::value;
 use skiff_apimachinery::value::Value;
 
 use super::pod_defaults;

@@ -51,7 +51,7 @@ const FIELDS_V1: &str = r#"{"f:metadata":{"f:labels":{".":{},"k:{\"name\":\"a\\\
 const DOUBLES: [f64; 7] = [1.5, -0.25, 1e21, 1e-7, 123456.789, 1.7976931348623157e308, 5e-324];
 
 /// Makes objects of a table.
-pub struct Generator<'a> {
+pub(crate) struct Generator<'a> {
     table: &'a TypeTable,
     random: Random,
     /// Every field, or of a hundred optional fields so many.
@@ -62,19 +62,19 @@ pub struct Generator<'a> {
 
 impl<'a> Generator<'a> {
     /// Makes objects with every field filled, the same each time.
-    pub fn full(table: &'a TypeTable) -> Self {
+    pub(crate) fn full(table: &'a TypeTable) -> Self {
         Self { table, random: Random(0), chance: None, counter: 0, open: Vec::new() }
     }
 
     /// Makes random objects, the same for a seed.
-    pub fn random(table: &'a TypeTable, seed: u64) -> Self {
+    pub(crate) fn random(table: &'a TypeTable, seed: u64) -> Self {
         let mut random = Random(seed);
         let chance = Some([5, 20, 40][random.below(3)]);
         Self { table, random, chance, counter: 0, open: Vec::new() }
     }
 
     /// An object of a kind.
-    pub fn object(&mut self, schema: SchemaRef<'_>, api_version: &str, kind: &str) -> Value {
+    pub(crate) fn object(&mut self, schema: SchemaRef<'_>, api_version: &str, kind: &str) -> Value {
         let Type::Struct(id) = schema.ty else { panic!("{kind} is no struct") };
         let mut object = self.structure(id.0);
         for (name, text) in [("apiVersion", api_version), ("kind", kind)] {

@@ -21,7 +21,7 @@ use skiff_apimachinery::value::Value;
 use super::{Kind, text};
 
 /// What the program made of one object.
-pub struct Answer {
+pub(crate) struct Answer {
     /// Protobuf made from our JSON.
     pub protobuf: Vec<u8>,
     /// JSON made from our JSON, and from our protobuf.
@@ -31,7 +31,7 @@ pub struct Answer {
 }
 
 /// Asks the program about objects.
-pub fn ask(program: &str, objects: &[(Kind, bool, Value)]) -> Vec<Answer> {
+pub(crate) fn ask(program: &str, objects: &[(Kind, bool, Value)]) -> Vec<Answer> {
     let mut child = Command::new(program)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
@@ -70,7 +70,7 @@ fn answer(line: &[u8]) -> Answer {
 }
 
 /// Go's JSON with what its types cannot leave out taken away: nulls, empty lists and maps, and structs without content.
-pub fn without_emptiness(value: &Value, schema: SchemaRef<'_>) -> Value {
+pub(crate) fn without_emptiness(value: &Value, schema: SchemaRef<'_>) -> Value {
     match value {
         Value::Object(object) => {
             let members = object.iter().filter_map(|(name, value)| {

@@ -10,20 +10,20 @@ use sha2::{Digest, Sha256};
 use super::Kind;
 
 /// Where the digests are.
-pub const FILE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/encodings/recorded.tsv");
+pub(crate) const FILE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/encodings/recorded.tsv");
 
 /// The digests of kinds while objects are added.
 #[derive(Default)]
-pub struct Digests(BTreeMap<(String, &'static str), [Sha256; 2]>);
+pub(crate) struct Digests(BTreeMap<(String, &'static str), [Sha256; 2]>);
 
 impl Digests {
     /// Adds the protobuf of an object: the one with every field, or a random one.
-    pub fn add(&mut self, kind: Kind, full: bool, protobuf: &[u8]) {
+    pub(crate) fn add(&mut self, kind: Kind, full: bool, protobuf: &[u8]) {
         self.0.entry((kind.api_version(), kind.kind)).or_default()[usize::from(!full)].update(protobuf);
     }
 
     /// The text of the file.
-    pub fn text(self) -> String {
+    pub(crate) fn text(self) -> String {
         let mut text = String::new();
         for ((api_version, kind), digests) in self.0 {
             let [full, random] = digests.map(|digest| {
