@@ -11,7 +11,7 @@ use skiff_tests::Cluster;
 use skiff_tests::cluster::text;
 use skiff_tests::table::{Outcome, Table};
 
-use crate::stage::Stage;
+use skiff_tests::stage::Stage;
 
 const CLIENT: &str = "helm";
 const SCENARIO: &str = "a chart's life";

@@ -6,7 +6,6 @@
 mod helm;
 mod kube_rs;
 mod python;
-mod stage;
 
 use skiff_tests::table::Table;
 use skiff_tests::with_cluster;

@@ -16,7 +16,7 @@ use serde_json::json;
 use skiff_tests::eventually;
 
 use super::typed::config_map;
-use crate::stage::Stage;
+use skiff_tests::stage::Stage;
 
 const FINALIZER: &str = "example.com/copies";
 

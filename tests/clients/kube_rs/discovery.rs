@@ -7,7 +7,7 @@ use kube::discovery::{self, Discovery, Scope, verbs};
 use kube::{Api, ResourceExt};
 use serde_json::json;
 
-use crate::stage::Stage;
+use skiff_tests::stage::Stage;
 
 pub(super) async fn groups(stage: Stage) {
     let legacy = Discovery::new(stage.client.clone()).run().await.expect("discovered");

@@ -6,7 +6,7 @@ use kube::{Api, Client};
 use serde_json::json;
 
 use super::typed::config_map;
-use crate::stage::Stage;
+use skiff_tests::stage::Stage;
 
 /// The code of a refusal. Panics if it is none.
 #[track_caller]

@@ -9,7 +9,7 @@ use serde_json::json;
 use tokio::task::JoinSet;
 
 use super::errors::code;
-use crate::stage::Stage;
+use skiff_tests::stage::Stage;
 
 /// Who wants to lead, and how often leadership passes.
 const CANDIDATES: usize = 8;

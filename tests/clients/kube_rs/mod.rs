@@ -15,7 +15,7 @@ use futures::future::join_all;
 use skiff_tests::Cluster;
 use skiff_tests::table::Table;
 
-use crate::stage::{Scenario, Stage};
+use skiff_tests::stage::{Scenario, Stage};
 
 const SCENARIOS: [Scenario; 14] = [
     ("typed objects", |stage| Box::pin(typed::objects(stage))),

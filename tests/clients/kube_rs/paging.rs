@@ -5,7 +5,7 @@ use kube::api::{ListParams, PostParams, VersionMatch};
 use kube::{Api, ResourceExt};
 
 use super::typed::config_map;
-use crate::stage::Stage;
+use skiff_tests::stage::Stage;
 
 /// Objects and how many of them a page has.
 const OBJECTS: usize = 23;

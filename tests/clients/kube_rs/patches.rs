@@ -8,7 +8,7 @@ use serde_json::json;
 
 use super::errors::code;
 use super::typed::{config_map, deployment};
-use crate::stage::Stage;
+use skiff_tests::stage::Stage;
 
 pub(super) async fn types(stage: Stage) {
     let maps: Api<ConfigMap> = stage.api();

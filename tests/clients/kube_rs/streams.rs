@@ -12,7 +12,7 @@ use skiff_tests::{application, eventually};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::errors::code;
-use crate::stage::Stage;
+use skiff_tests::stage::Stage;
 
 /// How long a stream may take.
 const PATIENCE: Duration = Duration::from_secs(30);

@@ -12,7 +12,7 @@ use skiff_tests::eventually;
 
 use super::errors::code;
 use super::typed::deployment;
-use crate::stage::Stage;
+use skiff_tests::stage::Stage;
 
 pub(super) async fn all(stage: Stage) {
     let (deployments, create): (Api<Deployment>, _) = (stage.api(), PostParams::default());

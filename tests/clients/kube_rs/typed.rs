@@ -8,7 +8,7 @@ use serde_json::json;
 use skiff_tests::eventually;
 
 use super::errors::code;
-use crate::stage::Stage;
+use skiff_tests::stage::Stage;
 
 /// A ConfigMap with one entry.
 pub(super) fn config_map(name: &str, color: &str) -> ConfigMap {

@@ -15,7 +15,7 @@ use skiff_tests::eventually;
 
 use super::errors::code;
 use super::typed::config_map;
-use crate::stage::Stage;
+use skiff_tests::stage::Stage;
 
 /// How long an event may take.
 const PATIENCE: Duration = Duration::from_secs(30);

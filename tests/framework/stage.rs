@@ -12,29 +12,30 @@ use k8s_openapi::api::core::v1::{ConfigMap, Namespace, ServiceAccount};
 use kube::api::{DeleteParams, PostParams};
 use kube::{Api, Client, Config, Resource};
 use serde_json::json;
-use skiff_tests::eventually;
-use skiff_tests::table::Outcome;
+
+use crate::eventually;
+use crate::table::Outcome;
 
 /// How long a scenario may take.
 const PATIENCE: Duration = Duration::from_secs(180);
 
 /// A scenario: its name and what it does.
-pub(crate) type Scenario = (&'static str, fn(Stage) -> LocalBoxFuture<'static, ()>);
+pub type Scenario = (&'static str, fn(Stage) -> LocalBoxFuture<'static, ()>);
 
 /// A client with a namespace of its own.
 #[derive(Clone)]
-pub(crate) struct Stage {
+pub struct Stage {
     /// The administrator's client.
-    pub(crate) client: Client,
+    pub client: Client,
     /// The namespace.
-    pub(crate) namespace: String,
+    pub namespace: String,
     url: http::Uri,
     steps: Arc<AtomicUsize>,
 }
 
 impl Stage {
     /// Makes the namespace and waits for what every namespace gets.
-    pub(crate) async fn set(client: Client, url: http::Uri, name: &str) -> Stage {
+    pub async fn set(client: Client, url: http::Uri, name: &str) -> Stage {
         let namespace = name.replace(['_', ' '], "-");
         let object = serde_json::from_value(json!({"metadata": {"name": namespace}})).expect("a namespace");
         let namespaces: Api<Namespace> = Api::all(client.clone());
@@ -47,7 +48,7 @@ impl Stage {
     }
 
     /// Objects of a kind in the namespace.
-    pub(crate) fn api<K>(&self) -> Api<K>
+    pub fn api<K>(&self) -> Api<K>
     where
         K: Resource<Scope = NamespaceResourceScope>,
         K::DynamicType: Default,
@@ -56,26 +57,26 @@ impl Stage {
     }
 
     /// Somebody with a token and nothing else.
-    pub(crate) fn client_with_token(&self, token: &str) -> Client {
+    pub fn client_with_token(&self, token: &str) -> Client {
         let mut config = self.nobody();
         config.auth_info.token = Some(token.to_owned().into());
         Client::try_from(config).expect("a client")
     }
 
     /// How to get at the server as nobody.
-    pub(crate) fn nobody(&self) -> Config {
+    pub fn nobody(&self) -> Config {
         let mut config = Config::new(self.url.clone());
         config.accept_invalid_certs = true;
         config
     }
 
     /// Counts something that was shown to work.
-    pub(crate) fn done(&self, _what: &str) {
+    pub fn done(&self, _what: &str) {
         self.steps.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Plays a scenario to its end, and clears the stage.
-    pub(crate) async fn play(self, scenario: fn(Stage) -> LocalBoxFuture<'static, ()>) -> Outcome {
+    pub async fn play(self, scenario: fn(Stage) -> LocalBoxFuture<'static, ()>) -> Outcome {
         let played = AssertUnwindSafe(scenario(self.clone())).catch_unwind();
         let result = tokio::time::timeout(PATIENCE, played).await;
         let namespaces: Api<Namespace> = Api::all(self.client.clone());
