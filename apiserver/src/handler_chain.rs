@@ -20,7 +20,7 @@ use crate::context::{RequestContext, Warnings};
 use crate::query::Query;
 use crate::request_info::RequestInfo;
 use crate::response::{self, Response};
-use crate::{endpoints, impersonation, routes};
+use crate::{endpoints, routes};
 
 /// How long a request that is not long-running may take (upstream's `--request-timeout`).
 pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
@@ -98,8 +98,10 @@ impl ApiServer {
         };
         // As whom.
         let attributes = self.attributes(cx);
-        if let Some(user) = impersonation::impersonated(&mut parts.headers, &attributes, self.authorizer.as_ref())? {
-            cx.user = Arc::new(user);
+        match self.impersonation.identity(&mut parts.headers, &attributes, self.authorizer.as_ref()) {
+            Ok(Some(user)) => cx.user = Arc::new(user),
+            Ok(None) => {}
+            Err(error) => return Ok(response::refused(cx, &error)),
         }
         // Whether there is room: not for requests that last, they would keep it for ever.
         let _seat = if cx.info.is_long_running() {
@@ -112,7 +114,7 @@ impl ApiServer {
         match self.authorizer.authorize(&attributes) {
             Decision::Allow(_) => {}
             Decision::Deny(reason) | Decision::NoOpinion(reason) => {
-                return Err(forbidden(&attributes, &reason));
+                return Ok(response::refused(cx, &forbidden(&attributes, &reason)));
             }
         }
         // Do it.

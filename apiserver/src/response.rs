@@ -114,6 +114,13 @@ pub fn error(cx: Option<&RequestContext>, error: &Status) -> Response {
     response
 }
 
+/// The answer to somebody who may not ask this, which a browser is not to take for anything else.
+pub fn refused(cx: &RequestContext, status: &Status) -> Response {
+    let mut response = error(Some(cx), status);
+    response.headers_mut().insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    response
+}
+
 /// A Status in an encoding other than JSON.
 fn negotiated(cx: &RequestContext, object: &Value) -> Option<(&'static str, Bytes)> {
     let offer = Offer { protobuf: true, transforms: false, collection: false, yaml: true };

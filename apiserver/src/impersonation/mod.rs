@@ -1,14 +1,16 @@
 //! Acting as somebody else, for those who may.
 //!
-//! [`impersonated`] reads the headers and asks each of the [`modes`], the narrow ones first: a service account may
-//! be allowed to act as the node that it runs on and only to list pods, while the old mode allows everything that the
-//! other may do. Follows `k8s.io/apiserver/pkg/endpoints/filters/impersonation` (KEP 5284).
+//! [`Impersonation::identity`] reads the headers and asks each of the [`modes`], the narrow ones first: a service account
+//! may be allowed to act as the node that it runs on and only to list pods, while the old mode allows everything that the
+//! other may do. The mode that was the right one for a user the last time is asked before the others, and its refusal is
+//! the one that the user reads. Follows `k8s.io/apiserver/pkg/endpoints/filters/impersonation` (KEP 5284).
 
 mod modes;
 
 use std::collections::BTreeMap;
 
 use http::{HeaderMap, HeaderName};
+use quick_cache::sync::Cache;
 use skiff_apimachinery::status::{self, Status};
 
 use self::modes::Mode;
@@ -21,24 +23,49 @@ const UID: HeaderName = HeaderName::from_static("impersonate-uid");
 const GROUP: HeaderName = HeaderName::from_static("impersonate-group");
 const EXTRA_PREFIX: &str = "impersonate-extra-";
 
-/// The identity that the headers ask for, `None` when they ask for none. `attributes` are those of the request, by the
-/// one who really asks. The headers are taken away: nothing behind this sees that somebody was impersonated.
-pub fn impersonated(
-    headers: &mut HeaderMap,
-    attributes: &Attributes,
-    authorizer: &dyn Authorizer,
-) -> Result<Option<UserInfo>, Status> {
-    let Some(wanted) = wanted(headers)? else { return Ok(None) };
-    strip(headers);
-    let mut first_refusal = None;
-    for mode in Mode::ALL {
-        match mode.check(&wanted, attributes, authorizer) {
-            Ok(Some(user)) => return Ok(Some(user)),
-            Ok(None) => {}
-            Err(refusal) => drop(first_refusal.get_or_insert(refusal)),
-        }
+/// Users whose last mode is remembered.
+const REMEMBERED: usize = 10_000;
+
+/// Who may act as whom, and how they did.
+#[derive(Debug)]
+pub struct Impersonation {
+    last: Cache<String, Mode>,
+}
+
+impl Default for Impersonation {
+    fn default() -> Self {
+        Self { last: Cache::new(REMEMBERED) }
     }
-    Err(first_refusal.unwrap_or_else(|| status::internal_error("all impersonation modes failed")))
+}
+
+impl Impersonation {
+    /// The identity that the headers ask for, `None` when they ask for none. `attributes` are those of the request, by
+    /// the one who really asks. The headers are taken away: nothing behind this sees that somebody was impersonated.
+    pub fn identity(
+        &self,
+        headers: &mut HeaderMap,
+        attributes: &Attributes,
+        authorizer: &dyn Authorizer,
+    ) -> Result<Option<UserInfo>, Status> {
+        let Some(wanted) = wanted(headers)? else { return Ok(None) };
+        strip(headers);
+        let last = self.last.get(&attributes.user.name);
+        let others = Mode::ALL.into_iter().filter(|mode| Some(*mode) != last);
+        let mut first_refusal = None;
+        for mode in last.into_iter().chain(others) {
+            match mode.check(&wanted, attributes, authorizer) {
+                Ok(Some(user)) => {
+                    if last != Some(mode) {
+                        self.last.insert(attributes.user.name.clone(), mode);
+                    }
+                    return Ok(Some(user));
+                }
+                Ok(None) => {}
+                Err(refusal) => drop(first_refusal.get_or_insert(refusal)),
+            }
+        }
+        Err(first_refusal.unwrap_or_else(|| status::internal_error("all impersonation modes failed")))
+    }
 }
 
 /// What the headers say, as they say it.

@@ -43,7 +43,7 @@ fn lists_pods(user: &str) -> Attributes {
 /// The groups that come of it, or code and message.
 fn outcome(wanted: &[(&'static str, &str)], request: &Attributes, rules: Value) -> Result<Vec<String>, (u16, String)> {
     let mut headers = headers(wanted);
-    let found = impersonated(&mut headers, request, &authorizer(&request.user.name, rules));
+    let found = Impersonation::default().identity(&mut headers, request, &authorizer(&request.user.name, rules));
     match found {
         Ok(user) => {
             assert!(headers.is_empty(), "nothing of it is left");
@@ -61,7 +61,7 @@ fn texts(list: &[&str]) -> Vec<String> {
 fn nothing_is_asked_and_something_without_a_name() {
     let request = lists_pods("jane");
     let none = authorizer("jane", value!([]));
-    assert_eq!(impersonated(&mut HeaderMap::new(), &request, &none), Ok(None));
+    assert_eq!(Impersonation::default().identity(&mut HeaderMap::new(), &request, &none), Ok(None));
     let refused = outcome(&[("impersonate-group", "g"), ("impersonate-extra-a", "b")], &request, value!([]));
     let text = "requested &user.DefaultInfo{Name:\"\", UID:\"\", Groups:[]string{\"g\"}, \
                 Extra:map[string][]string{\"a\":[]string{\"b\"}}} without impersonating a user name";
@@ -124,4 +124,18 @@ fn an_agent_acts_as_its_own_node() {
     assert!(outcome(&[("impersonate-user", "system:node:n2")], &request, rules.clone()).is_err());
     let more = [("impersonate-user", "system:node:n1"), ("impersonate-group", "system:nodes")];
     assert!(outcome(&more, &request, rules).is_err());
+}
+
+#[test]
+fn who_used_the_old_verb_is_refused_with_it() {
+    let request = lists_pods("jane");
+    let rules = value!([{"verbs": ["impersonate"], "apiGroups": [""], "resources": ["users"], "resourceNames": ["fred"]}]);
+    let (authorizer, impersonation) = (authorizer("jane", rules), Impersonation::default());
+    let ask = |user: &str| {
+        let answer = impersonation.identity(&mut headers(&[("impersonate-user", user)]), &request, &authorizer);
+        answer.map(|user| user.expect("an identity").name).map_err(|error| error.message)
+    };
+    assert!(ask("bob").expect_err("no right").contains("impersonate-on:user-info:list"));
+    assert_eq!(ask("fred"), Ok("fred".to_owned()));
+    assert!(ask("bob").expect_err("no right").contains("cannot impersonate resource \"users\""));
 }

@@ -11,6 +11,7 @@ use crate::apiextensions::Controller;
 use crate::cacher::Cacher;
 use crate::config::Config;
 use crate::flow_control::FlowControl;
+use crate::impersonation::Impersonation;
 use crate::metrics::Metrics;
 use crate::registry::core::service_allocation::ServiceAllocation;
 use crate::registry::hook::Hook;
@@ -50,6 +51,7 @@ impl ApiServer {
             cacher,
             authenticator: security.authenticator,
             authorizer: security.authorizer,
+            impersonation: Impersonation::default(),
             admission,
             token_review: security.token_review,
             token_issuer: security.token_issuer,

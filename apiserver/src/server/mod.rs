@@ -30,6 +30,7 @@ use crate::authentication::{Authentication, Authenticator};
 use crate::authorization::Authorizer;
 use crate::cacher::Cacher;
 use crate::flow_control::FlowControl;
+use crate::impersonation::Impersonation;
 use crate::metrics::Metrics;
 use crate::openapi::OpenApi;
 use crate::proxy::ProxyTls;
@@ -50,6 +51,8 @@ pub struct ApiServer {
     pub authenticator: Arc<dyn Authenticator>,
     /// Whether they may.
     pub authorizer: Arc<dyn Authorizer>,
+    /// Who may act as whom.
+    pub impersonation: Impersonation,
     /// What is changed or refused on the way in, in order.
     pub admission: Vec<Arc<dyn Plugin>>,
     /// Whose token is this.

@@ -171,7 +171,9 @@ pub fn forbidden(group: &str, resource: &str, name: &str, why: impl std::fmt::Di
         (_, "") => format!("{} is forbidden: {why}", qualified(group, resource)),
         _ => format!("{} {name:?} is forbidden: {why}", qualified(group, resource)),
     };
-    about(Status::new(403, "Forbidden", message), group, resource, name)
+    let mut status = about(Status::new(403, "Forbidden", message), group, resource, name);
+    status.details.shown = true;
+    status
 }
 
 /// 422 with a cause per field error.

@@ -117,6 +117,10 @@ impl TokenIssuer {
         answer.set_at(&["metadata", "creationTimestamp"], time(now));
         answer.set_at(&["spec", "audiences"], audiences);
         answer.set_at(&["spec", "expirationSeconds"], seconds);
+        if request.at(&["spec", "boundObjectRef"]).is_none() {
+            // Upstream's type writes it even when there is none.
+            answer.set_at(&["spec", "boundObjectRef"], Value::Null);
+        }
         answer.remove_at(&["status"]);
         answer.set_at(&["status", "expirationTimestamp"], time(now.saturating_add(seconds)));
         answer.set_at(&["status", "token"], token);

@@ -106,11 +106,11 @@ impl Strategy for PriorityClassStrategy {
 
     fn validate_update(&self, _scope: WriteScope<'_>, new: &Value, old: &Value) -> ErrorList {
         let mut errors = ErrorList::default();
-        for field in ["value", "preemptionPolicy"] {
-            if new.get(field) != old.get(field) {
-                errors.push(Error::forbidden(&Path::new(field), "may not be changed in an update."));
-            }
+        if new.get("value") != old.get("value") {
+            errors.push(Error::forbidden(&Path::new("value"), "may not be changed in an update."));
         }
+        let (root, old) = (At::root(new), At::root(old));
+        root.child("preemptionPolicy").immutable(&mut errors, &old.child("preemptionPolicy"));
         errors
     }
 

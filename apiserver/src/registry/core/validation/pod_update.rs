@@ -4,6 +4,7 @@ use skiff_apimachinery::field::{Error, ErrorList, Path};
 use skiff_apimachinery::names;
 use skiff_apimachinery::value::Value;
 
+use super::pod_annotations::APP_ARMOR;
 use super::{formats, pod_spec};
 use crate::registry::at::At;
 use crate::registry::internal;
@@ -153,6 +154,16 @@ pub fn annotations(new: &At<'_>, old: &At<'_>, errors: &mut ErrorList) {
         now.forbidden(errors, "may not remove or update mirror pod annotation");
     } else if !before.is_set() && now.is_set() {
         now.forbidden(errors, "may not add mirror pod annotation");
+    }
+    for (key, was) in old.entries().filter(|(key, _)| key.starts_with(APP_ARMOR)) {
+        if new.key(key).value() != was.value() {
+            new.key(key).forbidden(errors, "may not remove or update AppArmor annotations");
+        }
+    }
+    for (key, now) in new.entries().filter(|(key, _)| key.starts_with(APP_ARMOR)) {
+        if !old.key(key).is_set() {
+            now.forbidden(errors, "may not add AppArmor annotations");
+        }
     }
 }
 

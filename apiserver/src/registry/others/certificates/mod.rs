@@ -45,6 +45,7 @@ impl Strategy for SigningRequestStrategy {
         if let Some(spec) = old.get("spec") {
             new.set_at(&["spec"], spec.clone());
         }
+        keep_decisions(new, old);
         stamp_conditions(new, old);
     }
 
@@ -86,6 +87,21 @@ fn asked_by(user: &UserInfo, spec: &mut Object) {
             extra.insert(key.as_str(), list(values));
         }
         spec.insert("extra", extra);
+    }
+}
+
+/// Puts back the decisions about a request: whoever writes the rest of the status has nothing to say about them. One that
+/// comes or goes is left for the validation to refuse.
+fn keep_decisions(new: &mut Value, old: &Value) {
+    let is = |condition: &&Value, kind: &str| condition.str_at(&["type"]) == Some(kind);
+    for kind in ["Approved", "Denied"] {
+        let before = old.array_at(&["status", "conditions"]).iter().filter(|c| is(c, kind)).collect::<Vec<_>>();
+        if new.array_at(&["status", "conditions"]).iter().filter(|c| is(c, kind)).count() != before.len() {
+            continue;
+        }
+        let list = new.object_at_mut(&["status"]).get_mut("conditions").and_then(Value::as_array_mut);
+        let now = list.into_iter().flatten().filter(|c| is(&&**c, kind));
+        now.zip(before).for_each(|(now, before)| now.clone_from(before));
     }
 }
 

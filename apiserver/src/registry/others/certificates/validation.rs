@@ -132,7 +132,10 @@ fn certificate_request(text: &str) -> Result<(), String> {
     let pem =
         Pem::iter_from_buffer(&bytes).next().and_then(Result::ok).filter(|pem| pem.label == "CERTIFICATE REQUEST");
     let pem = pem.ok_or("PEM block type must be CERTIFICATE REQUEST")?;
-    let (_, request) = X509CertificationRequest::from_der(&pem.contents).map_err(|error| format!("asn1: {error}"))?;
+    let (_, request) = X509CertificationRequest::from_der(&pem.contents).map_err(|error| match error {
+        x509_parser::nom::Err::Incomplete(_) => "asn1: syntax error: sequence truncated".to_owned(),
+        error => format!("asn1: {error}"),
+    })?;
     request.verify_signature().map_err(|error| format!("x509: {error}"))
 }
 
