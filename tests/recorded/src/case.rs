@@ -23,7 +23,10 @@
 //! ```
 //!
 //! In every string `<ns>` is the case's own namespace (made with a ServiceAccount `default`; also good as a unique part
-//! of the names of cluster-wide objects), and `<a*300>` is 300 times `a`. Paths in changes are those of [`crate::change`].
+//! of the names of cluster-wide objects), `<a*300>` is 300 times `a`, and `<uid>` what an earlier request of the case
+//! has kept with `save: {uid: metadata.uid}`. Paths are those of [`crate::change`].
+
+use std::collections::BTreeMap;
 
 use serde::Deserialize;
 use serde_json::{Map, Value};
@@ -52,15 +55,50 @@ pub struct Request {
     /// Groups of `user`.
     #[serde(default)]
     pub groups: Vec<String>,
+    /// More headers; a list is one that is sent several times. With `authorization` the request is not the
+    /// administrator's but whose that is, and nobody's if it is empty.
+    #[serde(default)]
+    pub headers: BTreeMap<String, Texts>,
     /// The body: a text as it is, anything else as JSON. `{$answer: N, set: {...}}` is the body of the case's N-th
     /// answer with changes.
     pub body: Option<Value>,
     /// Whether the answer is compared.
     #[serde(default = "yes")]
     pub compare: bool,
+    /// Asked only when what was written before is known to all that decide by it: seconds that this may take in
+    /// kube-apiserver, which cannot be asked. Ours is.
+    pub settle: Option<f64>,
+    /// The places of a success that are compared, besides its code and its warnings; everything if it is not said.
+    pub only: Option<Vec<String>>,
+    /// Headers of the answer that are compared.
+    #[serde(default)]
+    pub show: Vec<String>,
+    /// Values of the answer that later requests use, by name.
+    #[serde(default)]
+    pub save: BTreeMap<String, String>,
     /// In a set-up: whether it is asked again until it succeeds.
     #[serde(default)]
     pub wait: bool,
+}
+
+/// One text or several.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(untagged)]
+pub enum Texts {
+    /// One.
+    One(String),
+    /// Several, or none.
+    Several(Vec<String>),
+}
+
+impl Texts {
+    /// All of them.
+    pub fn all(&self) -> &[String] {
+        match self {
+            Self::One(text) => std::slice::from_ref(text),
+            Self::Several(texts) => texts,
+        }
+    }
 }
 
 /// A sequence of requests in a namespace of its own.
@@ -202,40 +240,56 @@ fn requests(section: &str, base: &Value, given: Map<String, Value>, change: Map<
     vec![create, put]
 }
 
-/// Puts the namespace and repetitions into every string.
-pub fn expand(value: &mut Value, namespace: &str) {
-    match value {
-        Value::String(text) => *text = expand_text(text, namespace),
-        Value::Array(items) => items.iter_mut().for_each(|item| expand(item, namespace)),
-        Value::Object(object) => {
-            let entries = std::mem::take(object).into_iter().map(|(key, mut value)| {
-                expand(&mut value, namespace);
-                (expand_text(&key, namespace), value)
-            });
-            *object = entries.collect();
-        }
-        _ => {}
-    }
+/// What `<...>` stands for in the strings of a case.
+#[derive(Clone, Debug, Default)]
+pub struct Names {
+    /// The namespace of the case.
+    pub namespace: String,
+    /// What was kept of answers, by name.
+    pub saved: BTreeMap<String, String>,
 }
 
-/// See [`expand`].
-pub fn expand_text(text: &str, namespace: &str) -> String {
-    let mut out = String::new();
-    let mut rest = text;
-    while let Some(start) = rest.find('<') {
-        out.push_str(&rest[..start]);
-        rest = &rest[start..];
-        let Some(end) = rest.find('>') else { break };
-        let inside = &rest[1..end];
-        match inside.rsplit_once('*').map(|(text, times)| (text, times.parse::<usize>())) {
-            _ if inside == "ns" => out.push_str(namespace),
-            Some((text, Ok(times))) => out.push_str(&text.repeat(times)),
-            _ => out.push_str(&rest[..=end]),
-        }
-        rest = &rest[end + 1..];
+impl Names {
+    /// Those of a case that has seen no answer yet.
+    pub fn new(namespace: &str) -> Self {
+        Self { namespace: namespace.to_owned(), saved: BTreeMap::new() }
     }
-    out.push_str(rest);
-    out
+
+    /// Puts names and repetitions into every string.
+    pub fn expand(&self, value: &mut Value) {
+        match value {
+            Value::String(text) => *text = self.text(text),
+            Value::Array(items) => items.iter_mut().for_each(|item| self.expand(item)),
+            Value::Object(object) => {
+                let entries = std::mem::take(object).into_iter().map(|(key, mut value)| {
+                    self.expand(&mut value);
+                    (self.text(&key), value)
+                });
+                *object = entries.collect();
+            }
+            _ => {}
+        }
+    }
+
+    /// See [`Self::expand`].
+    pub fn text(&self, text: &str) -> String {
+        let mut out = String::new();
+        let mut rest = text;
+        while let Some(start) = rest.find('<') {
+            out.push_str(&rest[..start]);
+            rest = &rest[start..];
+            let Some(end) = rest.find('>') else { break };
+            let inside = &rest[1..end];
+            match inside.rsplit_once('*').map(|(text, times)| (text, times.parse::<usize>())) {
+                _ if inside == "ns" => out.push_str(&self.namespace),
+                Some((text, Ok(times))) => out.push_str(&text.repeat(times)),
+                _ => out.push_str(self.saved.get(inside).map_or(&rest[..=end], String::as_str)),
+            }
+            rest = &rest[end + 1..];
+        }
+        out.push_str(rest);
+        out
+    }
 }
 
 #[cfg(test)]
@@ -244,7 +298,9 @@ mod tests {
 
     #[test]
     fn texts() {
-        assert_eq!(expand_text("a-<ns>-<x*3>-<ab*2>-<y>", "n"), "a-n-xxx-abab-<y>");
+        let mut names = Names::new("n");
+        names.saved.insert("uid".into(), "7".into());
+        assert_eq!(names.text("a-<ns>-<x*3>-<ab*2>-<y>-<uid>"), "a-n-xxx-abab-<y>-7");
     }
 
     #[test]

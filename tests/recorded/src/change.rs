@@ -20,6 +20,19 @@ pub fn apply(object: &mut Value, changes: &Map<String, Value>) -> anyhow::Result
     Ok(())
 }
 
+/// What is at a path.
+pub fn get<'a>(object: &'a Value, path: &str) -> anyhow::Result<Option<&'a Value>> {
+    let mut at = Some(object);
+    for step in steps(path)? {
+        at = at.and_then(|at| match step {
+            Step::Key(key) => at.get(key),
+            Step::Index(index) => at.get(index),
+            Step::Append => None,
+        });
+    }
+    Ok(at)
+}
+
 fn steps(path: &str) -> anyhow::Result<Vec<Step<'_>>> {
     let mut steps = Vec::new();
     let mut rest = path;
@@ -96,6 +109,8 @@ mod tests {
         let changes = json!({"a[0].b": 2, "a[+]": {"c": 3}, "m[x.y/z]": "v", "d.e": [], "gone": null});
         apply(&mut object, changes.as_object().expect("map")).expect("changes");
         assert_eq!(object, json!({"a": [{"b": 2}, {"c": 3}], "m": {"x.y/z": "v"}, "d": {"e": []}}));
+        assert_eq!(get(&object, "m[x.y/z]").expect("a path"), Some(&json!("v")));
+        assert_eq!(get(&object, "a[5].b").expect("a path"), None);
         assert!(apply(&mut object, json!({"a[7]": 1}).as_object().expect("map")).is_err());
     }
 }

@@ -3,14 +3,17 @@
 //! A value that the case itself wrote is no such thing and stays. What a distribution's kube-apiserver adds to upstream's
 //! answers is taken out.
 
+use base64::Engine;
 use jiff::{SignedDuration, Timestamp};
 use regex::Regex;
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 use std::sync::LazyLock;
 
 /// Times this near to now are times that the server made.
 const NOW: SignedDuration = SignedDuration::from_hours(1);
 
+/// One distribution lets everybody see more.
+const DISTRIBUTION_URLS: &str = "/.well-known/*";
 /// One distribution gives every pod a second bundle of certificates.
 const DISTRIBUTION_CA: &str = "openshift-service-ca.crt";
 
@@ -25,6 +28,9 @@ static VERSION: LazyLock<Regex> =
 /// An object that an error quotes.
 static QUOTED: LazyLock<Regex> =
     LazyLock::new(|| Regex::new(r#"Invalid value: ("\{(?:[^"\\]|\\.)*\}")"#).expect("a regular expression"));
+/// A signed token, whose second part says what it is for.
+static TOKEN: LazyLock<Regex> =
+    LazyLock::new(|| Regex::new(r"^eyJ[\w-]+\.(eyJ[\w-]+)\.[\w-]+$").expect("a regular expression"));
 static TIME: LazyLock<Regex> =
     LazyLock::new(|| Regex::new(r"\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}(\.\d+)?Z").expect("a regular expression"));
 
@@ -41,6 +47,9 @@ pub struct Context<'a> {
 impl Context<'_> {
     /// Normalises a body.
     pub fn value(&self, value: &mut Value) {
+        if let Some(claims) = value.as_str().and_then(claims) {
+            *value = claims;
+        }
         match value {
             Value::String(text) => *text = self.text(text),
             Value::Array(items) => {
@@ -68,6 +77,13 @@ impl Context<'_> {
         {
             // In the order of Go's maps, which is none.
             causes.sort_by_cached_key(|cause| [cause["message"].to_string(), cause["field"].to_string()]);
+        }
+        for key in ["resourceRules", "nonResourceRules"] {
+            if let Some(Value::Array(rules)) = object.get_mut(key) {
+                // In the order of Go's maps.
+                rules.retain(|rule| rule.pointer("/nonResourceURLs/1").and_then(Value::as_str) != Some(DISTRIBUTION_URLS));
+                rules.sort_by_cached_key(Value::to_string);
+            }
         }
         let entries = std::mem::take(object);
         for (key, mut value) in entries {
@@ -147,6 +163,22 @@ impl Context<'_> {
     }
 }
 
+/// What a signed token says, with its times counted from when it was made.
+fn claims(text: &str) -> Option<Value> {
+    let part = TOKEN.captures(text)?.get(1)?;
+    let json = base64::engine::general_purpose::URL_SAFE_NO_PAD.decode(part.as_str()).ok()?;
+    let mut claims = serde_json::from_slice::<Value>(&json).ok()?;
+    let made = claims["iat"].as_i64()?;
+    for place in ["/iat", "/nbf", "/exp", "/kubernetes.io/warnafter"] {
+        if let Some(time) = claims.pointer_mut(place)
+            && let Some(seconds) = time.as_i64()
+        {
+            *time = (seconds - made).into();
+        }
+    }
+    Some(json!({ "claims": claims }))
+}
+
 /// Writes long repetitions of one character the way cases do.
 fn shorten(text: &str) -> String {
     const LONG: usize = 40;
@@ -167,8 +199,6 @@ fn shorten(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
 
     #[test]

@@ -11,7 +11,12 @@ use skiff_fixture::Api;
 /// A server.
 pub enum Server {
     /// One that listens.
-    Real(kube::Client),
+    Real {
+        /// With the administrator's credentials.
+        administrator: kube::Client,
+        /// With none.
+        nobody: kube::Client,
+    },
     /// Ours.
     Ours(Box<Api>),
 }
@@ -20,6 +25,8 @@ pub enum Server {
 pub struct Raw {
     /// Code.
     pub code: u16,
+    /// Headers.
+    pub headers: http::HeaderMap,
     /// Texts of the Warning headers.
     pub warnings: Vec<String>,
     /// Body.
@@ -33,7 +40,9 @@ impl Server {
         let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
         let kubeconfig = Kubeconfig::read_from(kubeconfig)?;
         let config = kube::Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await?;
-        Ok(Self::Real(kube::Client::try_from(config)?))
+        let mut nobody = config.clone();
+        nobody.auth_info = kube::config::AuthInfo::default();
+        Ok(Self::Real { administrator: kube::Client::try_from(config)?, nobody: kube::Client::try_from(nobody)? })
     }
 
     /// A new server of ours.
@@ -41,10 +50,23 @@ impl Server {
         Self::Ours(Box::new(Api::secured().await))
     }
 
-    /// Sends a request.
-    pub async fn send(&self, request: Request<Vec<u8>>) -> anyhow::Result<Raw> {
+    /// Returns when everything in the server knows what was written; a real one does after `at_most`.
+    pub async fn settle(&self, at_most: std::time::Duration) {
+        match self {
+            Self::Real { .. } => tokio::time::sleep(at_most).await,
+            Self::Ours(api) => api.caught_up().await,
+        }
+    }
+
+    /// Sends a request: the administrator's, unless it has an `Authorization`.
+    pub async fn send(&self, mut request: Request<Vec<u8>>) -> anyhow::Result<Raw> {
+        let credentials = request.headers().get(http::header::AUTHORIZATION).cloned();
+        if credentials.as_ref().is_some_and(http::HeaderValue::is_empty) {
+            request.headers_mut().remove(http::header::AUTHORIZATION);
+        }
         let (parts, body) = match self {
-            Self::Real(client) => {
+            Self::Real { administrator, nobody } => {
+                let client = if credentials.is_none() { administrator } else { nobody };
                 let (parts, body) = client.send(request.map(kube::client::Body::from)).await?.into_parts();
                 (parts, body.collect().await.context("reading the answer")?.to_bytes())
             }
@@ -52,13 +74,18 @@ impl Server {
                 let headers = request.headers().iter().map(|(name, value)| (name.as_str(), value.to_str().unwrap_or("")));
                 let headers = headers.collect::<Vec<_>>();
                 let (method, path) = (request.method().as_str(), request.uri().to_string());
-                let (parts, body) = api.raw(method, &path, &headers, request.body().clone()).await.into_parts();
+                let body = request.body().clone();
+                let answer = match credentials {
+                    None => api.raw(method, &path, &headers, body).await,
+                    Some(_) => api.stranger(method, &path, &headers, body).await,
+                };
+                let (parts, body) = answer.into_parts();
                 (parts, body.collect().await.map_err(|error| anyhow::anyhow!("{error}"))?.to_bytes())
             }
         };
         let warnings = parts.headers.get_all(http::header::WARNING).iter();
         let warnings = warnings.map(|value| warning(&String::from_utf8_lossy(value.as_bytes()))).collect();
-        Ok(Raw { code: parts.status.as_u16(), warnings, body: body.into() })
+        Ok(Raw { code: parts.status.as_u16(), headers: parts.headers, warnings, body: body.into() })
     }
 }
 

@@ -134,7 +134,7 @@ impl Step {
             groups: self.groups,
             body,
             compare: self.compare.unwrap_or(true),
-            wait: false,
+            ..Request::default()
         })
     }
 }
