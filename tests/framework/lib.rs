@@ -21,6 +21,7 @@ pub mod kubectl;
 pub mod nameserver;
 pub mod network;
 pub mod processes;
+pub mod rest;
 pub mod stage;
 pub mod table;
 pub mod wait;

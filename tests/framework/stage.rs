@@ -77,7 +77,13 @@ impl Stage {
 
     /// Plays a scenario to its end, and clears the stage.
     pub async fn play(self, scenario: fn(Stage) -> LocalBoxFuture<'static, ()>) -> Outcome {
-        let played = AssertUnwindSafe(scenario(self.clone())).catch_unwind();
+        let scene = scenario(self.clone());
+        self.end_with(scene).await
+    }
+
+    /// Waits for the end of what is played here, and clears the stage.
+    pub async fn end_with(self, scene: impl Future<Output = ()>) -> Outcome {
+        let played = AssertUnwindSafe(scene).catch_unwind();
         let result = tokio::time::timeout(PATIENCE, played).await;
         let namespaces: Api<Namespace> = Api::all(self.client.clone());
         let _ = namespaces.delete(&self.namespace, &DeleteParams::default()).await;
