@@ -7,6 +7,7 @@ mod certificates;
 pub mod chain;
 mod default_classes;
 mod default_toleration_seconds;
+pub mod expressions;
 mod limit_ranger;
 mod namespace_lifecycle;
 mod node_restriction;

@@ -6,7 +6,7 @@ use skiff_apimachinery::field::{Error, ErrorList, Path};
 use skiff_apimachinery::value::Value;
 
 use super::conditions::{self, Condition};
-use super::formats;
+use skiff_cel::formats;
 
 /// Holds the approval.
 pub const ANNOTATION: &str = "api-approved.kubernetes.io";

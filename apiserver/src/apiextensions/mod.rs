@@ -6,25 +6,24 @@
 //! every kind has: [`strategy`] (pruning, defaults, validation), [`types`] (the tables that patches and apply walk),
 //! [`at_rest`] (the version in which objects are kept), [`columns`] (tables).
 //!
-//! Reading order: `schema`, `prune`, `defaults`, `validate` (with `formats`, `pattern`, `list_type`, `embedded`),
-//! `strategy`, `types`, `at_rest`, `version`, `names`, `conditions`, `controller`, `definition`. See
+//! Reading order: `schema`, `prune`, `defaults`, `validate` (with `list_type`, `embedded`),
+//! `rules` (with `declared`), `strategy`, `types`, `at_rest`, `version`, `names`, `conditions`, `controller`, `definition`. See
 //! `docs/adr/0005-custom-resources.md`.
 
 pub mod approval;
 pub mod at_rest;
-pub mod cel;
 pub mod columns;
 pub mod conditions;
 pub mod controller;
+pub mod declared;
 pub mod defaults;
 pub mod definition;
 pub mod embedded;
-pub mod formats;
 pub mod jsonpath;
 pub mod list_type;
 pub mod names;
-pub mod pattern;
 pub mod prune;
+pub mod rules;
 pub mod schema;
 pub mod strategy;
 pub mod types;

@@ -10,8 +10,8 @@ use compact_str::CompactString;
 use skiff_apimachinery::schema::ListKind;
 use skiff_apimachinery::value::Value;
 
-use super::formats;
-use super::pattern::Pattern;
+use skiff_cel::formats;
+use skiff_cel::pattern::Pattern;
 
 /// Fields that every object with a type and metadata has.
 pub const META_FIELDS: [&str; 3] = ["apiVersion", "kind", "metadata"];
@@ -161,7 +161,7 @@ impl Schema {
             list_map_keys: names("x-kubernetes-list-map-keys"),
             atomic_map: text("x-kubernetes-map-type") == "atomic",
             rules: document.array_at(&["x-kubernetes-validations"]).iter().map(Rule::parse).collect(),
-            format: formats::supported(if int_or_string { "" } else { &ty }, &text("format")),
+            format: formats::supported(if int_or_string { "" } else { &ty }, &text("format")).into(),
             numbers: Numbers {
                 minimum: number(document.get("minimum")),
                 above: flag("exclusiveMinimum"),
@@ -203,6 +203,7 @@ impl Schema {
             || self.properties.values().any(Schema::has_rules)
             || self.additional_schema().is_some_and(Schema::has_rules)
             || self.items.as_ref().is_some_and(|items| items.has_rules())
+            || self.all_of.iter().any(Schema::has_rules)
     }
 }
 

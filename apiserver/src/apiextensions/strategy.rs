@@ -6,7 +6,7 @@ use skiff_apimachinery::field::{Error, ErrorList, Kind, Path};
 use skiff_apimachinery::names;
 use skiff_apimachinery::value::Value;
 
-use super::cel::Rules;
+use super::rules::Rules;
 use super::schema::Schema;
 use super::{defaults, embedded, list_type, prune, validate};
 use crate::registry::ScalePaths;

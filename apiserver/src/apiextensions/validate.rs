@@ -7,8 +7,8 @@ use skiff_apimachinery::field::{Error, ErrorList, Path};
 use skiff_apimachinery::schema::ListKind;
 use skiff_apimachinery::value::{Object, Value};
 
-use super::formats;
 use super::schema::{Additional, Numbers, Schema};
+use skiff_cel::formats;
 
 /// Checks a value. `prefix` is where it is in the object; `old` is what was there before, for an update.
 pub fn validate(value: &Value, old: Option<&Value>, schema: &Schema, prefix: &Path) -> ErrorList {

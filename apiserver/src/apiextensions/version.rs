@@ -11,8 +11,8 @@ use skiff_apimachinery::status::{self, Status};
 use skiff_apimachinery::value::Value;
 
 use super::at_rest::{Form, KeptIn};
-use super::cel::Rules;
 use super::columns::Columns;
+use super::rules::Rules;
 use super::schema::Schema;
 use super::strategy::CustomStrategy;
 use super::types;

@@ -11,7 +11,9 @@ use skiff_apimachinery::meta;
 use skiff_apimachinery::value::{Object, Value};
 
 use super::conditions::{self, Condition};
-use super::{CLEANUP, formats};
+use skiff_cel::formats;
+
+use super::CLEANUP;
 use crate::registry::defaults::{text, within};
 use crate::registry::strategy::{NameRule, Strategy, WriteScope};
 

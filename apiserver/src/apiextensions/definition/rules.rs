@@ -1,38 +1,16 @@
 //! Rules in schemas (`x-kubernetes-validations`) as they are written: texts, paths, and whether they compile.
 
-use std::collections::HashSet;
+use std::sync::Arc;
 
 use skiff_apimachinery::field::{Error, ErrorList, Path};
 use skiff_apimachinery::value::Value;
 
-use super::super::cel::program::Program;
+use super::super::declared;
+use super::super::rules::compile_rules;
 use super::super::schema::Schema;
 use super::schemas::follow;
 
 const REASONS: [&str; 4] = ["FieldValueDuplicate", "FieldValueForbidden", "FieldValueInvalid", "FieldValueRequired"];
-
-/// Rules that a definition had before: they are held against nobody.
-#[derive(Default)]
-pub(super) struct Rules(HashSet<String>);
-
-impl Rules {
-    /// Of the definition that is replaced.
-    pub(super) fn of(old: Option<&Value>) -> Self {
-        let mut known = HashSet::new();
-        for version in old.map(|old| old.array_at(&["spec", "versions"])).unwrap_or_default() {
-            if let Some(schema) = version.at(&["schema", "openAPIV3Schema"]) {
-                add_rules(&Schema::parse(schema), &mut known);
-            }
-        }
-        Self(known)
-    }
-}
-
-fn add_rules(schema: &Schema, known: &mut HashSet<String>) {
-    known.extend(schema.rules.iter().flat_map(|rule| [rule.rule.clone(), rule.message_expression.clone()]));
-    schema.properties.values().chain(schema.additional_schema()).for_each(|schema| add_rules(schema, known));
-    schema.items.iter().for_each(|schema| add_rules(schema, known));
-}
 
 /// Checks what rules say beside their expressions.
 pub(super) fn check_text(schema: &Value, path: &Path, errors: &mut ErrorList) {
@@ -77,60 +55,67 @@ pub(super) fn check_text(schema: &Value, path: &Path, errors: &mut ErrorList) {
 }
 
 /// Checks that expressions compile and look only at what can be told.
-pub(super) fn validate(schema: &Value, known: &Rules, path: &Path, errors: &mut ErrorList) {
-    walk(schema, known, path, None, errors);
+pub(super) fn validate(schema: &Value, path: &Path, errors: &mut ErrorList) {
+    walk(schema, path, true, None, errors);
 }
 
 /// `untold` is where a list begins whose elements have no identity: nobody can say what they were before.
-fn walk(schema: &Value, known: &Rules, path: &Path, untold: Option<&Path>, errors: &mut ErrorList) {
-    for (index, rule) in schema.array_at(&["x-kubernetes-validations"]).iter().enumerate() {
-        check_expressions(rule, known, &path.child("x-kubernetes-validations").index(index), untold, errors);
+fn walk(schema: &Value, path: &Path, root: bool, untold: Option<&Path>, errors: &mut ErrorList) {
+    // What is below is told first, as upstream does.
+    if let Some(additional) = schema.get("additionalProperties").filter(|schema| schema.as_object().is_some()) {
+        walk(additional, &path.child("additionalProperties"), false, untold, errors);
     }
     let properties = schema.get("properties").and_then(Value::as_object);
     for (key, property) in properties.into_iter().flat_map(|properties| properties.iter()) {
-        walk(property, known, &path.child("properties").key(key), untold, errors);
-    }
-    if let Some(additional) = schema.get("additionalProperties").filter(|schema| schema.as_object().is_some()) {
-        walk(additional, known, &path.child("additionalProperties"), untold, errors);
+        walk(property, &path.child("properties").key(key), false, untold, errors);
     }
     if let Some(items) = schema.get("items") {
         let keyed = schema.str_at(&["x-kubernetes-list-type"]) == Some("map");
         let untold = untold.or((!keyed).then_some(path));
-        walk(items, known, &path.child("items"), untold, errors);
+        walk(items, &path.child("items"), false, untold, errors);
+    }
+    let rules = schema.array_at(&["x-kubernetes-validations"]);
+    if !rules.is_empty() {
+        expressions(schema, rules, path, root, untold, errors);
     }
 }
 
-fn check_expressions(rule: &Value, known: &Rules, place: &Path, untold: Option<&Path>, errors: &mut ErrorList) {
-    let text = |key: &str| rule.str_at(&[key]).unwrap_or("");
-    for key in ["rule", "messageExpression"] {
-        let expression = text(key);
-        if expression.is_empty() {
-            continue;
+fn expressions(
+    schema: &Value,
+    rules: &[Value],
+    path: &Path,
+    root: bool,
+    untold: Option<&Path>,
+    errors: &mut ErrorList,
+) {
+    let path = path.child("x-kubernetes-validations");
+    let parsed = Schema::parse(schema);
+    let Some(declared) = declared::of(&parsed, "selfType", root || parsed.embedded) else {
+        let why = "internal error: failed to construct type information for x-kubernetes-validations rules: \
+                   unable to convert structural schema to CEL declarations";
+        errors.push(Error::internal(&path, why));
+        return;
+    };
+    let compiled = compile_rules(&parsed, &Arc::new(declared));
+    for (index, (rule, compiled)) in rules.iter().zip(compiled).enumerate() {
+        let place = path.index(index);
+        if let Err(why) = compiled.program {
+            errors.push(Error::invalid(&place.child("rule"), as_go_shows(rule), why));
         }
-        let place = place.child(key);
-        match Program::compile(expression) {
-            Err(_) if known.0.contains(expression) => {}
-            Err(why) => errors.push(Error::invalid(&place, as_go_shows(rule), why)),
-            Ok(program) if key == "rule" => {
-                if !program.may_be_bool() {
-                    errors.push(Error::invalid(&place, as_go_shows(rule), "cel expression must evaluate to a bool"));
-                }
-                check_old_self(rule, &program, &place, untold, errors);
+        if let Some(Err(why)) = compiled.message {
+            errors.push(Error::invalid(&place.child("messageExpression"), as_go_shows(rule), why));
+        }
+        match (compiled.uses_old_self, untold, rule.get("optionalOldSelf")) {
+            (true, Some(untold), _) => {
+                let why = format!("oldSelf cannot be used on the uncorrelatable portion of the schema within {untold}");
+                errors.push(Error::invalid(&place.child("rule"), rule.get("rule").cloned().unwrap_or_default(), why));
             }
-            Ok(_) => {}
+            (false, _, Some(optional)) => {
+                let why = "may not be set if oldSelf is not used in rule";
+                errors.push(Error::invalid(&place.child("optionalOldSelf"), optional.clone(), why));
+            }
+            _ => {}
         }
-    }
-}
-
-fn check_old_self(rule: &Value, program: &Program, place: &Path, untold: Option<&Path>, errors: &mut ErrorList) {
-    if let (true, Some(untold)) = (program.uses_old_self, untold) {
-        let why = format!("oldSelf cannot be used on the uncorrelatable portion of the schema within {untold}");
-        errors.push(Error::invalid(place, rule.get("rule").cloned().unwrap_or_default(), why));
-    }
-    if let (false, Some(optional)) = (program.uses_old_self, rule.get("optionalOldSelf")) {
-        let place = place.to_string();
-        let place = Path::new(place.strip_suffix(".rule").unwrap_or(&place)).child("optionalOldSelf");
-        errors.push(Error::invalid(&place, optional.clone(), "may not be set if oldSelf is not used in rule"));
     }
 }
 

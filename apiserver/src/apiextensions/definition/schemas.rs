@@ -5,11 +5,11 @@
 
 use skiff_apimachinery::field::{Error, ErrorList, Path};
 use skiff_apimachinery::value::{Object, Value};
+use skiff_cel::pattern;
 
 use super::super::schema::{META_FIELDS, Schema};
-use super::super::{embedded, pattern, prune, validate as values};
+use super::super::{embedded, prune, validate as values};
 use super::rules;
-pub(super) use super::rules::Rules;
 
 const TYPES: [&str; 6] = ["array", "boolean", "integer", "number", "object", "string"];
 const MAP_TYPES: [&str; 2] = ["atomic", "granular"];
@@ -57,7 +57,7 @@ const STRUCTURE: [(&str, &str); 11] = [
 ];
 
 /// Checks the schema of a version.
-pub(super) fn validate(schema: &Value, status: bool, known: &Rules, path: &Path, errors: &mut ErrorList) {
+pub(super) fn validate(schema: &Value, status: bool, path: &Path, errors: &mut ErrorList) {
     let before = errors.len();
     if status {
         check_root(schema, path, errors);
@@ -79,7 +79,7 @@ pub(super) fn validate(schema: &Value, status: bool, known: &Rules, path: &Path,
     let sound = errors.len() == before;
     keywords(schema, &Place { path: path.clone(), root: true, ..Place::default() }, errors);
     if sound && errors.len() == before {
-        rules::validate(schema, known, path, errors);
+        rules::validate(schema, path, errors);
     }
 }
 
@@ -612,7 +612,7 @@ mod tests {
 
     fn texts(schema: Value) -> Vec<String> {
         let mut errors = ErrorList::new();
-        validate(&schema, false, &Rules::default(), &Path::new("s"), &mut errors);
+        validate(&schema, false, &Path::new("s"), &mut errors);
         errors.iter().map(ToString::to_string).collect()
     }
 

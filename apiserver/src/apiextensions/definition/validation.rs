@@ -110,8 +110,7 @@ fn check_spec(spec: &At<'_>, old: Option<&Value>, errors: &mut ErrorList) {
         if shared.schema
             && let Some(schema) = first.at(&["schema", "openAPIV3Schema"])
         {
-            let rules = schemas::Rules::of(old);
-            schemas::validate(schema, status, &rules, &place.child("validation").child("openAPIV3Schema"), errors);
+            schemas::validate(schema, status, &place.child("validation").child("openAPIV3Schema"), errors);
         }
         if shared.subresources
             && let Some(subresources) = first.get("subresources")
@@ -168,7 +167,7 @@ fn check_version(version: &At<'_>, shared: &Shared, old: Option<&Value>, errors:
     {
         let status = value.at(&["subresources", "status"]).is_some();
         let path = version.child("schema").child("openAPIV3Schema").path();
-        schemas::validate(schema, status, &schemas::Rules::of(old), &path, errors);
+        schemas::validate(schema, status, &path, errors);
     }
     if !shared.subresources
         && let Some(subresources) = value.get("subresources")

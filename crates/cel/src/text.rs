@@ -1,10 +1,10 @@
 //! Functions of strings.
 
-use super::eval::{Outcome, no_overload};
-use super::value::Val;
+use crate::eval::{Outcome, no_overload};
+use crate::value::Val;
 
 /// Calls a function of strings; `None` if it is none.
-pub fn call<'a>(name: &str, arguments: &[Val<'a>]) -> Option<Outcome<'a>> {
+pub(crate) fn call<'a>(name: &str, arguments: &[Val<'a>]) -> Option<Outcome<'a>> {
     let text = arguments.first()?.as_str()?;
     let other = arguments.get(1);
     let count = |at: usize| match arguments.get(at) {
@@ -34,6 +34,8 @@ pub fn call<'a>(name: &str, arguments: &[Val<'a>]) -> Option<Outcome<'a>> {
             let length = i64::try_from(text.chars().count()).unwrap_or(i64::MAX);
             substring(text, count(1)?, count(2).unwrap_or(length), false)
         }
+        ("strings.quote", None) => Ok(Val::text(quoted(text))),
+        ("jsonpatch.escapeKey", None) => Ok(Val::text(text.replace('~', "~0").replace('/', "~1"))),
         ("format", None) => format(text, &other?.items()?),
         _ => return None,
     })
@@ -136,4 +138,26 @@ fn shown(value: &Val<'_>) -> Option<String> {
         return Some(format!("{{{}}}", entries.collect::<Option<Vec<_>>>()?.join(", ")));
     }
     value.to_text()
+}
+
+/// In quotes, with what would break them escaped.
+fn quoted(text: &str) -> String {
+    let mut out = String::with_capacity(text.len() + 2);
+    out.push('"');
+    for c in text.chars() {
+        match c {
+            '\u{7}' => out.push_str("\\a"),
+            '\u{8}' => out.push_str("\\b"),
+            '\u{c}' => out.push_str("\\f"),
+            '\n' => out.push_str("\\n"),
+            '\r' => out.push_str("\\r"),
+            '\t' => out.push_str("\\t"),
+            '\u{b}' => out.push_str("\\v"),
+            '\\' => out.push_str("\\\\"),
+            '"' => out.push_str("\\\""),
+            c => out.push(c),
+        }
+    }
+    out.push('"');
+    out
 }

@@ -6,10 +6,9 @@
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::sync::LazyLock;
 
-use compact_str::CompactString;
 use regex::Regex;
 
-use super::pattern;
+use crate::pattern;
 
 /// Formats of strings, without their dashes.
 const STRINGS: &[&str] = &[
@@ -42,8 +41,8 @@ const STRINGS: &[&str] = &[
 ];
 
 /// The format, or nothing if it is none that is checked for this type.
-pub fn supported(ty: &str, format: &str) -> CompactString {
-    if is_known(ty, format) { format.into() } else { CompactString::default() }
+pub fn supported<'f>(ty: &str, format: &'f str) -> &'f str {
+    if is_known(ty, format) { format } else { "" }
 }
 
 /// Whether a format is checked for this type.
@@ -180,7 +179,7 @@ fn is_date_time(text: &str) -> bool {
 }
 
 fn is_duration(text: &str) -> bool {
-    if crate::handler_chain::parse_go_duration(text).is_some() {
+    if crate::value::duration(text).is_some() {
         return true;
     }
     let Some(expression) = DURATION.as_ref() else { return false };

@@ -1,28 +1,23 @@
-//! Rules in schemas (`x-kubernetes-validations`), written in CEL.
+//! Rules in schemas (`x-kubernetes-validations`), compiled, and what they say of objects.
 //!
-//! The grammar is that of the crate `cel`; what expressions mean is here, because they work on objects in place, with
-//! the types their schema gives them, under a bound on what they cost. Rules are checked as
-//! `apiserver/schema/cel/validation.go` does: along the object, those with `oldSelf` only where there is an old value,
-//! and what did not change is not held against an update.
-//!
-//! Not here: the static estimate of costs, and type errors that only a full type checker finds before there are values;
-//! such a rule is refused when it is evaluated.
+//! Follows `apiextensions-apiserver/pkg/apiserver/schema/cel/validation.go`: rules are evaluated from the top down within
+//! a budget, rules about a change only where there is an old value, and what did not change is not held against an
+//! update.
 
-pub mod eval;
-pub mod functions;
-pub mod network;
-pub mod program;
-pub mod text;
-pub mod value;
+use std::collections::BTreeMap;
+use std::sync::Arc;
 
-use std::collections::HashMap;
-
+use compact_str::CompactString;
 use skiff_apimachinery::field::{Error, ErrorList, Kind, Path};
 use skiff_apimachinery::value::Value;
+use skiff_cel::Program;
+use skiff_cel::declared::{Declared, Shape};
+use skiff_cel::environment::Environment;
+use skiff_cel::eval::TOO_EXPENSIVE;
+use skiff_cel::types::Type;
+use skiff_cel::value::Val;
 
-use self::eval::{Evaluation, TOO_EXPENSIVE};
-use self::program::Program;
-use self::value::Val;
+use super::declared;
 use super::schema::{Rule, Schema};
 use super::validate::correlated;
 
@@ -33,70 +28,168 @@ const MAX_MESSAGE: usize = 5 * 1024;
 const OUT_OF_BUDGET: &str =
     "validation failed due to running out of cost budget, no further validation rules will be run";
 
-/// The rules of a schema, compiled.
+/// What objects are called that have no name in expressions.
+const SELF: &str = "selfType";
+
+/// The rules of a schema, compiled; they stand where the schema has them.
 #[derive(Default)]
 pub struct Rules {
-    /// By text: the same rule may stand in many places.
-    programs: HashMap<String, Result<Program, String>>,
+    root: Option<Node>,
+}
+
+/// The rules of one place and of all below.
+struct Node {
+    /// The type of the values; `None` where expressions cannot look at them.
+    declared: Option<Arc<Declared>>,
+    compiled: Vec<Compiled>,
+    items: Option<Box<Node>>,
+    additional: Option<Box<Node>>,
+    properties: BTreeMap<CompactString, Node>,
+    all_of: Vec<Option<Node>>,
+}
+
+/// A compiled rule.
+pub(super) struct Compiled {
+    /// The rule, or why it cannot be evaluated.
+    pub(super) program: Result<Program, String>,
+    /// What makes the message, or why it cannot be evaluated.
+    pub(super) message: Option<Result<Program, String>>,
+    /// Whether the rule speaks of the old value.
+    pub(super) uses_old_self: bool,
+}
+
+/// Compiles the rules that stand right at a schema. Nothing is said of an empty rule.
+pub(super) fn compile_rules(schema: &Schema, declared: &Arc<Declared>) -> Vec<Compiled> {
+    let environment = |rule: &Rule| {
+        let mut environment = Environment::new();
+        environment.add("self", declared.clone());
+        let old = if rule.optional_old_self {
+            Arc::new(Declared::plain(Type::optional(declared.ty())))
+        } else {
+            declared.clone()
+        };
+        environment.add("oldSelf", old);
+        environment
+    };
+    schema.rules.iter().map(|rule| compile_rule(rule, &environment(rule))).collect()
+}
+
+fn compile_rule(rule: &Rule, environment: &Environment) -> Compiled {
+    let program = Program::compile(&rule.rule, environment).map_err(|error| format!("compilation failed: {error}"));
+    let program = program.and_then(|program| match program.result() {
+        Type::Bool => Ok(program),
+        _ => Err("cel expression must evaluate to a bool".to_owned()),
+    });
+    let wanted = program.is_ok() && !rule.message_expression.is_empty();
+    let message = wanted.then(|| {
+        let program = Program::compile(&rule.message_expression, environment)
+            .map_err(|error| format!("messageExpression compilation failed: {error}"))?;
+        match program.result() {
+            Type::String => Ok(program),
+            _ => Err("messageExpression must evaluate to a string".to_owned()),
+        }
+    });
+    let uses_old_self = program.as_ref().is_ok_and(|program| program.mentions("oldSelf"));
+    Compiled { program, message, uses_old_self }
+}
+
+/// The type of the elements, values or of a property.
+fn part(declared: Option<&Arc<Declared>>, key: Option<&str>) -> Option<Arc<Declared>> {
+    match (&declared?.shape, key) {
+        (Shape::List(of, _) | Shape::Map(of), None) => Some(of.clone()),
+        (Shape::Object(object), Some(key)) => {
+            object.fields.values().find(|member| member.key == key).map(|member| member.ty.clone())
+        }
+        _ => None,
+    }
+}
+
+impl Node {
+    /// `None` where there are no rules.
+    fn of(schema: &Schema, declared: Option<Arc<Declared>>) -> Option<Self> {
+        // Where the way from above is barred, as by a name that expressions cannot spell, the schema itself tells.
+        let declared = declared.or_else(|| declared::of(schema, SELF, schema.embedded).map(Arc::new));
+        let below = |schema: &Schema, key: Option<&str>| Node::of(schema, part(declared.as_ref(), key));
+        let properties = schema.properties.iter().filter(|(_, schema)| schema.has_rules());
+        let items = schema.items.as_deref().filter(|items| items.has_rules());
+        let node = Self {
+            compiled: match &declared {
+                Some(declared) => compile_rules(schema, declared),
+                None => schema.rules.iter().map(|_| Compiled::untyped()).collect(),
+            },
+            items: items.and_then(|items| below(items, None)).map(Box::new),
+            additional: schema.additional_schema().and_then(|schema| below(schema, None)).map(Box::new),
+            properties: properties.filter_map(|(k, v)| Some((k.clone(), below(v, Some(k))?))).collect(),
+            all_of: schema.all_of.iter().map(|part| Node::of(part, declared.clone())).collect(),
+            declared,
+        };
+        let empty = node.compiled.is_empty()
+            && node.items.is_none()
+            && node.additional.is_none()
+            && node.properties.is_empty()
+            && node.all_of.iter().all(Option::is_none);
+        (!empty).then_some(node)
+    }
+}
+
+impl Compiled {
+    /// A rule about values that expressions cannot look at.
+    fn untyped() -> Self {
+        let why = "failed to convert to declType for CEL validation rules".to_owned();
+        Self { program: Err(why), message: None, uses_old_self: false }
+    }
 }
 
 impl Rules {
     /// Compiles the rules of a schema.
     pub fn compile(schema: &Schema) -> Self {
-        let mut rules = Self::default();
-        rules.add(schema);
-        rules
-    }
-
-    fn add(&mut self, schema: &Schema) {
-        for rule in &schema.rules {
-            for text in [&rule.rule, &rule.message_expression].into_iter().filter(|text| !text.is_empty()) {
-                self.programs.entry(text.clone()).or_insert_with(|| Program::compile(text));
-            }
+        if !schema.has_rules() {
+            return Self::default();
         }
-        schema.properties.values().chain(schema.additional_schema()).for_each(|schema| self.add(schema));
-        schema.items.iter().for_each(|schema| self.add(schema));
-        schema.all_of.iter().for_each(|schema| self.add(schema));
+        Self { root: Node::of(schema, declared::of(schema, SELF, true).map(Arc::new)) }
     }
 
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
-        self.programs.is_empty()
+        self.root.is_none()
     }
 
     /// Checks an object, and how it changed.
     pub fn check(&self, schema: &Schema, new: &Value, old: Option<&Value>) -> ErrorList {
-        let mut check = Check { rules: self, budget: BUDGET, errors: ErrorList::new() };
-        check.value(schema, new, old, old == Some(new), &Path::default());
+        let mut check = Check { budget: BUDGET, errors: ErrorList::new() };
+        if let Some(root) = &self.root {
+            check.value(schema, root, new, old, old == Some(new), &Path::default());
+        }
         check.errors
     }
 }
 
-struct Check<'r> {
-    rules: &'r Rules,
+struct Check {
     /// What is left; negative once nothing more is checked.
     budget: i64,
     errors: ErrorList,
 }
 
-impl<'r> Check<'r> {
+impl Check {
     /// `same` says whether the value, or the nearest one above that can be told, is what it was.
-    fn value(&mut self, schema: &'r Schema, new: &'r Value, old: Option<&'r Value>, same: bool, path: &Path) {
+    fn value(&mut self, schema: &Schema, node: &Node, new: &Value, old: Option<&Value>, same: bool, path: &Path) {
         if new.is_null() || self.budget < 0 {
             return;
         }
         let old = old.filter(|old| !old.is_null());
-        self.expressions(schema, new, old, same, path);
-        for part in &schema.all_of {
-            self.value(part, new, old, same, path);
+        self.expressions(schema, node, new, old, same, path);
+        for (part, node) in schema.all_of.iter().zip(&node.all_of) {
+            if let Some(node) = node {
+                self.value(part, node, new, old, same, path);
+            }
         }
         match new {
             Value::Array(items) => {
-                let Some(of_items) = &schema.items else { return };
+                let (Some(of_items), Some(node)) = (&schema.items, &node.items) else { return };
                 for (index, item) in items.iter().enumerate() {
                     let before = old.and_then(|old| correlated(schema, item, old));
                     let same = before.map_or(same, |before| before == item);
-                    self.value(of_items, item, before, same, &path.index(index));
+                    self.value(of_items, node, item, before, same, &path.index(index));
                 }
             }
             Value::Object(members) => {
@@ -104,9 +197,11 @@ impl<'r> Check<'r> {
                     let before = old.and_then(|old| old.get(key));
                     let same = if old.is_some() { before == Some(value) } else { same };
                     if let Some(member) = schema.properties.get(key) {
-                        self.value(member, value, before, same, &path.child(key));
-                    } else if let Some(member) = schema.additional_schema() {
-                        self.value(member, value, before, same, &path.key(key));
+                        if let Some(node) = node.properties.get(key) {
+                            self.value(member, node, value, before, same, &path.child(key));
+                        }
+                    } else if let (Some(member), Some(node)) = (schema.additional_schema(), &node.additional) {
+                        self.value(member, node, value, before, same, &path.key(key));
                     }
                 }
             }
@@ -114,20 +209,23 @@ impl<'r> Check<'r> {
         }
     }
 
-    fn expressions(&mut self, schema: &'r Schema, new: &'r Value, old: Option<&'r Value>, same: bool, path: &Path) {
-        for rule in &schema.rules {
+    fn expressions(&mut self, schema: &Schema, node: &Node, new: &Value, old: Option<&Value>, same: bool, path: &Path) {
+        for (rule, compiled) in schema.rules.iter().zip(&node.compiled) {
             if self.budget <= 0 {
                 self.errors.push(Error::invalid(path, schema.ty.as_str(), OUT_OF_BUDGET));
                 self.budget = -1;
                 return;
             }
-            match self.rules.programs.get(&rule.rule) {
-                Some(Ok(program)) => self.rule(schema, rule, program, new, old, same, path),
-                Some(Err(error)) => {
+            match &compiled.program {
+                _ if rule.rule.trim().is_empty() => {}
+                Ok(program) => {
+                    let subject = Subject { schema, declared: node.declared.as_deref(), new, old, same };
+                    self.rule(rule, compiled, program, &subject, path);
+                }
+                Err(error) => {
                     let why = format!("rule compile error: {error}");
                     self.errors.push(Error::invalid(path, schema.ty.as_str(), why));
                 }
-                None => {}
             }
             if self.budget < 0 {
                 return;
@@ -135,34 +233,24 @@ impl<'r> Check<'r> {
         }
     }
 
-    #[expect(clippy::too_many_arguments, reason = "a rule, where it stands, and what it is about")]
-    fn rule(
-        &mut self,
-        schema: &'r Schema,
-        rule: &'r Rule,
-        program: &'r Program,
-        new: &'r Value,
-        old: Option<&'r Value>,
-        same: bool,
-        path: &Path,
-    ) {
-        if program.uses_old_self && old.is_none() && !rule.optional_old_self {
+    fn rule(&mut self, rule: &Rule, compiled: &Compiled, program: &Program, subject: &Subject<'_>, path: &Path) {
+        if compiled.uses_old_self && subject.old.is_none() && !rule.optional_old_self {
             return;
         }
-        let variables = || {
-            let before = old.map(|old| Val::of(old, Some(schema)));
-            let before = if rule.optional_old_self { Some(Val::Optional(before.map(Into::into))) } else { before };
-            std::iter::once(("self", Val::of(new, Some(schema)))).chain(before.map(|before| ("oldSelf", before)))
-        };
-        let mut run = Evaluation::new(variables());
-        let outcome = run.eval(&program.expression);
-        self.budget -= i64::try_from(run.cost).unwrap_or(i64::MAX);
+        let schema = subject.schema;
+        let (outcome, cost) = program.evaluate(subject.variables(rule));
+        let cost = i64::try_from(cost).unwrap_or(i64::MAX);
+        if cost > self.budget {
+            self.errors.push(Error::invalid(path, schema.ty.as_str(), OUT_OF_BUDGET));
+            self.budget = -1;
+            return;
+        }
+        self.budget -= cost;
         let told = if rule.message.is_empty() { rule.rule.trim() } else { rule.message.trim() };
         let mut broken = |message: String| self.errors.push(Error::invalid(path, schema.ty.as_str(), message));
         match outcome {
             Ok(Val::Bool(true)) => return,
-            Ok(Val::Bool(false)) => {}
-            Ok(_) => return broken("cel expression must evaluate to a bool".to_owned()),
+            Ok(_) => {}
             Err(error) if error.starts_with("no such overload") => {
                 return broken(format!(
                     "'{error}': call arguments did not match a supported operator, function or macro signature for rule: {told}"
@@ -177,27 +265,47 @@ impl<'r> Check<'r> {
             }
             Err(error) => return broken(format!("{error} evaluating rule: {told}")),
         }
-        if same && !program.uses_old_self {
+        if subject.same && !compiled.uses_old_self {
             return;
         }
-        let made = match self.rules.programs.get(&rule.message_expression) {
-            Some(Ok(program)) => message(program, variables()),
+        let made = match &compiled.message {
+            Some(Ok(program)) => self.message(program, rule, subject),
             _ => None,
         };
         let detail = made.unwrap_or_else(|| match rule.message.trim() {
             "" => format!("failed rule: {told}"),
             message => message.to_owned(),
         });
-        self.errors.push(failure(rule, schema, new, &at_field(path, &rule.field_path), detail));
+        self.errors.push(failure(rule, schema, subject.new, &at_field(path, &rule.field_path), detail));
+    }
+
+    /// The message that an expression makes; `None` if it makes none that can be shown.
+    fn message(&mut self, program: &Program, rule: &Rule, subject: &Subject<'_>) -> Option<String> {
+        let (outcome, cost) = program.evaluate(subject.variables(rule));
+        self.budget -= i64::try_from(cost).unwrap_or(i64::MAX).min(self.budget);
+        let Ok(Val::Str(text)) = outcome else { return None };
+        let text = text.trim();
+        let fits = !text.is_empty() && text.len() <= MAX_MESSAGE && !text.contains('\n');
+        fits.then(|| text.to_owned())
     }
 }
 
-/// The message that an expression makes; `None` if it makes none that can be shown.
-fn message<'r>(program: &'r Program, variables: impl Iterator<Item = (&'r str, Val<'r>)>) -> Option<String> {
-    let Ok(Val::Str(text)) = Evaluation::new(variables).eval(&program.expression) else { return None };
-    let text = text.trim();
-    let fits = !text.is_empty() && text.len() <= MAX_MESSAGE && !text.contains('\n');
-    fits.then(|| text.to_owned())
+/// What rules speak of.
+struct Subject<'r> {
+    schema: &'r Schema,
+    declared: Option<&'r Declared>,
+    new: &'r Value,
+    old: Option<&'r Value>,
+    /// Whether it is what it was.
+    same: bool,
+}
+
+impl<'r> Subject<'r> {
+    fn variables(&self, rule: &Rule) -> impl Iterator<Item = (&'r str, Val<'r>)> + use<'r> {
+        let before = self.old.map(|old| Val::of(old, self.declared));
+        let before = if rule.optional_old_self { Some(Val::Optional(before.map(Into::into))) } else { before };
+        std::iter::once(("self", Val::of(self.new, self.declared))).chain(before.map(|before| ("oldSelf", before)))
+    }
 }
 
 /// Where a rule says that the mistake is.
@@ -270,7 +378,7 @@ mod tests {
             ("duration('1h') > duration('59m')", true),
             ("self.s.matches('^a.c$') && self.s.find('b.') == 'bc'", true),
             ("self.s.substring(1) == 'bc' && self.s.upperAscii() == 'ABC'", true),
-            ("'%s-%d'.format([self.s, self.n]) == 'abc-3'", true),
+            ("'%s-%d'.format([dyn(self.s), self.n]) == 'abc-3'", true),
             ("quantity('1Gi').isGreaterThan(quantity('500Mi'))", true),
             ("isIP('10.0.0.1') && ip('10.0.0.1').family() == 4 && cidr('10.0.0.0/8').containsIP('10.1.2.3')", true),
             ("isURL('https://a.b:8/c?d=e') && url('https://a.b:8/c?d=e').getPort() == '8'", true),
@@ -303,7 +411,7 @@ mod tests {
             (value!({"rule": "self.n > 1", "reason": "FieldValueForbidden", "message": "no"}), "spec: Forbidden: no"),
             (
                 value!({"rule": "self.m > 1"}),
-                "spec: Invalid value: \"object\": no such key: m evaluating rule: self.m > 1",
+                "spec: Invalid value: \"object\": rule compile error: compilation failed: ERROR: <input>:1:5: undefined field 'm'\n | self.m > 1\n | ....^",
             ),
         ] {
             assert_eq!(check(schema(value!([rule])), object(), None), [want]);

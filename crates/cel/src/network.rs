@@ -2,12 +2,12 @@
 
 use std::net::IpAddr;
 
-use super::eval::{Outcome, no_overload};
-use super::value::Val;
-use crate::apiextensions::formats;
+use crate::eval::{Outcome, no_overload};
+use crate::formats;
+use crate::value::Val;
 
 /// Calls a function; `None` if it is none of these.
-pub fn call<'a>(name: &str, arguments: &[Val<'a>]) -> Option<Outcome<'a>> {
+pub(crate) fn call<'a>(name: &str, arguments: &[Val<'a>]) -> Option<Outcome<'a>> {
     Some(match (name, arguments) {
         ("url", [Val::Str(text)]) if formats::accepts("uri", text) => Ok(Val::Url(text.as_ref().into())),
         ("url", [Val::Str(text)]) => {

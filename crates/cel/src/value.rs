@@ -10,7 +10,10 @@ use skiff_apimachinery::quantity::Quantity;
 use skiff_apimachinery::schema::ListKind;
 use skiff_apimachinery::value::Value;
 
-use super::super::schema::Schema;
+use crate::authz::Authz;
+use crate::declared::{Declared, Shape};
+use crate::semver::Semver;
+use crate::types::Type;
 
 /// Nanoseconds in a second.
 pub const SECOND: i128 = 1_000_000_000;
@@ -36,8 +39,18 @@ pub enum Val<'a> {
     List(Rc<Vec<Val<'a>>>),
     /// A map that an expression made.
     Map(Rc<Vec<(Val<'a>, Val<'a>)>>),
-    /// An object or list of the resource, under its schema.
-    Json(&'a Value, Option<&'a Schema>),
+    /// An object or list of the resource, under its type.
+    Json(&'a Value, Option<&'a Declared>),
+    /// An object that an expression made: its type, and its fields by name.
+    Made(Rc<(String, Vec<(String, Val<'a>)>)>),
+    /// Fields that are computed when they are looked at.
+    Lazy(Rc<dyn Lazy<'a> + 'a>),
+    /// What asks whether somebody may do something.
+    Authz(Authz<'a>),
+    /// A version.
+    Semver(Rc<Semver>),
+    /// A format by its name.
+    Format(&'static str),
     /// Nanoseconds.
     Duration(i128),
     /// A moment.
@@ -51,7 +64,7 @@ pub enum Val<'a> {
     /// A range of addresses: address and length of the prefix.
     Cidr(IpAddr, u8),
     /// A type.
-    Type(&'static str),
+    Type(Cow<'static, str>),
     /// Something or nothing.
     Optional(Option<Rc<Val<'a>>>),
 }
@@ -68,24 +81,27 @@ impl<'a> Val<'a> {
     }
 
     /// A value of a resource.
-    pub fn of(value: &'a Value, schema: Option<&'a Schema>) -> Self {
-        let ty = schema.map_or("", |schema| schema.ty.as_str());
+    pub fn of(value: &'a Value, ty: Option<&'a Declared>) -> Self {
+        let plain = match ty.map(|ty| &ty.shape) {
+            Some(Shape::Plain(ty)) => Some(ty),
+            _ => None,
+        };
         match value {
             Value::Null => Val::Null,
             Value::Bool(on) => Val::Bool(*on),
-            Value::Int(n) if ty == "number" => Val::Double(*n as f64),
+            Value::Int(n) if matches!(plain, Some(Type::Double)) => Val::Double(*n as f64),
             Value::Int(n) => Val::Int(*n),
-            Value::Float(n) if ty == "integer" => Val::Int(*n as i64),
+            Value::Float(n) if matches!(plain, Some(Type::Int)) => Val::Int(*n as i64),
             Value::Float(n) => Val::Double(*n),
-            Value::String(text) => of_text(text, schema.map_or("", |schema| schema.format.as_str())),
+            Value::String(text) => of_text(text, plain),
             Value::Raw(text) => Val::Str(Cow::Borrowed(text)),
-            Value::Array(_) | Value::Object(_) => Val::Json(value, schema),
+            Value::Array(_) | Value::Object(_) => Val::Json(value, ty),
         }
     }
 
     /// The name of its type in errors.
-    pub fn type_name(&self) -> &'static str {
-        match self {
+    pub fn type_name(&self) -> Cow<'static, str> {
+        Cow::Borrowed(match self {
             Val::Null => "null_type",
             Val::Bool(_) => "bool",
             Val::Int(_) => "int",
@@ -94,16 +110,21 @@ impl<'a> Val<'a> {
             Val::Str(_) => "string",
             Val::Bytes(_) => "bytes",
             Val::List(_) | Val::Json(Value::Array(_), _) => "list",
-            Val::Map(_) | Val::Json(..) => "map",
+            Val::Json(_, Some(Declared { shape: Shape::Object(object), .. })) => return object.name.clone().into(),
+            Val::Map(_) | Val::Json(..) | Val::Lazy(_) => "map",
+            Val::Made(made) => return made.0.clone().into(),
             Val::Duration(_) => "google.protobuf.Duration",
             Val::Timestamp(_) => "google.protobuf.Timestamp",
             Val::Quantity(_) => "kubernetes.Quantity",
             Val::Url(_) => "kubernetes.URL",
             Val::Ip(_) => "net.IP",
             Val::Cidr(..) => "net.CIDR",
+            Val::Semver(_) => "kubernetes.Semver",
+            Val::Format(_) => "kubernetes.NamedFormat",
+            Val::Authz(authz) => authz.type_name(),
             Val::Type(_) => "type",
             Val::Optional(_) => "optional_type",
-        }
+        })
     }
 
     /// The string, if it is one.
@@ -118,8 +139,8 @@ impl<'a> Val<'a> {
     pub fn items(&self) -> Option<Vec<Val<'a>>> {
         match self {
             Val::List(items) => Some(items.to_vec()),
-            Val::Json(Value::Array(items), schema) => {
-                let of_items = schema.and_then(|schema| schema.items.as_deref());
+            Val::Json(Value::Array(items), ty) => {
+                let of_items = ty.and_then(Declared::items);
                 Some(items.iter().map(|item| Val::of(item, of_items)).collect())
             }
             _ => None,
@@ -130,8 +151,8 @@ impl<'a> Val<'a> {
     pub fn entries(&self) -> Option<Vec<(Val<'a>, Val<'a>)>> {
         match self {
             Val::Map(entries) => Some(entries.to_vec()),
-            Val::Json(Value::Object(members), schema) => {
-                let of = |key: &str| schema.and_then(|schema| schema.member(key));
+            Val::Json(Value::Object(members), ty) => {
+                let of = |key: &str| ty.and_then(|ty| ty.member(key));
                 Some(members.iter().map(|(key, value)| (Val::text(key), Val::of(value, of(key)))).collect())
             }
             _ => None,
@@ -154,10 +175,11 @@ impl<'a> Val<'a> {
     /// The member of a map or object.
     pub fn member(&self, name: &str) -> Option<Val<'a>> {
         match self {
-            Val::Json(value, schema) => {
+            Val::Json(value, ty) => {
                 let found = value.get(name)?;
-                Some(Val::of(found, schema.and_then(|schema| schema.member(name))))
+                Some(Val::of(found, ty.and_then(|ty| ty.member(name))))
             }
+            Val::Made(made) => made.1.iter().find(|(known, _)| known == name).map(|(_, value)| value.clone()),
             Val::Map(entries) => {
                 entries.iter().find(|(key, _)| key.as_str() == Some(name)).map(|(_, value)| value.clone())
             }
@@ -165,9 +187,21 @@ impl<'a> Val<'a> {
         }
     }
 
+    /// The field that an expression names; names of objects' fields are escaped there.
+    pub fn field(&self, name: &str) -> Option<Val<'a>> {
+        match self {
+            Val::Json(value, Some(Declared { shape: Shape::Object(object), .. })) => {
+                let member = object.fields.get(name)?;
+                value.get(&member.key).map(|found| Val::of(found, Some(&member.ty)))
+            }
+            _ => self.member(name),
+        }
+    }
+
     /// Whether the order of the elements means nothing.
     fn is_set(&self) -> bool {
-        matches!(self, Val::Json(Value::Array(_), Some(schema)) if schema.list_type == Some(ListKind::Set))
+        let set = |ty: &Declared| matches!(ty.shape, Shape::List(_, ListKind::Set));
+        matches!(self, Val::Json(Value::Array(_), Some(ty)) if set(ty))
     }
 
     /// Whether two values are the same.
@@ -192,6 +226,11 @@ impl<'a> Val<'a> {
             (Val::Ip(a), Val::Ip(b)) => a == b,
             (Val::Cidr(a, n), Val::Cidr(b, m)) => a == b && n == m,
             (Val::Type(a), Val::Type(b)) => a == b,
+            (Val::Format(a), Val::Format(b)) => a == b,
+            (Val::Made(a), Val::Made(b)) => {
+                let same = |(name, value): &(String, Val<'a>)| b.1.iter().any(|(n, v)| n == name && v.equals(value));
+                a.0 == b.0 && a.1.len() == b.1.len() && a.1.iter().all(same)
+            }
             (Val::Optional(a), Val::Optional(b)) => match (a, b) {
                 (Some(a), Some(b)) => a.equals(b),
                 (a, b) => a.is_none() && b.is_none(),
@@ -213,6 +252,7 @@ impl<'a> Val<'a> {
             (Val::Duration(a), Val::Duration(b)) => Some(a.cmp(b)),
             (Val::Timestamp(a), Val::Timestamp(b)) => Some(a.cmp(b)),
             (Val::Quantity(a), Val::Quantity(b)) => a.partial_cmp(b),
+            (Val::Semver(a), Val::Semver(b)) => Some(a.cmp(b)),
             _ => self.number()?.partial_cmp(&other.number()?),
         }
     }
@@ -239,23 +279,23 @@ impl<'a> Val<'a> {
             Val::Duration(n) => duration_text(*n),
             Val::Timestamp(at) => at.to_string(),
             Val::Quantity(quantity) => quantity.to_string(),
+            Val::Semver(version) => version.to_string(),
             Val::Url(url) => url.to_string(),
             Val::Ip(ip) => ip.to_string(),
             Val::Cidr(ip, length) => format!("{ip}/{length}"),
-            Val::Type(name) => (*name).to_owned(),
+            Val::Type(name) => name.clone().into_owned(),
             Val::Null => "null".to_owned(),
             _ => return None,
         })
     }
 }
 
-fn of_text<'a>(text: &'a str, format: &str) -> Val<'a> {
+fn of_text<'a>(text: &'a str, ty: Option<&Type>) -> Val<'a> {
     let plain = || Val::Str(Cow::Borrowed(text));
-    match format.replace('-', "").as_str() {
-        "datetime" => text.parse().map_or_else(|_| plain(), Val::Timestamp),
-        "date" => format!("{text}T00:00:00Z").parse().map_or_else(|_| plain(), Val::Timestamp),
-        "duration" => duration(text).map_or_else(plain, Val::Duration),
-        "byte" => {
+    match ty {
+        Some(Type::Timestamp) => timestamp(text).map_or_else(plain, Val::Timestamp),
+        Some(Type::Duration) => duration(text).map_or_else(plain, Val::Duration),
+        Some(Type::Bytes) => {
             use base64::Engine;
             let decoded = base64::engine::general_purpose::STANDARD.decode(text);
             decoded.map_or_else(|_| plain(), |bytes| Val::Bytes(bytes.into()))
@@ -264,17 +304,58 @@ fn of_text<'a>(text: &'a str, format: &str) -> Val<'a> {
     }
 }
 
-/// Reads a Go duration; a sign may lead.
+/// A moment, or the beginning of a day.
+fn timestamp(text: &str) -> Option<Timestamp> {
+    text.parse().ok().or_else(|| format!("{text}T00:00:00Z").parse().ok())
+}
+
+/// Fields that are computed when they are looked at.
+pub trait Lazy<'a> {
+    /// The value of a field, or why there is none.
+    fn get(&self, name: &str) -> Result<Val<'a>, String>;
+}
+
+impl std::fmt::Debug for dyn Lazy<'_> + '_ {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Lazy")
+    }
+}
+
+/// Reads a Go duration such as `1h30m`, in nanoseconds; a sign may lead.
 pub fn duration(text: &str) -> Option<i128> {
-    let (sign, rest) = match text.strip_prefix('-') {
+    let (sign, mut rest) = match text.strip_prefix('-') {
         Some(rest) => (-1, rest),
         None => (1, text.strip_prefix('+').unwrap_or(text)),
     };
     if rest == "0" {
         return Some(0);
     }
-    let parsed = crate::handler_chain::parse_go_duration(rest).filter(|_| !rest.is_empty())?;
-    Some(sign * i128::try_from(parsed.as_nanos()).ok()?)
+    let mut total = 0_i128;
+    loop {
+        let digits = rest.find(|c: char| !c.is_ascii_digit() && c != '.')?;
+        let (number, after) = rest.split_at(digits);
+        let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
+        if (whole.is_empty() && fraction.is_empty()) || fraction.contains('.') {
+            return None;
+        }
+        let units = after.find(|c: char| c.is_ascii_digit() || c == '.').unwrap_or(after.len());
+        let unit = match &after[..units] {
+            "h" => 3600 * SECOND,
+            "m" => 60 * SECOND,
+            "s" => SECOND,
+            "ms" => SECOND / 1000,
+            "us" | "\u{b5}s" | "\u{3bc}s" => 1000,
+            "ns" => 1,
+            _ => return None,
+        };
+        let whole = if whole.is_empty() { 0 } else { whole.parse::<i64>().ok()? };
+        let fraction = format!("0.{fraction}0").parse::<f64>().ok()?;
+        total += i128::from(whole) * unit + (fraction * unit as f64) as i128;
+        rest = &after[units..];
+        if rest.is_empty() {
+            return i64::try_from(total).ok().map(|total| sign * i128::from(total));
+        }
+    }
 }
 
 /// As CEL writes a duration: seconds.

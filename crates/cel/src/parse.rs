@@ -1,0 +1,110 @@
+//! From text to a syntax tree. The grammar is that of the crate `cel`; macros are taken apart here.
+
+use cel::common::ast::{EntryExpr, Expr as Parsed, IdedEntryExpr, IdedExpr, LiteralValue};
+
+use crate::ast::{Entry, Expr, Field, Kind, Literal, Source};
+use crate::macros::{self, Expander};
+use crate::report::Report;
+
+/// Nesting of expressions.
+const MAX_NESTING: u16 = 96;
+
+/// Reads an expression; the error is as upstream's compiler words it.
+pub(crate) fn parse(text: &str) -> Result<(Expr, Source), String> {
+    let mut source = Source { text: text.to_owned(), starts: Vec::new() };
+    let parser = cel::Env::default().parser().max_recursion_depth(MAX_NESTING);
+    let mut report = Report::default();
+    let (parsed, info) = match parser.parse_with_source_info(text) {
+        Ok(parsed) => parsed,
+        Err(errors) => {
+            for error in errors.errors {
+                let (line, column) = (error.pos.0.unsigned_abs().max(1), error.pos.1.unsigned_abs().max(1));
+                let message = if error.msg.starts_with("Syntax error") || is_ours(&error.msg) {
+                    error.msg
+                } else {
+                    format!("Syntax error: {}", error.msg)
+                };
+                report.add((line, column), message);
+            }
+            return Err(report.show(&source));
+        }
+    };
+    let start = |id: u64| info.offset_for(id).map_or(0, |(start, _)| start as usize);
+    let mut reader = Reader { start: &start, expander: Expander { source: &mut source, report: &mut report } };
+    let expression = reader.expression(parsed);
+    if report.is_empty() { Ok((expression, source)) } else { Err(report.show(&source)) }
+}
+
+/// Errors of the parser that are not about the grammar.
+fn is_ours(message: &str) -> bool {
+    ["reserved identifier", "invalid ", "unsupported ", "expression recursion limit"]
+        .iter()
+        .any(|start| message.starts_with(start))
+}
+
+struct Reader<'s> {
+    /// Where a part of the parsed tree begins.
+    start: &'s dyn Fn(u64) -> usize,
+    expander: Expander<'s>,
+}
+
+impl Reader<'_> {
+    fn id(&mut self, id: u64) -> usize {
+        self.expander.place((self.start)(id))
+    }
+
+    fn all(&mut self, parsed: Vec<IdedExpr>) -> Vec<Expr> {
+        parsed.into_iter().map(|parsed| self.expression(parsed)).collect()
+    }
+
+    fn expression(&mut self, parsed: IdedExpr) -> Expr {
+        let id = self.id(parsed.id);
+        let kind = match parsed.expr {
+            Parsed::Literal(literal) => Kind::Literal(literal_of(literal)),
+            Parsed::Ident(name) => Kind::Ident(name),
+            Parsed::Select(select) => Kind::Select {
+                operand: Box::new(self.expression(*select.operand)),
+                field: select.field,
+                test: select.test,
+            },
+            Parsed::Call(call) => {
+                let target = call.target.map(|target| self.expression(*target));
+                let args = self.all(call.args);
+                return macros::call(&mut self.expander, id, call.func_name, target, args);
+            }
+            Parsed::List(list) => Kind::List { items: self.all(list.elements), optional: list.optional_indices },
+            Parsed::Map(map) => Kind::Map(map.entries.into_iter().filter_map(|entry| self.entry(entry)).collect()),
+            Parsed::Struct(object) => Kind::Struct {
+                name: object.type_name,
+                fields: object.entries.into_iter().filter_map(|entry| self.field(entry)).collect(),
+            },
+            // The parser knows no macros, and what is unspecified it has reported.
+            Parsed::Comprehension(_) | Parsed::Unspecified => Kind::Literal(Literal::Null),
+        };
+        Expr { id, kind }
+    }
+
+    fn entry(&mut self, entry: IdedEntryExpr) -> Option<Entry> {
+        let EntryExpr::MapEntry(entry) = entry.expr else { return None };
+        let key = self.expression(entry.key);
+        Some(Entry { key, value: self.expression(entry.value), optional: entry.optional })
+    }
+
+    fn field(&mut self, entry: IdedEntryExpr) -> Option<Field> {
+        let id = self.id(entry.id);
+        let EntryExpr::StructField(field) = entry.expr else { return None };
+        Some(Field { id, name: field.field, value: self.expression(field.value), optional: field.optional })
+    }
+}
+
+fn literal_of(literal: LiteralValue) -> Literal {
+    match literal {
+        LiteralValue::Boolean(on) => Literal::Bool(*on.inner()),
+        LiteralValue::Bytes(bytes) => Literal::Bytes(bytes.inner().to_vec()),
+        LiteralValue::Double(n) => Literal::Double(*n.inner()),
+        LiteralValue::Int(n) => Literal::Int(*n.inner()),
+        LiteralValue::Null => Literal::Null,
+        LiteralValue::String(text) => Literal::String(text.inner().to_string()),
+        LiteralValue::UInt(n) => Literal::UInt(*n.inner()),
+    }
+}
