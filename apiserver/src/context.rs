@@ -5,6 +5,7 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 
 use crate::authentication::UserInfo;
+use crate::flow_control::Classified;
 use crate::query::Query;
 use crate::request_info::RequestInfo;
 
@@ -34,6 +35,8 @@ pub struct RequestContext {
     pub pretty: bool,
     /// Warnings for the client.
     pub warnings: Warnings,
+    /// To which flow it belongs, once that is known.
+    pub flow: Option<Classified>,
 }
 
 /// Texts for `Warning` headers: deduplicated, in order, bounded.

@@ -78,6 +78,9 @@ impl ApiServer {
                 response.headers_mut().append(header::WARNING, value);
             }
         }
+        if let Some(flow) = cx.flow.take() {
+            flow.into_headers(response.headers_mut());
+        }
         let dry_run = !cx.query.text("dryRun").is_empty();
         (response, Some((cx.info, dry_run)))
     }
@@ -103,11 +106,18 @@ impl ApiServer {
             Ok(None) => {}
             Err(error) => return Ok(response::refused(cx, &error)),
         }
-        // Whether there is room: not for requests that last, they would keep it for ever.
-        let _seat = if cx.info.is_long_running() {
-            None
-        } else {
-            self.flow_control.seat(&cx.user, cx.info.is_mutating()).await?
+        // Whether there is room: not for requests that last, they would keep it for ever. Of those, watches are at least
+        // told where they belong.
+        let lasts = cx.info.is_long_running();
+        if !lasts || cx.info.verb == "watch" {
+            cx.flow = self.flow_control.classify(&cx.user, &cx.info);
+        }
+        let _seat = match lasts {
+            true => None,
+            false => match self.flow_control.seat(cx.flow.as_ref(), &cx.user, &cx.info).await {
+                Ok(seat) => Some(seat),
+                Err(refusal) => return Ok(refusal),
+            },
         };
         // Whether they may.
         let attributes = self.attributes(cx);
@@ -174,6 +184,7 @@ fn request_context(request: &Request<Body>) -> Result<RequestContext, Status> {
         accepts_gzip: header(header::ACCEPT_ENCODING).split(',').any(|e| e.trim().starts_with("gzip")),
         pretty,
         warnings: Warnings::default(),
+        flow: None,
     })
 }
 

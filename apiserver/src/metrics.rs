@@ -6,6 +6,7 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use http_body::Body as _;
+use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{EncodeLabelSet, text};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -107,9 +108,11 @@ pub struct Metrics {
     deprecated: Family<DeprecatedLabels, Gauge>,
 }
 
-impl Default for Metrics {
-    fn default() -> Self {
+impl Metrics {
+    /// The metrics, and those that others collect.
+    pub fn new(collectors: Vec<Box<dyn Collector>>) -> Self {
         let mut registry = Registry::default();
+        collectors.into_iter().for_each(|collector| registry.register_collector(collector));
         let requests = Family::default();
         let durations = Family::new_with_constructor((|| Histogram::new(DURATION_BUCKETS)) as fn() -> Histogram);
         let watches = Family::default();
@@ -151,9 +154,7 @@ impl Default for Metrics {
         registry.register_collector(Box::new(ProcessMetrics::default()));
         Self { registry, requests, durations, watches, in_flight, objects, sizes, deprecated }
     }
-}
 
-impl Metrics {
     /// Counts an answered request.
     pub fn observe(&self, info: &RequestInfo, dry_run: bool, response: &Response, took: Duration) {
         let code = response.status();

@@ -38,6 +38,10 @@ const OWN_USER: &str = "system:apiserver";
 impl ApiServer {
     /// Makes what must exist, and looks after it until shutdown. `/readyz` waits for the first success.
     pub async fn keep_bootstrapped(self: Arc<Self>) {
+        tokio::join!(self.keep_made(), self.keep_flow_schemas_judged());
+    }
+
+    async fn keep_made(&self) {
         loop {
             let ready = self.health.bootstrapped.load(Ordering::Relaxed);
             let done = if ready { self.look_after().await } else { self.bootstrap().await };

@@ -11,6 +11,7 @@ use crate::apiextensions::Controller;
 use crate::cacher::Cacher;
 use crate::config::Config;
 use crate::flow_control::FlowControl;
+use crate::flow_control::metrics::FlowControlMetrics;
 use crate::impersonation::Impersonation;
 use crate::metrics::Metrics;
 use crate::registry::core::service_allocation::ServiceAllocation;
@@ -40,6 +41,8 @@ impl ApiServer {
         }
         let health = Health::default();
         health.store_ok.store(true, std::sync::atomic::Ordering::Relaxed);
+        let flow_control = Arc::new(FlowControl::new(cacher.clone()));
+        let metrics = Metrics::new(vec![Box::new(FlowControlMetrics(flow_control.clone()))]);
         let server = Arc::new(Self {
             settings: Settings {
                 advertise_address: config.advertise_address,
@@ -58,8 +61,8 @@ impl ApiServer {
             oidc: security.oidc,
             proxy_tls: security.proxy_tls,
             published: security.published,
-            flow_control: FlowControl::default(),
-            metrics: Metrics::default(),
+            flow_control,
+            metrics,
             openapi: Default::default(),
             discovery: Documents::default(),
             health,

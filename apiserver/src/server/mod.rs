@@ -2,6 +2,7 @@
 
 mod bootstrap;
 mod build;
+mod flow_schemas;
 mod listen;
 mod quota;
 mod security;
@@ -66,7 +67,7 @@ pub struct ApiServer {
     /// ConfigMaps by which others know this server and its callers; entries that they have beside these stay.
     pub published: Vec<Value>,
     /// How many requests at once.
-    pub flow_control: FlowControl,
+    pub flow_control: Arc<FlowControl>,
     /// What Prometheus sees.
     pub metrics: Metrics,
     /// OpenAPI documents.

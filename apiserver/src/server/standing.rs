@@ -14,10 +14,11 @@ use skiff_apimachinery::{time, value, yaml};
 
 use super::ApiServer;
 use super::bootstrap::Own;
+use super::flow_schemas::condition;
 use crate::registry::store::Write;
 
 const FLOW_CONTROL: &str = include_str!("../../../manifests/bootstrap/flowcontrol.yaml");
-const FLOW_CONTROL_GROUP: &str = "flowcontrol.apiserver.k8s.io";
+pub(super) const FLOW_CONTROL_GROUP: &str = "flowcontrol.apiserver.k8s.io";
 /// Whoever sets this annotation to false has the object left as it is.
 const AUTO_UPDATE: &str = "apf.kubernetes.io/autoupdate-spec";
 /// Objects that are written at the same time.
@@ -164,24 +165,12 @@ fn flow_control() -> Result<Vec<Value>, Status> {
             object.set_at(&["metadata", "annotations", AUTO_UPDATE], "true");
             if kind == "FlowSchema" {
                 let level = spec.str_at(&["priorityLevelConfiguration", "name"]).unwrap_or_default();
-                object.set_at(&["status"], found(level, &now));
+                object.set_at(&["status", "conditions"], vec![condition(level, true, &now)]);
             }
             objects.push(object);
         }
     }
     Ok(objects)
-}
-
-fn found(level: &str, now: &str) -> Value {
-    let message =
-        format!("This FlowSchema references the PriorityLevelConfiguration object named {level:?} and it exists");
-    value!({"conditions": [{
-        "type": "Dangling",
-        "status": "False",
-        "lastTransitionTime": now,
-        "reason": "Found",
-        "message": message
-    }]})
 }
 
 #[cfg(test)]
