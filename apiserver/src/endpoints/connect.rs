@@ -19,8 +19,8 @@ use crate::proxy::target::{self, ObjectName, encode};
 use crate::response::{self, Response};
 
 /// Query parameters of logs that the kubelet understands under the same names.
-const LOG_PARAMETERS: [&str; 9] =
-    ["follow", "previous", "sinceSeconds", "sinceTime", "timestamps", "tailLines", "limitBytes", "stream", "insecure"];
+const LOG_PARAMETERS: [&str; 8] =
+    ["follow", "previous", "sinceSeconds", "sinceTime", "timestamps", "tailLines", "limitBytes", "insecure"];
 
 /// Headers of a request that asks for another protocol.
 const UPGRADE_HEADERS: [HeaderName; 6] = [
@@ -78,6 +78,10 @@ fn validate_log_options(call: &Call<'_>) -> Result<(), Status> {
     }
     if query.get("sinceSeconds").is_some() && query.get("sinceTime").is_some() {
         errors.push(Error::forbidden(&Path::new(""), "at most one of `sinceTime` or `sinceSeconds` may be specified"));
+    }
+    if query.get("stream").is_some() {
+        // Behind a gate that is off by default (`PodLogsQuerySplitStreams`).
+        errors.push(Error::forbidden(&Path::new("stream"), "may not be specified"));
     }
     if errors.is_empty() { Ok(()) } else { Err(status::invalid("", "PodLogOptions", &call.cx.info.name, errors)) }
 }
