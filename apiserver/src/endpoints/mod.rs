@@ -115,6 +115,7 @@ impl<'a> Call<'a> {
             admission: &self.server.admission,
             user: &self.cx.user,
             warnings: &self.cx.warnings,
+            group: Some(&info.group),
             version: &info.version,
             subresource: &info.subresource,
             namespace: if self.resource.info.namespaced { &info.namespace } else { "" },

@@ -113,6 +113,12 @@ impl<'a> At<'a> {
         self.value.and_then(Value::as_str).unwrap_or("")
     }
 
+    /// The strings of a list.
+    pub fn texts(&self) -> Vec<&'a str> {
+        let items = self.value.and_then(Value::as_array).unwrap_or_default();
+        items.iter().map(|item| item.as_str().unwrap_or("")).collect()
+    }
+
     /// The integer.
     pub fn int(&self) -> Option<i64> {
         self.value.and_then(Value::as_i64)

@@ -7,6 +7,7 @@ pub mod access;
 pub mod aggregation;
 pub mod autoscaling;
 pub mod certificates;
+pub mod discovery;
 pub mod networking;
 pub mod policy;
 pub mod volumes;

@@ -73,6 +73,8 @@ pub struct Write<'a> {
     pub user: &'a Arc<UserInfo>,
     /// Where warnings for the client go.
     pub warnings: &'a Warnings,
+    /// API group of the request, where it may be another than the store's.
+    pub group: Option<&'a str>,
     /// API version of the request.
     pub version: &'a str,
     /// Subresource, empty for none.
@@ -236,7 +238,7 @@ impl Store {
         if matches!(self.strategy, Behaviour::Static(_)) {
             errors.extend(object_meta::validate_own_finalizers(object));
         }
-        errors.extend(self.strategy.validate(object));
+        errors.extend(self.strategy.validate_create(self.scope(write), object));
         if !errors.is_empty() {
             return Err(status::invalid(&self.group, &self.kind, meta::name(object), errors));
         }
@@ -511,8 +513,13 @@ impl Store {
         }
     }
 
-    fn scope<'a>(&self, write: &'a Write<'_>) -> WriteScope<'a> {
-        WriteScope { subresource: write.subresource, namespace: write.namespace, identity: write.user }
+    fn scope<'a>(&'a self, write: &'a Write<'_>) -> WriteScope<'a> {
+        WriteScope {
+            subresource: write.subresource,
+            namespace: write.namespace,
+            group: write.group.unwrap_or(&self.group),
+            identity: write.user,
+        }
     }
 
     /// The object behind stored bytes.

@@ -4,7 +4,7 @@ use skiff_api::KindInfo;
 
 use super::conversion::Conversion;
 use super::core::{configmap, endpoints, event, limits, namespace, node, pod, service, storage, workload};
-use super::others::{access, aggregation, autoscaling, certificates, networking, policy, volumes};
+use super::others::{access, aggregation, autoscaling, certificates, discovery, networking, policy, volumes};
 use super::strategy::{Generic, Strategy};
 use super::workloads::{daemonset, deployment, job, statefulset};
 
@@ -67,7 +67,7 @@ fn other(group: &str, plural: &str) -> &'static dyn Strategy {
         ("autoscaling", "horizontalpodautoscalers") => &autoscaling::AutoscalerStrategy,
         ("certificates.k8s.io", "certificatesigningrequests") => &certificates::SigningRequestStrategy,
         ("coordination.k8s.io", "leases") => &policy::LeaseStrategy,
-        ("discovery.k8s.io", "endpointslices") => &networking::EndpointSliceStrategy,
+        ("discovery.k8s.io", "endpointslices") => &discovery::EndpointSliceStrategy,
         ("flowcontrol.apiserver.k8s.io", _) => &volumes::Counted,
         ("networking.k8s.io", "ingressclasses") => &networking::IngressClassStrategy,
         ("networking.k8s.io", "ingresses") => &networking::IngressStrategy,

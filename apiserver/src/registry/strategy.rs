@@ -35,6 +35,8 @@ pub struct WriteScope<'a> {
     pub subresource: &'a str,
     /// Namespace, empty for cluster scope.
     pub namespace: &'a str,
+    /// API group of the request: a kind may be written through another group than the one it is stored in (Event).
+    pub group: &'a str,
     /// Who writes.
     pub identity: &'a UserInfo,
 }
@@ -76,6 +78,11 @@ pub trait Strategy: Send + Sync + 'static {
     /// Validates a new object, `metadata` aside.
     fn validate(&self, _object: &Value) -> ErrorList {
         ErrorList::default()
+    }
+
+    /// The same, for a kind to which it matters who writes and how.
+    fn validate_create(&self, _scope: WriteScope<'_>, object: &Value) -> ErrorList {
+        self.validate(object)
     }
 
     /// Puts back or computes what a client may not change, beyond `status` and `metadata`.

@@ -307,6 +307,7 @@ impl Own {
             admission: &[],
             user: &self.user,
             warnings: &self.warnings,
+            group: None,
             version: "v1",
             subresource: "",
             namespace: &self.namespace,

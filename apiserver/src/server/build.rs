@@ -14,7 +14,7 @@ use crate::flow_control::FlowControl;
 use crate::flow_control::metrics::FlowControlMetrics;
 use crate::impersonation::Impersonation;
 use crate::metrics::Metrics;
-use crate::registry::core::service_allocation::ServiceAllocation;
+use crate::registry::core::service::allocation::ServiceAllocation;
 use crate::registry::hook::Hook;
 use crate::registry::{Hooks, Registry};
 use crate::routes::discovery::Documents;

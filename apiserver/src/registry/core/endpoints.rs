@@ -1,14 +1,19 @@
 //! Endpoints.
 //!
-//! Follows `ValidateEndpoints` and the canonical order of `pkg/api/v1/endpoints`.
+//! Follows `ValidateEndpoints` and `pkg/registry/core/endpoint`.
 
 use skiff_apimachinery::field::ErrorList;
+use skiff_apimachinery::names;
 use skiff_apimachinery::value::Value;
 
-use super::validation::formats;
+use super::validation::{formats, ip};
 use crate::registry::at::At;
 use crate::registry::defaults::{each, text};
-use crate::registry::strategy::Strategy;
+use crate::registry::strategy::{Strategy, WriteScope};
+
+/// Label of those that the controller keeps; it writes no address that one would be warned of.
+const MANAGED_BY: &str = "endpoints.kubernetes.io/managed-by";
+const CONTROLLER: &str = "endpoint-controller";
 
 /// See the module.
 pub struct EndpointsStrategy;
@@ -23,8 +28,7 @@ impl Strategy for EndpointsStrategy {
     fn validate(&self, object: &Value) -> ErrorList {
         let mut errors = ErrorList::default();
         let root = At::root(object);
-        let subsets = root.child("subsets");
-        for subset in subsets.items() {
+        for subset in root.child("subsets").items() {
             let (ready, waiting) = (subset.child("addresses"), subset.child("notReadyAddresses"));
             if ready.is_empty() && waiting.is_empty() {
                 subset.required(&mut errors, "must specify `addresses` or `notReadyAddresses`");
@@ -42,15 +46,36 @@ impl Strategy for EndpointsStrategy {
         errors
     }
 
+    fn validate_update(&self, _scope: WriteScope<'_>, new: &Value, old: &Value) -> ErrorList {
+        // What was accepted once stays so until somebody changes it.
+        if new.get("subsets") == old.get("subsets") { ErrorList::default() } else { self.validate(new) }
+    }
+
+    fn warnings(&self, new: &Value, _old: Option<&Value>) -> Vec<String> {
+        if new.str_at(&["metadata", "labels", MANAGED_BY]) == Some(CONTROLLER) {
+            return Vec::new();
+        }
+        let mut warnings = Vec::new();
+        let root = At::root(new);
+        for subset in root.child("subsets").items() {
+            for list in ["addresses", "notReadyAddresses"] {
+                for address in subset.child(list).items() {
+                    let address = address.child("ip");
+                    warnings.extend(ip::warning(&address.path(), address.text()));
+                }
+            }
+        }
+        warnings
+    }
+
     fn allow_create_on_update(&self) -> bool {
         true
     }
 }
 
 fn endpoint_address(address: &At<'_>, errors: &mut ErrorList) {
-    let ip = address.child("ip");
-    formats::ip_address(&ip, errors);
-    non_special_ip(&ip, errors);
+    let host = address.child("ip");
+    ip::legacy(&host, &[], errors);
     let hostname = address.child("hostname");
     if !hostname.is_empty() {
         formats::label(&hostname, errors);
@@ -59,29 +84,7 @@ fn endpoint_address(address: &At<'_>, errors: &mut ErrorList) {
     if node.is_set() {
         formats::subdomain(&node, errors);
     }
-}
-
-/// Traffic must not be led to the node itself or to link-local places (`ValidateNonSpecialIP` upstream).
-pub fn non_special_ip(at: &At<'_>, errors: &mut ErrorList) {
-    let Ok(ip) = at.text().parse::<std::net::IpAddr>() else {
-        return;
-    };
-    if ip.is_unspecified() {
-        at.invalid(errors, format!("may not be unspecified ({ip})"));
-    }
-    if ip.is_loopback() {
-        at.invalid(errors, "may not be in the loopback range (127.0.0.0/8, ::1/128)");
-    }
-    let (local, local_multicast) = match ip {
-        std::net::IpAddr::V4(ip) => (ip.is_link_local(), ip.octets()[..3] == [224, 0, 0]),
-        std::net::IpAddr::V6(ip) => (ip.is_unicast_link_local(), ip.segments()[0] == 0xff02),
-    };
-    if local {
-        at.invalid(errors, "may not be in the link-local range (169.254.0.0/16, fe80::/10)");
-    }
-    if local_multicast {
-        at.invalid(errors, "may not be in the link-local multicast range (224.0.0.0/24, ff02::/10)");
-    }
+    ip::not_special(&host, errors);
 }
 
 fn endpoint_port(port: &At<'_>, need_name: bool, errors: &mut ErrorList) {
@@ -91,6 +94,10 @@ fn endpoint_port(port: &At<'_>, need_name: bool, errors: &mut ErrorList) {
     } else if need_name {
         name.required(errors, "");
     }
-    formats::port_number(&port.child("port"), errors);
+    formats::port_number(&port.child("port").or_zero(), errors);
     port.child("protocol").one_of(errors, &["SCTP", "TCP", "UDP"]);
+    let application = port.child("appProtocol");
+    if application.is_set() {
+        application.messages(errors, names::qualified_name(application.text()));
+    }
 }

@@ -12,7 +12,11 @@ use skiff_apimachinery::value::{Object, Value};
 use crate::cacher::FieldSpec;
 use crate::registry::at::At;
 use crate::registry::conversion::Conversion;
-use crate::registry::strategy::{GarbageCollection, Strategy};
+use crate::registry::object_meta;
+use crate::registry::strategy::{GarbageCollection, NameRule, Strategy, WriteScope, dns_subdomain, path_segment};
+
+/// The group in which events have more rules.
+const NEWER_GROUP: &str = "events.k8s.io";
 
 /// How long events are kept (upstream's `--event-ttl`).
 const TIME_TO_LIVE: Duration = Duration::from_secs(3600);
@@ -21,35 +25,27 @@ const TIME_TO_LIVE: Duration = Duration::from_secs(3600);
 pub struct EventStrategy;
 
 impl Strategy for EventStrategy {
-    fn validate(&self, object: &Value) -> ErrorList {
-        let mut errors = ErrorList::default();
-        let root = At::root(object);
-        let (involved, metadata) = (root.child("involvedObject"), root.child("metadata"));
-        let about = involved.child("namespace");
-        let namespace = metadata.child("namespace").text();
-        let newer = !root.child("eventTime").is_empty();
-        // Events about objects without a namespace live in "default".
-        let fits = match about.text() {
-            "" => namespace == "default" || (newer && namespace == "kube-system"),
-            about => newer || namespace == about,
-        };
-        if !fits {
-            let path = Path::new("involvedObject").child("namespace");
-            errors.push(Error::invalid(&path, about.text(), "does not match event.namespace"));
-        }
-        if newer {
-            newer_fields(&root, &mut errors);
+    fn validate_create(&self, scope: WriteScope<'_>, object: &Value) -> ErrorList {
+        let mut errors = of_any(object, scope.group);
+        if scope.group == NEWER_GROUP {
+            errors.extend(object_meta::validate(object, true, dns_subdomain));
+            of_new(&At::root(object), &mut errors);
         }
         errors
     }
 
-    fn validate_update(
-        &self,
-        _scope: crate::registry::strategy::WriteScope<'_>,
-        new: &Value,
-        _old: &Value,
-    ) -> ErrorList {
-        self.validate(new)
+    fn validate_update(&self, scope: WriteScope<'_>, new: &Value, old: &Value) -> ErrorList {
+        let mut errors = of_any(new, scope.group);
+        if scope.group == NEWER_GROUP {
+            errors.extend(object_meta::validate_update(new, old));
+            of_change(&At::root(new), &At::root(old), &mut errors);
+        }
+        errors
+    }
+
+    /// Only the newer group has a rule of its own.
+    fn name_rule(&self) -> NameRule {
+        path_segment
     }
 
     fn selectable_fields(&self) -> Vec<FieldSpec> {
@@ -76,9 +72,91 @@ impl Strategy for EventStrategy {
     }
 }
 
+/// What every event must fulfil (`legacyValidateEvent` upstream).
+fn of_any(object: &Value, group: &str) -> ErrorList {
+    let mut errors = ErrorList::default();
+    let root = At::root(object);
+    let (involved, metadata) = (root.child("involvedObject"), root.child("metadata"));
+    let about = involved.child("namespace");
+    let namespace = metadata.child("namespace").text();
+    let newer = !root.child("eventTime").is_empty();
+    // Events about objects without a namespace live in "default".
+    let fits = match about.text() {
+        "" => namespace == "default" || (newer && namespace == "kube-system"),
+        about => newer || namespace == about,
+    };
+    if !fits {
+        let path = Path::new("involvedObject").child("namespace");
+        errors.push(Error::invalid(&path, about.text(), "does not match event.namespace"));
+    }
+    if newer {
+        newer_fields(&root, group, &mut errors);
+    }
+    errors
+}
+
+/// What the newer group asks of a new event beyond that.
+fn of_new(root: &At<'_>, errors: &mut ErrorList) {
+    series(root, errors);
+    root.child("eventTime").require(errors);
+    let kind = root.child("type").text();
+    if !matches!(kind, "Normal" | "Warning") {
+        errors.push(Error::invalid(&Path::new("type"), "", format!("has invalid value: {kind}")));
+    }
+    let source = root.child("source");
+    let named = !source.child("component").is_empty() || !source.child("host").is_empty();
+    for (field, set) in [
+        ("firstTimestamp", !root.child("firstTimestamp").is_empty()),
+        ("lastTimestamp", !root.child("lastTimestamp").is_empty()),
+        ("count", root.child("count").int().unwrap_or(0) != 0),
+        ("source", named),
+    ] {
+        if set {
+            errors.push(Error::invalid(&Path::new(field), "", "needs to be unset"));
+        }
+    }
+}
+
+fn series(root: &At<'_>, errors: &mut ErrorList) {
+    let series = root.child("series");
+    if series.is_set() {
+        if series.child("count").int().unwrap_or(0) < 2 {
+            errors.push(Error::invalid(&Path::new("series").child("count"), "", "should be at least 2"));
+        }
+        series.child("lastObservedTime").require(errors);
+    }
+}
+
+/// In the newer group only the series of an event changes.
+fn of_change(new: &At<'_>, old: &At<'_>, errors: &mut ErrorList) {
+    if new.child("series").value() != old.child("series").value() {
+        series(new, errors);
+    }
+    let fixed = |field: &'static str, shown: &'static str, ty: &str, errors: &mut ErrorList| {
+        if new.child(field).value() != old.child(field).value() {
+            new.child(field).renamed(shown).invalid_as(ty, errors, "field is immutable");
+        }
+    };
+    fixed("involvedObject", "involvedObject", "ObjectReference", errors);
+    for field in ["reason", "message"] {
+        fixed(field, field, "s", errors);
+    }
+    fixed("source", "source", "EventSource", errors);
+    for (field, ty) in [("firstTimestamp", "t"), ("lastTimestamp", "t"), ("count", "i"), ("reason", "s"), ("type", "s")]
+    {
+        fixed(field, field, ty, errors);
+    }
+    fixed("eventTime", "eventTime", "t", errors);
+    fixed("action", "action", "s", errors);
+    fixed("related", "related", "*ObjectReference", errors);
+    fixed("reportingComponent", "reportingController", "s", errors);
+    fixed("reportingInstance", "reportingInstance", "s", errors);
+}
+
 /// What an event with an `eventTime` must have.
-fn newer_fields(root: &At<'_>, errors: &mut ErrorList) {
-    let controller = root.child("reportingComponent");
+fn newer_fields(root: &At<'_>, group: &str, errors: &mut ErrorList) {
+    let component = root.child("reportingComponent");
+    let controller = component.renamed(if group == NEWER_GROUP { "reportingController" } else { "reportingComponent" });
     controller.require(errors);
     controller.messages(errors, names::qualified_name(controller.text()));
     for (field, longest) in [("reportingInstance", 128), ("action", 128), ("reason", 128), ("message", 1024)] {

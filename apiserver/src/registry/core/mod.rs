@@ -11,7 +11,6 @@ pub mod pod_defaults;
 pub mod pod_resources;
 pub mod pod_warnings;
 pub mod service;
-pub mod service_allocation;
 pub mod storage;
 pub mod validation;
 pub mod workload;

@@ -1,4 +1,4 @@
-//! discovery.k8s.io and networking.k8s.io.
+//! networking.k8s.io.
 
 use skiff_apimachinery::field::ErrorList;
 use skiff_apimachinery::names;
@@ -6,108 +6,9 @@ use skiff_apimachinery::value;
 use skiff_apimachinery::value::Value;
 
 use crate::registry::at::At;
-use crate::registry::core::endpoints::non_special_ip;
 use crate::registry::core::validation::{formats, label_selector};
 use crate::registry::defaults::{absent, each, within};
 use crate::registry::strategy::{Strategy, WriteScope};
-
-const MAX_ENDPOINTS: usize = 1000;
-const MAX_PORTS: usize = 20_000;
-const MAX_ADDRESSES: usize = 100;
-
-/// EndpointSlice.
-pub struct EndpointSliceStrategy;
-
-impl Strategy for EndpointSliceStrategy {
-    fn set_defaults(&self, object: &mut Value) {
-        each(object.object_at_mut(&[]), "ports", |port| {
-            absent(port, "name", "");
-            absent(port, "protocol", "TCP");
-        });
-    }
-
-    fn validate(&self, object: &Value) -> ErrorList {
-        let mut errors = ErrorList::default();
-        let root = At::root(object);
-        let family = root.child("addressType");
-        if family.require(&mut errors) && !matches!(family.text(), "IPv4" | "IPv6" | "FQDN") {
-            family.not_supported(&mut errors, &["FQDN", "IPv4", "IPv6"]);
-        }
-        let endpoints = root.child("endpoints");
-        limit(&endpoints, MAX_ENDPOINTS, &mut errors);
-        for endpoint in endpoints.items() {
-            slice_endpoint(&endpoint, family.text(), &mut errors);
-        }
-        let ports = root.child("ports");
-        limit(&ports, MAX_PORTS, &mut errors);
-        let mut seen = std::collections::HashSet::new();
-        for port in ports.items() {
-            let name = port.child("name");
-            if !name.is_empty() {
-                formats::label(&name, &mut errors);
-            }
-            if !seen.insert(name.text().to_owned()) {
-                name.duplicate(&mut errors);
-            }
-            port.child("protocol").if_set_one_of(&mut errors, &["SCTP", "TCP", "UDP"]);
-            let number = port.child("port");
-            if number.is_set() {
-                formats::port_number(&number, &mut errors);
-            }
-        }
-        errors
-    }
-
-    fn validate_update(&self, _scope: WriteScope<'_>, new: &Value, old: &Value) -> ErrorList {
-        let mut errors = self.validate(new);
-        let (new, old) = (At::root(new), At::root(old));
-        new.child("addressType").immutable(&mut errors, &old.child("addressType"));
-        errors
-    }
-
-    fn counts_generation(&self) -> bool {
-        true
-    }
-
-    fn generation_changed(&self, new: &Value, old: &Value) -> bool {
-        ["endpoints", "ports", "addressType"].iter().any(|field| new.get(field) != old.get(field))
-            || new.at(&["metadata", "labels"]) != old.at(&["metadata", "labels"])
-    }
-}
-
-fn limit(list: &At<'_>, most: usize, errors: &mut ErrorList) {
-    if list.len() > most {
-        errors.push(skiff_apimachinery::field::Error::too_many(&list.path(), list.len(), most));
-    }
-}
-
-fn slice_endpoint(endpoint: &At<'_>, family: &str, errors: &mut ErrorList) {
-    let addresses = endpoint.child("addresses");
-    if addresses.is_empty() {
-        addresses.required(errors, "must contain at least 1 address");
-    }
-    limit(&addresses, MAX_ADDRESSES, errors);
-    for address in addresses.items() {
-        match family {
-            "FQDN" => formats::subdomain(&address, errors),
-            _ => {
-                let parsed = address.text().parse::<std::net::IpAddr>();
-                if !parsed.is_ok_and(|ip| ip.is_ipv4() == (family == "IPv4")) {
-                    address.invalid(errors, format!("must be a valid {family} address"));
-                }
-                non_special_ip(&address, errors);
-            }
-        }
-    }
-    let node = endpoint.child("nodeName");
-    if node.is_set() {
-        formats::subdomain(&node, errors);
-    }
-    let hostname = endpoint.child("hostname");
-    if hostname.is_set() {
-        formats::label(&hostname, errors);
-    }
-}
 
 /// Ingress.
 pub struct IngressStrategy;

@@ -78,10 +78,3 @@ pub fn file_mode(at: &At<'_>, errors: &mut ErrorList) {
         at.invalid(errors, "must be a number between 0 and 0777 (octal), both inclusive");
     }
 }
-
-/// Checks an IP address.
-pub fn ip_address(at: &At<'_>, errors: &mut ErrorList) {
-    if at.text().parse::<std::net::IpAddr>().is_err() {
-        at.invalid(errors, "must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)");
-    }
-}

@@ -6,6 +6,7 @@
 pub mod container;
 pub mod env;
 pub mod formats;
+pub mod ip;
 pub mod label_selector;
 pub mod os;
 pub mod pod_annotations;

@@ -6,7 +6,7 @@ use skiff_apimachinery::field::{Error, ErrorList};
 use skiff_apimachinery::names;
 
 use super::container::{self, Surroundings};
-use super::{formats, os, pod_annotations, resources, scheduling, security_context, volume};
+use super::{formats, ip, os, pod_annotations, resources, scheduling, security_context, volume};
 use crate::registry::at::At;
 use crate::registry::object_meta;
 
@@ -126,7 +126,7 @@ fn dns_config(spec: &At<'_>, errors: &mut ErrorList) {
         servers.invalid(errors, format!("must not have more than {MAX_NAMESERVERS} nameservers"));
     }
     for server in servers.items() {
-        formats::ip_address(&server, errors);
+        ip::legacy(&server, &[], errors);
     }
     if searches.len() > MAX_SEARCH_PATHS {
         searches.invalid(errors, format!("must not have more than {MAX_SEARCH_PATHS} search paths"));
@@ -220,7 +220,7 @@ fn names_of_others(spec: &At<'_>, errors: &mut ErrorList) {
 
 fn host_aliases(list: &At<'_>, errors: &mut ErrorList) {
     for alias in list.items() {
-        formats::ip_address(&alias.child("ip"), errors);
+        ip::legacy(&alias.child("ip"), &[], errors);
         let hostnames = alias.child("hostnames");
         for hostname in hostnames.items() {
             formats::subdomain(&hostname, errors);
