@@ -32,6 +32,7 @@ pub mod printers;
 pub mod proxy;
 pub mod response;
 pub mod routes;
+pub mod webhook;
 
 pub mod cacher;
 pub mod metrics;

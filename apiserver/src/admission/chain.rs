@@ -70,26 +70,38 @@ impl AdmissionChain {
     pub fn plugins(&self) -> &[Arc<dyn Plugin>] {
         &self.plugins
     }
+}
 
-    fn interested(&self, request: &Request<'_>) -> impl Iterator<Item = &Arc<dyn Plugin>> + use<'_> {
-        let Request { operation, group, resource, subresource, .. } = *request;
-        let (group, resource, subresource) = (group.to_owned(), resource.to_owned(), subresource.to_owned());
-        self.plugins.iter().filter(move |plugin| plugin.handles(operation, &group, &resource, &subresource))
+/// Lets every plugin change the object; the first refusal ends it. When one asks for it, all are asked once more
+/// (`k8s.io/apiserver/pkg/admission/reinvocation.go`).
+pub async fn admit(plugins: &[Arc<dyn Plugin>], request: &mut Request<'_>) -> Result<(), Status> {
+    admit_once(plugins, request).await?;
+    if request.reinvocation.is_wanted() {
+        request.reinvocation.begin();
+        admit_once(plugins, request).await?;
     }
+    Ok(())
+}
 
-    /// Lets every plugin change the object; the first refusal ends it.
-    pub async fn admit(&self, request: &mut Request<'_>) -> Result<(), Status> {
-        for plugin in self.interested(request) {
+async fn admit_once(plugins: &[Arc<dyn Plugin>], request: &mut Request<'_>) -> Result<(), Status> {
+    for plugin in plugins {
+        if wants(plugin, request) {
             plugin.admit(request).await?;
         }
-        Ok(())
     }
+    Ok(())
+}
 
-    /// Asks every plugin once more when the object is as it will be stored.
-    pub async fn validate(&self, request: &mut Request<'_>) -> Result<(), Status> {
-        for plugin in self.interested(request) {
+/// Asks every plugin once more when the object is as it will be stored.
+pub async fn validate(plugins: &[Arc<dyn Plugin>], request: &mut Request<'_>) -> Result<(), Status> {
+    for plugin in plugins {
+        if wants(plugin, request) {
             plugin.validate(request).await?;
         }
-        Ok(())
     }
+    Ok(())
+}
+
+fn wants(plugin: &Arc<dyn Plugin>, request: &Request<'_>) -> bool {
+    plugin.handles(request.operation, request.group, request.resource, request.subresource)
 }

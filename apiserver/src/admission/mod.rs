@@ -3,12 +3,14 @@
 //! Each plugin is a file of its own; [`chain`] has them all in order. Plugins that change objects do so in
 //! [`Plugin::admit`], before the strategy validates; plugins that only refuse do so in [`Plugin::validate`], after.
 
+mod asked;
 mod certificates;
 pub mod chain;
 mod default_classes;
 mod default_toleration_seconds;
 pub mod expressions;
 mod limit_ranger;
+pub mod matching;
 mod namespace_lifecycle;
 mod node_restriction;
 mod persistent_volume_claim_resize;
@@ -21,6 +23,7 @@ mod storage_object_in_use_protection;
 mod taint_nodes_by_condition;
 #[cfg(test)]
 mod testing;
+pub mod webhook;
 
 use std::sync::Arc;
 
@@ -28,7 +31,9 @@ use skiff_apimachinery::status::{self, Status};
 use skiff_apimachinery::value::Value;
 
 use crate::authentication::UserInfo;
+use crate::registry::deletion::DeleteOptions;
 
+pub use self::asked::{Asked, Reinvocation, Round};
 pub use self::chain::{AdmissionChain, AdmissionConfig};
 pub use self::resource_quota::{QuotaStore, ResourceQuota};
 
@@ -46,7 +51,6 @@ pub enum Operation {
 }
 
 /// A request on its way to the store (`admission.Attributes` upstream).
-#[derive(Debug)]
 pub struct Request<'a> {
     /// Who asks.
     pub user: &'a Arc<UserInfo>,
@@ -74,6 +78,24 @@ pub struct Request<'a> {
     pub old_object: Option<&'a Value>,
     /// Warnings for the client.
     pub warnings: &'a mut Vec<String>,
+    /// The request as the client sees it; `None` for writes by the server itself.
+    pub asked: Option<&'a dyn Asked>,
+    /// Options of a delete.
+    pub delete_options: Option<&'a DeleteOptions>,
+    /// Whether the plugins are asked again because one of them changed what others had seen.
+    pub reinvocation: Reinvocation,
+}
+
+impl Operation {
+    /// As policies and webhooks name it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Operation::Create => "CREATE",
+            Operation::Update => "UPDATE",
+            Operation::Delete => "DELETE",
+            Operation::Connect => "CONNECT",
+        }
+    }
 }
 
 impl Request<'_> {

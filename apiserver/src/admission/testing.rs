@@ -108,6 +108,9 @@ impl Case {
             object: self.object.as_mut(),
             old_object: self.old.as_ref(),
             warnings: &mut self.warnings,
+            asked: None,
+            delete_options: None,
+            reinvocation: Default::default(),
         };
         if !plugin.handles(request.operation, request.group, request.resource, request.subresource) {
             return Ok(());

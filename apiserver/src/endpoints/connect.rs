@@ -8,7 +8,7 @@ use http::{HeaderValue, Method, Request, StatusCode};
 use skiff_apimachinery::status::{self, Status};
 use skiff_apimachinery::value::Value;
 
-use super::{Call, websocket};
+use super::{Call, connect_options, websocket};
 use crate::admission::Operation;
 use crate::authorization::{Attributes, Decision};
 use crate::handler_chain::forbidden;
@@ -90,7 +90,7 @@ fn validate_log_options(call: &Call<'_>) -> Result<(), Status> {
 pub async fn exec_or_attach(call: &Call<'_>, request: Request<Body>) -> Result<Response, Status> {
     authorize_upgrade(call, &request)?;
     let info = &call.cx.info;
-    call.admit(Operation::Connect, &info.name, None).await?;
+    admit(call, &info.name).await?;
     let pod = pod(call, &call.cx.info.name).await?;
     let container = target::container(&pod, call.cx.query.text("container"))?;
     let node = assigned_node(&pod)?;
@@ -110,7 +110,7 @@ pub async fn exec_or_attach(call: &Call<'_>, request: Request<Body>) -> Result<R
 pub async fn port_forward(call: &Call<'_>, request: Request<Body>) -> Result<Response, Status> {
     authorize_upgrade(call, &request)?;
     let info = &call.cx.info;
-    call.admit(Operation::Connect, &info.name, None).await?;
+    admit(call, &info.name).await?;
     let pod = pod(call, &call.cx.info.name).await?;
     let node = assigned_node(&pod)?;
     let ports = call.cx.query.all("ports").flat_map(|list| list.split(','));
@@ -119,11 +119,17 @@ pub async fn port_forward(call: &Call<'_>, request: Request<Body>) -> Result<Res
     forward(request, kubelet(call, node, with_query(&path, &query.join("&")))?).await
 }
 
+/// Asks admission about a connection.
+async fn admit(call: &Call<'_>, name: &str) -> Result<(), Status> {
+    let mut options = connect_options::of(call);
+    call.admit(Operation::Connect, name, Some(&mut options)).await
+}
+
 /// Passes a request on to a pod, node or Service.
 pub async fn proxy(call: &Call<'_>, mut request: Request<Body>) -> Result<Response, Status> {
     let info = &call.cx.info;
     let name = ObjectName::parse(&info.name)?;
-    call.admit(Operation::Connect, name.name, None).await?;
+    admit(call, name.name).await?;
     let (reader, tls) = (call.server.cacher.as_ref(), proxy_tls(call)?);
     let query = request.uri().query().unwrap_or("").to_owned();
     let (address, tls) = match info.resource.as_str() {

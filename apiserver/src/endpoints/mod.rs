@@ -2,9 +2,11 @@
 //!
 //! [`dispatch`] is the routing table. Everything is generic over the kind; what differs is in `registry`.
 
+mod asked;
 pub mod bind;
 mod component_status;
 pub mod connect;
+mod connect_options;
 pub mod continue_token;
 pub mod create;
 pub mod delete;
@@ -33,7 +35,7 @@ use skiff_apimachinery::status::{self, Status};
 use skiff_apimachinery::value::Value;
 
 use crate::ApiServer;
-use crate::admission::{self, Operation, Plugin};
+use crate::admission::{self, Asked, Operation, chain};
 use crate::cacher::WatchCache;
 use crate::context::RequestContext;
 use crate::negotiation::{self, Encoding, Offer, Output};
@@ -103,7 +105,9 @@ impl<'a> Call<'a> {
             format!("you requested PartialObjectMetadata, but the requested object is a list (*{package}.{kind})")
         } else {
             let kind = &info.kind;
-            format!("you requested PartialObjectMetadataList, but the requested object is not a list (*{package}.{kind})")
+            format!(
+                "you requested PartialObjectMetadataList, but the requested object is not a list (*{package}.{kind})"
+            )
         };
         Status::new(406, "NotAcceptable", message)
     }
@@ -123,6 +127,7 @@ impl<'a> Call<'a> {
             dry_run,
             force_create: false,
             uid_is_precondition: true,
+            asked: Some(self),
         }
     }
 
@@ -130,6 +135,7 @@ impl<'a> Call<'a> {
     pub async fn admit(&self, operation: Operation, name: &str, object: Option<&mut Value>) -> Result<(), Status> {
         let info = &self.cx.info;
         let mut warnings = Vec::new();
+        let asked = asked::Direct(self);
         let mut request = admission::Request {
             user: &self.cx.user,
             operation,
@@ -144,17 +150,16 @@ impl<'a> Call<'a> {
             object,
             old_object: None,
             warnings: &mut warnings,
+            asked: Some(&asked),
+            delete_options: None,
+            reinvocation: admission::Reinvocation::default(),
         };
-        let wants = |p: &&Arc<dyn Plugin>| p.handles(operation, &info.group, &info.resource, &info.subresource);
-        let plugins = self.server.admission.iter().filter(wants).collect::<Vec<_>>();
-        for plugin in &plugins {
-            plugin.admit(&mut request).await?;
-        }
-        for plugin in &plugins {
-            plugin.validate(&mut request).await?;
+        let mut admitted = chain::admit(&self.server.admission, &mut request).await;
+        if admitted.is_ok() {
+            admitted = chain::validate(&self.server.admission, &mut request).await;
         }
         self.cx.warnings.extend(warnings);
-        Ok(())
+        admitted
     }
 
     /// From the served to the stored form.

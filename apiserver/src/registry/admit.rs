@@ -1,12 +1,11 @@
 //! Where the store asks the admission plugins.
 
-use std::sync::Arc;
-
 use skiff_apimachinery::status::Status;
 use skiff_apimachinery::value::Value;
 
+use super::deletion::DeleteOptions;
 use super::store::{Store, Write};
-use crate::admission::{self, Operation, Plugin};
+use crate::admission::{self, Operation, chain};
 
 impl Store {
     pub(super) async fn admit(
@@ -19,11 +18,9 @@ impl Store {
     ) -> Result<(), Status> {
         let mut warnings = Vec::new();
         let mut request = self.admission_request(write, operation, name, Some(object), old, &mut warnings);
-        for plugin in write.admission.iter().filter(|p| self.wants(p, operation, write.subresource)) {
-            plugin.admit(&mut request).await?;
-        }
+        let admitted = chain::admit(write.admission, &mut request).await;
         write.warnings.extend(warnings);
-        Ok(())
+        admitted
     }
 
     pub(super) async fn validate_admission(
@@ -36,26 +33,26 @@ impl Store {
     ) -> Result<(), Status> {
         let mut warnings = Vec::new();
         let mut request = self.admission_request(write, operation, name, Some(object), old, &mut warnings);
-        for plugin in write.admission.iter().filter(|p| self.wants(p, operation, write.subresource)) {
-            plugin.validate(&mut request).await?;
-        }
+        let admitted = chain::validate(write.admission, &mut request).await;
         write.warnings.extend(warnings);
-        Ok(())
+        admitted
     }
 
-    pub(super) async fn admit_delete(&self, write: &Write<'_>, old: &Value) -> Result<(), Status> {
+    pub(super) async fn admit_delete(
+        &self,
+        write: &Write<'_>,
+        options: &DeleteOptions,
+        old: &Value,
+    ) -> Result<(), Status> {
         let mut warnings = Vec::new();
         let mut request = self.admission_request(write, Operation::Delete, write.name, None, Some(old), &mut warnings);
-        for plugin in write.admission.iter().filter(|p| self.wants(p, Operation::Delete, write.subresource)) {
-            plugin.admit(&mut request).await?;
-            plugin.validate(&mut request).await?;
+        request.delete_options = Some(options);
+        let mut admitted = chain::admit(write.admission, &mut request).await;
+        if admitted.is_ok() {
+            admitted = chain::validate(write.admission, &mut request).await;
         }
         write.warnings.extend(warnings);
-        Ok(())
-    }
-
-    fn wants(&self, plugin: &Arc<dyn Plugin>, operation: Operation, subresource: &str) -> bool {
-        plugin.handles(operation, &self.group, &self.resource, subresource)
+        admitted
     }
 
     fn admission_request<'a>(
@@ -81,6 +78,9 @@ impl Store {
             object,
             old_object,
             warnings,
+            asked: write.asked,
+            delete_options: None,
+            reinvocation: admission::Reinvocation::default(),
         }
     }
 }

@@ -130,6 +130,31 @@ impl Resource {
         self.conversion.is_none() && self.custom.is_none()
     }
 
+    /// Brings an object into another version of the same resource.
+    pub async fn convert_to(&self, object: Value, to: &Resource) -> Result<Value, Status> {
+        if self.custom.is_some() {
+            let mut object = object;
+            object.set_at(&["apiVersion"], to.info.api_version().as_str());
+            return Ok(object);
+        }
+        let stored = self.conversion.map_or_else(|| object.clone(), |conversion| conversion.to_stored(object.clone()));
+        let mut object =
+            to.conversion.map_or_else(|| stored.clone(), |conversion| conversion.from_stored(stored.clone()));
+        object.set_at(&["apiVersion"], to.info.api_version().as_str());
+        object.set_at(&["kind"], to.info.kind.as_str());
+        Ok(object)
+    }
+
+    /// Makes an object of this version what a client would read: canonical, without what the kind does not know, and
+    /// with defaults.
+    pub fn complete(&self, object: &mut Value) {
+        let Some(store) = &self.store else { return };
+        let Some(conversion) = self.conversion else { return store.set_defaults(object) };
+        let mut stored = conversion.to_stored(std::mem::take(object));
+        store.set_defaults(&mut stored);
+        *object = conversion.from_stored(stored);
+    }
+
     /// The object of this version that stored bytes are.
     pub fn read(&self, json: &[u8]) -> Result<Value, Status> {
         let object = match &self.store {

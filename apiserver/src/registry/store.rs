@@ -25,7 +25,7 @@ use super::metadata_checks::{OwnChecks, own_checks};
 use super::object_meta;
 use super::strategy::{Behaviour, WriteScope, path_segment};
 use super::unenforced;
-use crate::admission::{Operation, Plugin};
+use crate::admission::{Asked, Operation, Plugin};
 use crate::authentication::UserInfo;
 use crate::cacher::{Freshness, WatchCache};
 use crate::context::Warnings;
@@ -89,6 +89,8 @@ pub struct Write<'a> {
     pub force_create: bool,
     /// A uid in the object must be that of the stored one (409); otherwise it is a field that cannot change (422).
     pub uid_is_precondition: bool,
+    /// The request as its client sees it; `None` for writes by the server itself.
+    pub asked: Option<&'a dyn Asked>,
 }
 
 /// A finished write.
@@ -405,7 +407,7 @@ impl Store {
             };
             let old = self.parse_stored(&entry.object.json)?;
             self.check_preconditions(write.name, options, &old)?;
-            self.admit_delete(write, &old).await?;
+            self.admit_delete(write, options, &old).await?;
             let deleted = |json: Bytes, gone| Deleted { json, uid: meta::uid(&old).to_owned(), gone };
             let decision = deletion::decide(&*self.strategy, &old, options, jiff::Timestamp::now());
             if options.dry_run {

@@ -315,6 +315,7 @@ impl Own {
             dry_run: false,
             force_create: false,
             uid_is_precondition: true,
+            asked: None,
         }
     }
 }

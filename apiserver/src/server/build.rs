@@ -5,8 +5,10 @@ use std::sync::Arc;
 use skiff_storage::Storage;
 
 use super::quota::RegistryQuotas;
+use super::security::ESCALATION;
 use super::{ApiServer, Settings};
-use crate::admission::ResourceQuota;
+use crate::admission::webhook::{MutatingWebhooks, ValidatingWebhooks};
+use crate::admission::{Plugin, ResourceQuota};
 use crate::apiextensions::Controller;
 use crate::cacher::Cacher;
 use crate::config::Config;
@@ -14,12 +16,15 @@ use crate::flow_control::FlowControl;
 use crate::flow_control::metrics::FlowControlMetrics;
 use crate::impersonation::Impersonation;
 use crate::metrics::Metrics;
+use crate::objects::Objects;
+use crate::proxy::transport::Address;
 use crate::registry::core::service::allocation::ServiceAllocation;
 use crate::registry::hook::Hook;
 use crate::registry::{Hooks, Registry};
 use crate::routes::discovery::Documents;
 use crate::routes::health::Health;
 use crate::runtime_config::RuntimeConfig;
+use crate::webhook::{Client, ClusterIps};
 
 impl ApiServer {
     /// A server over this store. Reads work once [`ApiServer::ready`] has returned.
@@ -30,11 +35,12 @@ impl ApiServer {
         let hooks = Hooks::from([(("", "services"), allocation as Arc<dyn Hook>)]);
         let cacher = Cacher::new(storage, config.history, config.shutdown.clone());
         let versions = RuntimeConfig::parse(&config.runtime_config).map_err(anyhow::Error::msg)?;
-        let registry = Registry::new(&cacher, &hooks, |info| {
-            versions.serves(info)
-        });
+        let registry = Arc::new(Registry::new(&cacher, &hooks, |info| versions.serves(info)));
         let security = (config.security)(cacher.clone())?;
         let mut admission = security.admission;
+        let own = Address { host: config.advertise_address.to_string(), port: config.advertise_port };
+        let webhooks = Arc::new(Client::new(Arc::new(ClusterIps::new(cacher.clone(), own))));
+        add_webhooks(&mut admission, &cacher, &registry, &webhooks);
         if let Some(quotas) = registry.store("", "resourcequotas") {
             // Last of all: what is charged is stored, unless the store itself refuses.
             admission.push(Arc::new(ResourceQuota::new(Arc::new(RegistryQuotas::new(quotas.clone())))));
@@ -72,4 +78,19 @@ impl ApiServer {
         Controller::start(&server);
         Ok(server)
     }
+}
+
+/// Adds the plugins that ask webhooks, in upstream's order: behind all that change objects, before those that look at the
+/// result.
+fn add_webhooks(
+    admission: &mut Vec<Arc<dyn Plugin>>,
+    cacher: &Arc<Cacher>,
+    registry: &Arc<Registry>,
+    client: &Arc<Client>,
+) {
+    let objects = Objects::new(cacher.clone(), cacher.storage().clone());
+    let mutating = MutatingWebhooks::new(objects.clone(), registry.clone(), client.clone());
+    let last_change = admission.iter().position(|plugin| plugin.name() == ESCALATION).unwrap_or(admission.len());
+    admission.insert(last_change, Arc::new(mutating));
+    admission.push(Arc::new(ValidatingWebhooks::new(objects, registry.clone(), client.clone())));
 }

@@ -45,7 +45,7 @@ pub struct ApiServer {
     /// How it was asked to be.
     pub settings: Settings,
     /// The resources.
-    pub registry: Registry,
+    pub registry: Arc<Registry>,
     /// Reads for authorizers and admission.
     pub cacher: Arc<Cacher>,
     /// Who is asking.

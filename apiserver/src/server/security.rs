@@ -23,6 +23,8 @@ use crate::proxy::ProxyTls;
 /// Issuer of ServiceAccount tokens, and their default audience.
 pub(super) const ISSUER: &str = "https://kubernetes.default.svc.cluster.local";
 
+/// The check that nobody gives away rights; what changes objects comes before it.
+pub(super) const ESCALATION: &str = "RBACEscalation";
 const RBAC: &str = "rbac.authorization.k8s.io";
 
 impl Security {
@@ -83,7 +85,7 @@ struct NoEscalation(Arc<Authorization>);
 #[async_trait::async_trait]
 impl Plugin for NoEscalation {
     fn name(&self) -> &'static str {
-        "RBACEscalation"
+        ESCALATION
     }
 
     fn handles(&self, operation: Operation, group: &str, _resource: &str, subresource: &str) -> bool {

@@ -38,6 +38,8 @@ pub struct StatusDetails {
     pub continue_token: String,
     /// Whether there are details although nothing is in them.
     pub shown: bool,
+    /// The reason in the words of another server, whose refusal this is; empty for [`Status::reason`].
+    pub foreign_reason: String,
 }
 
 /// `metav1.StatusCause`.
@@ -57,6 +59,30 @@ impl Status {
         Self { code, reason, message: message.into(), details: Box::default() }
     }
 
+    /// What another server answered, as far as clients see it.
+    pub fn from_value(object: &Value) -> Self {
+        let text = |path: &[&str]| object.str_at(path).unwrap_or("").to_owned();
+        let number = |path: &[&str]| object.i64_at(path).unwrap_or(0);
+        let cause = |cause: &Value| StatusCause {
+            reason: cause.str_at(&["reason"]).unwrap_or("").to_owned(),
+            message: cause.str_at(&["message"]).unwrap_or("").to_owned(),
+            field: cause.str_at(&["field"]).unwrap_or("").to_owned(),
+        };
+        let details = StatusDetails {
+            name: text(&["details", "name"]),
+            group: text(&["details", "group"]),
+            kind: text(&["details", "kind"]),
+            uid: text(&["details", "uid"]),
+            causes: object.array_at(&["details", "causes"]).iter().map(cause).collect(),
+            retry_after_seconds: u32::try_from(number(&["details", "retryAfterSeconds"])).unwrap_or(0),
+            continue_token: text(&["metadata", "continue"]),
+            shown: object.at(&["details"]).is_some_and(|details| !details.is_null()),
+            foreign_reason: text(&["reason"]),
+        };
+        let code = u16::try_from(number(&["code"])).unwrap_or(0);
+        Self { code, reason: "", message: text(&["message"]), details: Box::new(details) }
+    }
+
     /// The `v1.Status` object.
     pub fn to_value(&self) -> Value {
         let mut metadata = Object::new();
@@ -73,8 +99,12 @@ impl Status {
         ]
         .into_iter()
         .collect();
-        if !self.reason.is_empty() {
-            object.insert("reason", self.reason);
+        let reason = match self.details.foreign_reason.as_str() {
+            "" => self.reason,
+            foreign => foreign,
+        };
+        if !reason.is_empty() {
+            object.insert("reason", reason);
         }
         if let Some(details) = self.details.to_value() {
             object.insert("details", details);

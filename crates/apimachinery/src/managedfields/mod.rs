@@ -55,6 +55,11 @@ pub struct ManagerInfo<'a> {
     pub reset: &'a [&'a [&'a str]],
 }
 
+/// Whether `metadata.managedFields` can be read; the error says why not.
+pub fn check(object: &crate::value::Value) -> Result<(), String> {
+    entries::Managed::decode(object).map(drop)
+}
+
 impl<'a> ManagerInfo<'a> {
     /// A manager to whom the usual rule applies: the object's own endpoint does not write `status`, and the subresource
     /// `status` does not write `spec`.

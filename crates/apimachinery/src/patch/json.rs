@@ -40,6 +40,16 @@ impl Patch {
         self.try_apply(document).map_err(|_| does_not_apply())
     }
 
+    /// Whether it changes nothing: it has no operation.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Applies all operations to `document`; the error says why one does not apply.
+    pub fn apply_or_explain(&self, document: &mut Value) -> Result<(), String> {
+        self.try_apply(document)
+    }
+
     /// The same, with the reason.
     fn try_apply(&self, document: &mut Value) -> Result<(), String> {
         let mut copied_bytes = 0;

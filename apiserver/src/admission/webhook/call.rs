@@ -1,0 +1,79 @@
+//! Asking one webhook.
+
+use skiff_apimachinery::status::{self, Status, StatusCause};
+
+use super::configuration::Webhook;
+use super::review::{Answer, Question, denied};
+use super::subject::Subject;
+use crate::admission::{Asked, Request};
+use crate::webhook::Client;
+
+/// Why a webhook did not let a request pass.
+pub(super) enum Failure {
+    /// The call failed; what then happens is the webhook's `failurePolicy`.
+    Call(String),
+    /// The webhook, or what it answered, ends the request.
+    Refused(Status),
+}
+
+impl Failure {
+    /// What the client is answered; `None` if the request goes on all the same.
+    pub(super) fn answer(self, webhook: &Webhook) -> Option<Status> {
+        match self {
+            Failure::Refused(status) => Some(status),
+            Failure::Call(why) if webhook.fails_open => {
+                tracing::warn!(webhook = webhook.name, why, "a webhook could not be asked; failing open");
+                None
+            }
+            Failure::Call(why) => Some(internal(format!("failed calling webhook {:?}: {why}", webhook.name))),
+        }
+    }
+}
+
+/// 500 with its reason as a cause, as upstream.
+pub(super) fn internal(why: String) -> Status {
+    let mut status = status::internal_error(&why);
+    status.details.causes = vec![StatusCause { message: why, ..StatusCause::default() }];
+    status
+}
+
+/// Asks a webhook about a request. Its warnings are passed on.
+pub(super) async fn ask(
+    client: &Client,
+    webhook: &Webhook,
+    request: &Request<'_>,
+    asked: &dyn Asked,
+    subject: &Subject,
+    mutating: bool,
+) -> Result<(Answer, Vec<String>), (Failure, Vec<String>)> {
+    let failed = |failure: Failure| (failure, Vec::new());
+    if request.dry_run {
+        match webhook.dry_run {
+            None => return Err(failed(Failure::Call("Webhook SideEffects is nil".to_owned()))),
+            Some(false) => {
+                let message = format!("admission webhook {:?} does not support dry run", webhook.name);
+                return Err(failed(Failure::Refused(status::bad_request(message))));
+            }
+            Some(true) => {}
+        }
+    }
+    let question = Question::new(webhook, request, asked, subject)
+        .map_err(|why| failed(Failure::Call(format!("could not create admission objects: {why}"))))?;
+    let Some(config) = &webhook.client else {
+        let why = "could not get REST client: webhook configuration must have either service or URL";
+        return Err(failed(Failure::Call(why.to_owned())));
+    };
+    let body = client
+        .post(config, question.body.clone(), webhook.timeout)
+        .await
+        .map_err(|error| failed(Failure::Call(format!("failed to call webhook: {error}"))))?;
+    let answer = question
+        .read(&body, mutating)
+        .map_err(|why| failed(Failure::Call(format!("received invalid webhook response: {why}"))))?;
+    let warnings = answer.warnings.clone();
+    if answer.allowed {
+        Ok((answer, warnings))
+    } else {
+        Err((Failure::Refused(denied(&webhook.name, &answer.result)), warnings))
+    }
+}

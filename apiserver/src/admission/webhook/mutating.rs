@@ -1,0 +1,155 @@
+//! Mutating webhooks: asked one after the other, by the names of their configurations; each sees what the others made.
+
+use std::sync::Arc;
+
+use skiff_apimachinery::managedfields;
+use skiff_apimachinery::patch::json as json_patch;
+use skiff_apimachinery::status::{self, Status};
+use skiff_apimachinery::value::Value;
+
+use super::Webhooks;
+use super::call::{Failure, ask, internal};
+use super::configuration::Webhook;
+use super::review::Answer;
+use super::subject::Subject;
+use crate::admission::{Asked, Operation, Plugin, Request};
+use crate::objects::Objects;
+use crate::registry::Registry;
+use crate::webhook::Client;
+
+const NAME: &str = "MutatingAdmissionWebhook";
+const MANAGED_FIELDS: &[&str] = &["metadata", "managedFields"];
+
+/// Lets webhooks change objects.
+pub struct MutatingWebhooks(Webhooks);
+
+impl MutatingWebhooks {
+    /// Asks the webhooks of the MutatingWebhookConfigurations that `objects` reads.
+    pub fn new(objects: Objects, registry: Arc<Registry>, client: Arc<Client>) -> Self {
+        Self(Webhooks::new("mutatingwebhookconfigurations", objects, registry, client))
+    }
+
+    async fn dispatch(&self, request: &mut Request<'_>, asked: &dyn Asked) -> Result<(), Status> {
+        let again = request.reinvocation.is_again();
+        if again && request.reinvocation.round(NAME).left.as_ref() != request.object.as_deref() {
+            // Others have changed it since.
+            request.reinvocation.round(NAME).changed();
+        }
+        let mut subject: Option<Subject> = None;
+        let mut dirty = false;
+        for configuration in self.0.all().iter() {
+            for webhook in &configuration.webhooks {
+                let Some(resource) = self.0.invocation(webhook, request).await? else { continue };
+                if again && !request.reinvocation.round(NAME).is_due(&webhook.uid) {
+                    continue;
+                }
+                let subject = subject.get_or_insert_with(|| Subject::of(request, asked));
+                subject.convert(&resource).await?;
+                let changed = self.ask(webhook, request, asked, subject).await?;
+                if changed {
+                    request.reinvocation.round(NAME).changed();
+                    request.reinvocation.want();
+                }
+                if webhook.reinvoked {
+                    request.reinvocation.round(NAME).add(&webhook.uid);
+                }
+                if changed {
+                    dirty = true;
+                    // What the next webhook's selector sees.
+                    self.store(request, asked, subject).await?;
+                }
+            }
+        }
+        if dirty || !again {
+            request.reinvocation.round(NAME).left = request.object.as_deref().cloned();
+        }
+        Ok(())
+    }
+
+    /// Asks one webhook; returns whether it changed the subject.
+    async fn ask(
+        &self,
+        webhook: &Webhook,
+        request: &mut Request<'_>,
+        asked: &dyn Asked,
+        subject: &mut Subject,
+    ) -> Result<bool, Status> {
+        let (failure, warnings) = match ask(&self.0.client, webhook, request, asked, subject, true).await {
+            Ok((answer, warnings)) => match patch(webhook, &answer, asked, subject) {
+                Ok(changed) => {
+                    request.warnings.extend(warnings);
+                    return Ok(changed);
+                }
+                Err(failure) => (failure, warnings),
+            },
+            Err(failed) => failed,
+        };
+        request.warnings.extend(warnings);
+        match failure.answer(webhook) {
+            Some(status) => Err(status),
+            None => Ok(false),
+        }
+    }
+
+    /// Puts the subject back into the request, in the form on its way to the store.
+    async fn store(&self, request: &mut Request<'_>, asked: &dyn Asked, subject: &Subject) -> Result<(), Status> {
+        let mut view = subject.clone();
+        view.convert(asked.resource()).await?;
+        let (Some(object), Some(view)) = (request.object.as_deref_mut(), view.object) else { return Ok(()) };
+        let mut merged = asked.merge(view, object)?;
+        if let Err(problem) = managedfields::check(&merged) {
+            request.warnings.push(format!(
+                ".metadata.managedFields was in an invalid state after admission; this could be caused by an outdated mutating admission controller; please fix your requests: {problem}"
+            ));
+            match object.at(MANAGED_FIELDS) {
+                Some(before) => merged.set_at(MANAGED_FIELDS, before.clone()),
+                None => drop(merged.remove_at(MANAGED_FIELDS)),
+            }
+        }
+        *object = merged;
+        Ok(())
+    }
+}
+
+/// Applies the patch of an answer; returns whether the subject changed.
+fn patch(webhook: &Webhook, answer: &Answer, asked: &dyn Asked, subject: &mut Subject) -> Result<bool, Failure> {
+    if answer.patch.is_empty() {
+        return Ok(false);
+    }
+    let decoded = json_patch::decode(&answer.patch)
+        .map_err(|error| Failure::Call(format!("received undecodable patch in webhook response: {}", error.message)))?;
+    if decoded.patch.is_empty() {
+        return Ok(false);
+    }
+    let Some(object) = &subject.object else {
+        let why = format!(
+            "admission webhook {:?} attempted to modify the object, which is not supported for this operation",
+            webhook.name
+        );
+        return Err(Failure::Refused(internal(why)));
+    };
+    if answer.patch_type != "JSONPatch" {
+        return Err(Failure::Call(format!("unsupported patch type {:?}", answer.patch_type)));
+    }
+    let mut patched: Value = object.clone();
+    decoded.patch.apply_or_explain(&mut patched).map_err(|why| Failure::Refused(internal(why)))?;
+    subject.replace(&patched, asked).map_err(|error| Failure::Refused(status::internal_error(error.message)))
+}
+
+#[async_trait::async_trait]
+impl Plugin for MutatingWebhooks {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
+    fn handles(&self, operation: Operation, group: &str, resource: &str, _subresource: &str) -> bool {
+        self.0.handle(operation, group, resource)
+    }
+
+    async fn admit(&self, request: &mut Request<'_>) -> Result<(), Status> {
+        match request.asked {
+            Some(asked) => self.dispatch(request, asked).await,
+            None => Ok(()),
+        }
+    }
+}

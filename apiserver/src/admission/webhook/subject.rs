@@ -1,0 +1,74 @@
+//! The objects of a request in the version that a webhook knows.
+
+use std::sync::Arc;
+
+use skiff_apimachinery::json;
+use skiff_apimachinery::status::{self, Status};
+use skiff_apimachinery::value::Value;
+
+use crate::admission::{Asked, Request};
+use crate::registry::Resource;
+
+/// The objects of a request, in one version of their resource.
+#[derive(Clone)]
+pub struct Subject {
+    /// The version.
+    pub resource: Arc<Resource>,
+    /// Group, version and kind, where they are not those of the resource.
+    own_kind: Option<(String, String, String)>,
+    /// The object; `None` for deletes.
+    pub object: Option<Value>,
+    /// The object as it was; `None` for creates.
+    pub old_object: Option<Value>,
+}
+
+impl Subject {
+    /// The objects as the client sees them.
+    pub fn of(request: &Request<'_>, asked: &dyn Asked) -> Self {
+        let (group, version, kind) = asked.kind();
+        let info = &asked.resource().info;
+        let is_own = (info.group.as_str(), info.version.as_str(), info.kind.as_str()) != (group, version, kind);
+        Self {
+            resource: asked.resource().clone(),
+            own_kind: is_own.then(|| (group.to_owned(), version.to_owned(), kind.to_owned())),
+            object: request.object.as_deref().map(|object| asked.view(object)),
+            old_object: request.old_object.map(|object| asked.view(object)),
+        }
+    }
+
+    /// Group, version and kind of the objects.
+    pub fn kind(&self) -> (&str, &str, &str) {
+        match &self.own_kind {
+            Some((group, version, kind)) => (group, version, kind),
+            None => (&self.resource.info.group, &self.resource.info.version, &self.resource.info.kind),
+        }
+    }
+
+    /// Brings the objects into another version of their resource.
+    pub async fn convert(&mut self, to: &Arc<Resource>) -> Result<(), Status> {
+        if Arc::ptr_eq(&self.resource, to) {
+            return Ok(());
+        }
+        if self.own_kind.is_none() {
+            for object in [&mut self.object, &mut self.old_object].into_iter().flatten() {
+                *object = self.resource.convert_to(std::mem::take(object), to).await?;
+            }
+        }
+        self.resource = to.clone();
+        Ok(())
+    }
+
+    /// Takes over what a patch made of the object: decoded, pruned and given defaults. Returns whether it changed.
+    pub fn replace(&mut self, patched: &Value, asked: &dyn Asked) -> Result<bool, Status> {
+        let mut text = Vec::with_capacity(4096);
+        json::write(patched, &mut text);
+        let schema = if self.own_kind.is_some() { asked.schema() } else { self.resource.decoding() };
+        let mut new = json::decode(&text, schema).map_err(status::internal_error)?.value;
+        let changed = self.object.as_ref() != Some(&new);
+        if self.own_kind.is_none() {
+            self.resource.complete(&mut new);
+        }
+        self.object = Some(new);
+        Ok(changed)
+    }
+}

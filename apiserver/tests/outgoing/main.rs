@@ -1,0 +1,4 @@
+//! What the API server asks of others: admission webhooks, conversion webhooks, aggregated API servers.
+
+mod admission;
+mod server;
