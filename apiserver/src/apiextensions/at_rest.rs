@@ -5,14 +5,17 @@
 
 use std::sync::Arc;
 
-use skiff_apimachinery::status::{self, Status};
+use skiff_apimachinery::status::Status;
 use skiff_apimachinery::value::Value;
+use skiff_storage::StorageError;
 
+use super::converting::Converting;
 use super::schema::Schema;
 use super::{defaults, prune};
 use crate::registry::conversion::AtRest;
 
 /// A version of the objects.
+#[derive(Clone)]
 pub struct Form {
     /// `group/version`.
     pub api_version: String,
@@ -26,30 +29,15 @@ pub struct KeptIn {
     pub shown: Form,
     /// What is written.
     pub stored: Form,
-    /// Whether versions differ in more than their name.
-    pub by_webhook: bool,
+    /// Where a webhook converts: the store under the store, which sees to it that everything is in the shown version.
+    pub converting: Option<Arc<Converting>>,
 }
 
-impl KeptIn {
-    /// Brings an object into another version; but for the name they are the same.
-    fn convert(&self, object: &mut Value, to: &Form) -> Result<(), Status> {
-        let from = object.str_at(&["apiVersion"]).unwrap_or("");
-        if from == to.api_version {
-            return Ok(());
-        }
-        if self.by_webhook {
-            let kind = object.str_at(&["kind"]).unwrap_or("");
-            let message = format!("conversion of {kind} from {from} to {} by webhook is not built yet", to.api_version);
-            return Err(status::internal_error(message));
-        }
-        object.set_at(&["apiVersion"], to.api_version.as_str());
-        Ok(())
-    }
-}
-
+#[async_trait::async_trait]
 impl AtRest for KeptIn {
     fn read(&self, mut object: Value) -> Result<Value, Status> {
-        self.convert(&mut object, &self.shown)?;
+        // But for the name, versions are the same, or they have been converted.
+        object.set_at(&["apiVersion"], self.shown.api_version.as_str());
         if let Some(schema) = &self.shown.schema {
             prune::prune(&mut object, schema);
             defaults::fill_in(&mut object, schema);
@@ -59,13 +47,20 @@ impl AtRest for KeptIn {
 
     fn write(&self, object: &Value) -> Result<Value, Status> {
         let mut object = object.clone();
-        if self.shown.api_version != self.stored.api_version {
-            self.convert(&mut object, &self.stored)?;
+        if self.converting.is_none() && self.shown.api_version != self.stored.api_version {
+            object.set_at(&["apiVersion"], self.stored.api_version.as_str());
             if let Some(schema) = &self.stored.schema {
                 prune::prune(&mut object, schema);
             }
         }
         Ok(object)
+    }
+
+    async fn is_current(&self, key: &str) -> Result<bool, StorageError> {
+        match &self.converting {
+            Some(converting) => converting.is_kept_as_written_now(key).await,
+            None => Ok(true),
+        }
     }
 }
 
@@ -84,7 +79,7 @@ mod tests {
         let kept = KeptIn {
             shown: form("v2", value!({"a": {"type": "string"}, "d": {"type": "string", "default": "D"}})),
             stored: form("v1", value!({"a": {"type": "string"}})),
-            by_webhook: false,
+            converting: None,
         };
         let shown = kept.read(value!({"apiVersion": "a.io/v1", "a": "x", "b": "y"})).expect("read");
         assert_eq!(shown, value!({"apiVersion": "a.io/v2", "a": "x", "d": "D"}));

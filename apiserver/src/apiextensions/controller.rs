@@ -164,11 +164,14 @@ impl Controller {
             changed = true;
             let before = known.resources.first().cloned();
             if let Some(before) = &before
-                && (before.info.plural != definition.plural() || !has_same_fields(&known.object, before))
+                && (before.info.plural != definition.plural()
+                    || !has_same_fields(&known.object, before)
+                    || definition.is_converted_by_webhook()
+                    || is_converted_by_webhook(before))
             {
                 cacher.remove(&before.info.group, &before.info.plural);
             }
-            known.resources = if is_served { definition.resources(&cacher) } else { Vec::new() };
+            known.resources = if is_served { definition.resources(&cacher, &self.server.webhooks) } else { Vec::new() };
             known.of = of;
         }
         let all = self.known.values().flat_map(|known| known.resources.iter().cloned()).collect::<Vec<_>>();
@@ -289,6 +292,11 @@ fn made_of(definition: &Value) -> Value {
     of.insert("names", definition.at(&["status", "acceptedNames"]).cloned().unwrap_or_default());
     of.insert("terminating", conditions::is_true(definition, "Terminating"));
     Value::Object(of)
+}
+
+/// Whether the resource has caches of its own for each version.
+fn is_converted_by_webhook(resource: &Resource) -> bool {
+    resource.custom.as_ref().is_some_and(|custom| custom.converter.is_webhook())
 }
 
 /// Whether the cache of a resource has what selectors can name now.

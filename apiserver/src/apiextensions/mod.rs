@@ -6,8 +6,8 @@
 //! every kind has: [`strategy`] (pruning, defaults, validation), [`types`] (the tables that patches and apply walk),
 //! [`at_rest`] (the version in which objects are kept), [`columns`] (tables).
 //!
-//! Reading order: `schema`, `prune`, `defaults`, `validate` (with `list_type`, `embedded`),
-//! `rules` (with `declared`), `strategy`, `types`, `at_rest`, `version`, `names`, `conditions`, `controller`, `definition`. See
+//! Reading order: `schema`, `prune`, `defaults`, `validate` (with `list_type`, `embedded`), `rules` (with `declared`),
+//! `strategy`, `types`, `at_rest`, `conversion`, `converting`, `version`, `names`, `conditions`, `controller`, `definition`. See
 //! `docs/adr/0005-custom-resources.md`.
 
 pub mod approval;
@@ -15,6 +15,8 @@ pub mod at_rest;
 pub mod columns;
 pub mod conditions;
 pub mod controller;
+pub mod conversion;
+pub mod converting;
 pub mod declared;
 pub mod defaults;
 pub mod definition;

@@ -9,9 +9,12 @@ use sha2::{Digest, Sha256};
 use skiff_api::{KindInfo, Subresource};
 use skiff_apimachinery::status::{self, Status};
 use skiff_apimachinery::value::Value;
+use skiff_storage::Storage;
 
 use super::at_rest::{Form, KeptIn};
 use super::columns::Columns;
+use super::conversion::Converter;
+use super::converting::Converting;
 use super::rules::Rules;
 use super::schema::Schema;
 use super::strategy::CustomStrategy;
@@ -23,6 +26,7 @@ use crate::registry::store::Store;
 use crate::registry::strategy::Behaviour;
 use crate::registry::versions;
 use crate::registry::{Custom, Resource, ScalePaths, Types};
+use crate::webhook::Client;
 
 const VERBS: [&str; 8] = ["delete", "deletecollection", "get", "list", "patch", "create", "update", "watch"];
 const SUBRESOURCE_VERBS: [&str; 3] = ["get", "patch", "update"];
@@ -93,15 +97,31 @@ impl<'a> Definition<'a> {
         fields.iter().map(|field| FieldSpec::new(field)).collect()
     }
 
-    /// The resources of all served versions.
-    pub fn resources(&self, cacher: &Cacher) -> Vec<Arc<Resource>> {
+    /// Whether a webhook converts between versions.
+    pub fn is_converted_by_webhook(&self) -> bool {
+        self.text(&["spec", "conversion", "strategy"]) == "Webhook"
+    }
+
+    /// The resources of all served versions; that of the stored one first. Webhooks are called with `client`.
+    pub fn resources(&self, cacher: &Cacher, client: &Arc<Client>) -> Vec<Arc<Resource>> {
         let stored = self.versions().iter().find(|version| version.bool_at(&["storage"]) == Some(true));
         let stored_schema = stored.and_then(schema_of).map(|schema| Arc::new(Schema::parse(schema)));
         let served = self.versions().iter().filter(|version| version.bool_at(&["served"]) == Some(true));
-        served.map(|version| Arc::new(self.resource(version, cacher, stored_schema.clone()))).collect()
+        let converter = Converter::of(self.object.at(&["spec", "conversion"]), client);
+        let mut resources = served
+            .map(|version| Arc::new(self.resource(version, cacher, stored_schema.clone(), &converter)))
+            .collect::<Vec<_>>();
+        resources.sort_by_key(|resource| resource.info.version != self.storage_version());
+        resources
     }
 
-    fn resource(&self, version: &Value, cacher: &Cacher, stored_schema: Option<Arc<Schema>>) -> Resource {
+    fn resource(
+        &self,
+        version: &Value,
+        cacher: &Cacher,
+        stored_schema: Option<Arc<Schema>>,
+        converter: &Converter,
+    ) -> Resource {
         let name = version.str_at(&["name"]).unwrap_or("");
         let schema = schema_of(version).map(|schema| Arc::new(Schema::parse(schema)));
         let types = types::of(&type_name(self.group(), name, self.kind()), schema.as_deref());
@@ -115,11 +135,22 @@ impl<'a> Definition<'a> {
         };
         let fields = SelectableFields::new(self.selectable());
         let config = ResourceConfig::new(self.group(), self.plural(), self.namespaced(), fields);
-        let kept = KeptIn {
-            shown: Form { api_version: format!("{}/{name}", self.group()), schema },
-            stored: Form { api_version: format!("{}/{}", self.group(), self.storage_version()), schema: stored_schema },
-            by_webhook: self.text(&["spec", "conversion", "strategy"]) == "Webhook",
+        let shown = Form { api_version: format!("{}/{name}", self.group()), schema };
+        let stored =
+            Form { api_version: format!("{}/{}", self.group(), self.storage_version()), schema: stored_schema };
+        let converting = converter.is_webhook().then(|| {
+            let (inner, stored) = (cacher.storage().clone(), stored.clone());
+            Arc::new(Converting::new(inner, converter.clone(), &shown.api_version, stored))
+        });
+        let (storage, cache) = match &converting {
+            Some(converting) => {
+                let variant = if name == self.storage_version() { String::new() } else { name.to_owned() };
+                let config = ResourceConfig { variant, ..config };
+                (converting.clone() as Arc<dyn Storage>, cacher.add_over(converting.clone(), config))
+            }
+            None => (cacher.storage().clone(), cacher.add(config)),
         };
+        let kept = KeptIn { shown, stored, converting };
         let store = Store {
             group: self.group().into(),
             resource: self.plural().into(),
@@ -129,8 +160,8 @@ impl<'a> Definition<'a> {
             schema: types::envelope(),
             strategy: Behaviour::Made(Arc::new(strategy)),
             at_rest: Some(Arc::new(kept)),
-            storage: cacher.storage().clone(),
-            cache: cacher.add(config),
+            storage,
+            cache,
             hook: self.is_terminating().then(|| Arc::new(NoMore::of(self)) as Arc<dyn Hook>),
         };
         Resource {
@@ -145,6 +176,7 @@ impl<'a> Definition<'a> {
                 scale,
                 selectable: selectable_of(version).collect(),
                 warning: self.warning(version),
+                converter: converter.clone(),
             }),
         }
     }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use imbl::OrdMap;
 use parking_lot::{Mutex, RwLock};
-use skiff_storage::{Head, HistoryLimits, Revision, Storage};
+use skiff_storage::{Head, HistoryLimits, Revision, Storage, StorageError};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
@@ -32,6 +32,8 @@ pub struct ResourceConfig {
     pub resource: String,
     /// Keys in the store begin with this; ends with a slash. Then follows `[NAMESPACE/]NAME`.
     pub prefix: String,
+    /// Tells caches of the same resource apart: the version that this one shows; empty for the only or the main one.
+    pub variant: String,
     /// Whether objects live in namespaces.
     pub namespaced: bool,
     /// What field selectors can name beside `metadata.name` and `metadata.namespace`.
@@ -45,7 +47,8 @@ impl ResourceConfig {
             "" => format!("/registry/{resource}/"),
             group => format!("/registry/{group}/{resource}/"),
         };
-        Self { group: group.to_owned(), resource: resource.to_owned(), prefix, namespaced, fields }
+        let (group, resource) = (group.to_owned(), resource.to_owned());
+        Self { group, resource, prefix, variant: String::new(), namespaced, fields }
     }
 }
 
@@ -88,6 +91,8 @@ pub struct WatchCache {
     reached: watch::Sender<Revision>,
     /// Revision of the last change of the resource.
     changed: AtomicU64,
+    /// Why the store's entries cannot be taken over at present, if that is so.
+    pub(super) problem: Mutex<Option<StorageError>>,
     /// One at a time gets older history from the engine.
     pub(super) backfill: tokio::sync::Mutex<()>,
 }
@@ -106,6 +111,7 @@ impl WatchCache {
             inner: Mutex::new(inner),
             reached: watch::Sender::new(0),
             changed: AtomicU64::new(0),
+            problem: Mutex::new(None),
             backfill: tokio::sync::Mutex::new(()),
         })
     }
@@ -173,8 +179,15 @@ impl WatchCache {
     /// Returns once the cache is as fresh as asked, or with an error after [`FRESHNESS_WAIT`].
     pub async fn wait_until(&self, freshness: Freshness) -> Result<(), CacheError> {
         let deadline = Instant::now() + FRESHNESS_WAIT;
-        if self.revision() == 0 && !self.wait_reached(1, deadline).await {
-            return Err(CacheError::NotReady);
+        while self.revision() == 0 {
+            if let Some(problem) = self.problem.lock().clone() {
+                return Err(problem.into());
+            }
+            let now = Instant::now();
+            if now >= deadline {
+                return Err(CacheError::NotReady);
+            }
+            self.wait_reached(1, deadline.min(now + FRESHNESS_POLL)).await;
         }
         match freshness {
             Freshness::Any => Ok(()),
@@ -193,6 +206,9 @@ impl WatchCache {
                 return self.catch_up(head, revision, deadline).await;
             }
             let now = Instant::now();
+            if let Some(problem) = self.problem.lock().clone() {
+                return Err(problem.into());
+            }
             if now >= deadline {
                 return Err(CacheError::TooLarge { asked: revision, current: self.revision() });
             }
@@ -205,6 +221,9 @@ impl WatchCache {
     async fn catch_up(&self, head: Head, revision: Revision, deadline: Instant) -> Result<(), CacheError> {
         while !self.adopt(head) && self.revision() < revision {
             let now = Instant::now();
+            if let Some(problem) = self.problem.lock().clone() {
+                return Err(problem.into());
+            }
             if now >= deadline {
                 return Err(CacheError::TooLarge { asked: revision, current: self.revision() });
             }

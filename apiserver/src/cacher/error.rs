@@ -66,6 +66,7 @@ impl From<CacheError> for Status {
                 status.details.retry_after_seconds = RETRY_SECONDS;
                 status
             }
+            CacheError::Storage(StorageError::Unconvertible(_)) => Status::new(500, "", message),
             CacheError::Storage(_) => Status::new(500, "InternalError", format!("Internal error occurred: {message}")),
         }
     }

@@ -22,6 +22,8 @@ const PARALLEL_OBJECTS: usize = 2_000;
 /// Pauses between attempts: doubled from the first to the last.
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 const LAST_PAUSE: Duration = Duration::from_secs(5);
+/// The last pause while entries cannot be converted.
+const LAST_PAUSE_REFUSING: Duration = Duration::from_secs(1);
 
 /// What to do next.
 enum Phase {
@@ -60,10 +62,15 @@ impl WatchCache {
                 }
             };
             phase = next;
+            // What cannot be converted is told to readers; a lost store is not their concern, it comes back.
+            *self.problem.lock() = error.clone().filter(|error| matches!(error, StorageError::Unconvertible(_)));
             if let Some(error) = error {
                 tracing::warn!(resource = self.config.resource, %error, "the watch cache lost the store; it tries again");
+                // Readers are refused meanwhile, not kept waiting.
+                let last = if self.problem.lock().is_some() { LAST_PAUSE_REFUSING } else { LAST_PAUSE };
+                pause = pause.min(last);
                 tokio::time::sleep(pause).await;
-                pause = (pause * 2).min(LAST_PAUSE);
+                pause = (pause * 2).min(last);
             }
         }
     }
@@ -155,6 +162,9 @@ impl WatchCache {
             self.publish(Snapshot { revision: seen, objects }, changes);
         }
         self.advance(seen, quiet_until);
+        if end.is_continue() {
+            *self.problem.lock() = None;
+        }
         end
     }
 

@@ -14,9 +14,14 @@ use super::cache::{Freshness, ResourceConfig, WatchCache};
 use super::list::ListResult;
 use super::predicate::Predicate;
 
+/// Between a resource and its variant, in the names of caches. No resource has it in its name.
+const VARIANT: char = '@';
+
 struct Running {
     cache: Arc<WatchCache>,
     stop: CancellationToken,
+    /// Whether it reads the store itself: then its first list is a matter of moments.
+    direct: bool,
 }
 
 /// The caches of all resources: made when a resource appears, ended when it goes.
@@ -41,25 +46,40 @@ impl Cacher {
 
     /// Starts the cache of a resource, or returns the one that runs. Must be called within a tokio runtime.
     pub fn add(&self, config: ResourceConfig) -> Arc<WatchCache> {
+        self.add_over(self.storage.clone(), config)
+    }
+
+    /// The same in front of another view of the store.
+    pub fn add_over(&self, storage: Arc<dyn Storage>, config: ResourceConfig) -> Arc<WatchCache> {
         let mut caches = self.caches.write();
         let of_group = caches.entry(config.group.clone()).or_default();
-        if let Some(running) = of_group.get(&config.resource) {
+        let resource = match config.variant.as_str() {
+            "" => config.resource.clone(),
+            variant => format!("{}{VARIANT}{variant}", config.resource),
+        };
+        if let Some(running) = of_group.get(&resource) {
             return running.cache.clone();
         }
-        let resource = config.resource.clone();
-        let cache = WatchCache::new(config, self.limits, self.storage.clone());
+        let direct = Arc::ptr_eq(&storage, &self.storage);
+        let cache = WatchCache::new(config, self.limits, storage);
         let stop = self.shutdown.child_token();
         tokio::spawn(cache.clone().run(stop.clone()));
-        of_group.insert(resource, Running { cache: cache.clone(), stop });
+        of_group.insert(resource, Running { cache: cache.clone(), stop, direct });
         cache
     }
 
-    /// Ends the cache of a resource and its watches: its CustomResourceDefinition is gone or has other fields.
+    /// Ends the caches of a resource and their watches: its CustomResourceDefinition is gone or has other fields.
     pub fn remove(&self, group: &str, resource: &str) {
-        let running = self.caches.write().get_mut(group).and_then(|of_group| of_group.remove(resource));
-        if let Some(running) = running {
-            running.stop.cancel();
-        }
+        let mut caches = self.caches.write();
+        let Some(of_group) = caches.get_mut(group) else { return };
+        of_group.retain(|name, running| {
+            let is_it =
+                name == resource || name.strip_prefix(resource).is_some_and(|variant| variant.starts_with(VARIANT));
+            if is_it {
+                running.stop.cancel();
+            }
+            !is_it
+        });
     }
 
     /// The cache of a resource.
@@ -72,9 +92,15 @@ impl Cacher {
         self.caches.read().values().flat_map(HashMap::values).map(|running| running.cache.clone()).collect()
     }
 
-    /// Returns once all caches that run now have finished their first list.
+    /// Returns once all caches that run now have finished their first list, but for those over a view of the store: such
+    /// a view may need somebody who is only reached once this server is ready.
     pub async fn ready(&self) {
-        for cache in self.caches() {
+        let direct = {
+            let caches = self.caches.read();
+            let running = caches.values().flat_map(HashMap::values).filter(|running| running.direct);
+            running.map(|running| running.cache.clone()).collect::<Vec<_>>()
+        };
+        for cache in direct {
             cache.ready().await;
         }
     }

@@ -2,6 +2,7 @@
 
 use skiff_apimachinery::status::Status;
 use skiff_apimachinery::value::Value;
+use skiff_storage::StorageError;
 
 /// Translates between the served and the stored form, without loss.
 pub trait Conversion: Send + Sync + 'static {
@@ -19,10 +20,16 @@ pub trait Conversion: Send + Sync + 'static {
 
 /// How a store keeps its objects, where that differs from the form it works in: custom resources are kept in one of
 /// their versions, as the schema of the day they were written allowed.
+#[async_trait::async_trait]
 pub trait AtRest: Send + Sync + 'static {
     /// From what was kept to the form of the store.
     fn read(&self, kept: Value) -> Result<Value, Status>;
 
     /// From the form of the store to what is kept.
     fn write(&self, object: &Value) -> Result<Value, Status>;
+
+    /// Whether what is kept under a key has the form in which it would be written now, beside what `write` can tell.
+    async fn is_current(&self, _key: &str) -> Result<bool, StorageError> {
+        Ok(true)
+    }
 }

@@ -22,6 +22,7 @@ pub fn storage_error(group: &str, resource: &str, name: &str, error: StorageErro
         StorageError::TooLarge { .. } => status::request_entity_too_large(error.to_string()),
         StorageError::Slow | StorageError::Unavailable(_) => status::service_unavailable(error.to_string()),
         StorageError::Corrupt(message) => status::internal_error(message),
+        StorageError::Unconvertible(message) => Status::new(500, "", message),
     }
 }
 

@@ -7,11 +7,12 @@ use compact_str::CompactString;
 use skiff_api::{KindInfo, Subresource};
 use skiff_apimachinery::managedfields::scale::ReplicasPaths;
 use skiff_apimachinery::schema::{SchemaRef, TypeId, TypeTable};
-use skiff_apimachinery::status::Status;
+use skiff_apimachinery::status::{self, Status};
 use skiff_apimachinery::value::Value;
 
 use super::conversion::Conversion;
 use super::store::Store;
+use crate::apiextensions::conversion::Converter;
 use crate::cacher::Format;
 use crate::printers::Rows;
 use crate::response;
@@ -86,6 +87,8 @@ pub struct Custom {
     pub selectable: Vec<String>,
     /// Told to everybody who uses this version.
     pub warning: Option<String>,
+    /// How objects become those of another version.
+    pub converter: Converter,
 }
 
 impl Resource {
@@ -132,9 +135,10 @@ impl Resource {
 
     /// Brings an object into another version of the same resource.
     pub async fn convert_to(&self, object: Value, to: &Resource) -> Result<Value, Status> {
-        if self.custom.is_some() {
-            let mut object = object;
-            object.set_at(&["apiVersion"], to.info.api_version().as_str());
+        if let Some(custom) = &self.custom {
+            let converted = custom.converter.convert(vec![object], &to.info.api_version()).await;
+            let mut object = converted.map_err(status::internal_error)?.pop().unwrap_or_default();
+            to.complete(&mut object);
             return Ok(object);
         }
         let stored = self.conversion.map_or_else(|| object.clone(), |conversion| conversion.to_stored(object.clone()));

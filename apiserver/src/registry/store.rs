@@ -298,7 +298,7 @@ impl Store {
         if deletion::completes(&*self.strategy, &new, &old) {
             return self.delete_by_update(write, entry, &old, &new).await;
         }
-        if new == old && self.is_current(&new, entry)? {
+        if new == old && self.is_current(write.name, &new, entry).await? {
             return Ok(Attempt::Done(Written { json: entry.object.json.clone(), created: false }));
         }
         if write.dry_run {
@@ -557,10 +557,11 @@ impl Store {
 
     /// Whether what is stored of an object is what would be stored now: another version may be kept since, or other
     /// defaults filled in.
-    fn is_current(&self, object: &Value, entry: &Entry) -> Result<bool, Status> {
+    async fn is_current(&self, name: &str, object: &Value, entry: &Entry) -> Result<bool, Status> {
         let Some(form) = &self.at_rest else { return Ok(true) };
         let kept = json::decode(&entry.object.json, self.schema).map_err(status::internal_error)?.value;
-        Ok(form.write(object)? == kept)
+        let is_same = form.write(object)? == kept;
+        Ok(is_same && form.is_current(&entry.key).await.map_err(|e| self.storage_error(e, name))?)
     }
 
     /// A storage error as clients see it.

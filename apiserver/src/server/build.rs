@@ -67,6 +67,7 @@ impl ApiServer {
             oidc: security.oidc,
             proxy_tls: security.proxy_tls,
             published: security.published,
+            webhooks,
             flow_control,
             metrics,
             openapi: Default::default(),

@@ -39,6 +39,7 @@ use crate::registry::Registry;
 use crate::response::Response;
 use crate::routes::discovery::Documents;
 use crate::routes::health::Health;
+use crate::webhook::Client;
 
 /// The API server. Made by [`ApiServer::build`], shared by every connection and in-process client.
 pub struct ApiServer {
@@ -66,6 +67,8 @@ pub struct ApiServer {
     pub proxy_tls: Option<ProxyTls>,
     /// ConfigMaps by which others know this server and its callers; entries that they have beside these stay.
     pub published: Vec<Value>,
+    /// Calls webhooks.
+    pub webhooks: Arc<Client>,
     /// How many requests at once.
     pub flow_control: Arc<FlowControl>,
     /// What Prometheus sees.

@@ -1,4 +1,5 @@
 //! What the API server asks of others: admission webhooks, conversion webhooks, aggregated API servers.
 
 mod admission;
+mod conversion;
 mod server;

@@ -198,6 +198,9 @@ pub enum StorageError {
     /// The data is damaged or from a newer format; the text says what to do.
     #[error("{0}")]
     Corrupt(String),
+    /// The entry cannot be brought into the form that its reader or the engine wants; the text says why.
+    #[error("{0}")]
+    Unconvertible(String),
 }
 
 /// How far the store is, seen from one prefix.

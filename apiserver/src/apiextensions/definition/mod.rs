@@ -52,10 +52,9 @@ impl Strategy for DefinitionStrategy {
 
     fn warnings(&self, new: &Value, old: Option<&Value>) -> Vec<String> {
         let before = old.map(unrecognized_formats).unwrap_or_default();
-        let definition = new;
         let new = unrecognized_formats(new).into_iter().filter(|format| !before.contains(format));
         let formats = new.map(|format| format!("unrecognized format {format:?}"));
-        formats.chain(unenforced(definition).map(str::to_owned)).collect()
+        formats.collect()
     }
 
     fn counts_generation(&self) -> bool {
@@ -128,12 +127,6 @@ fn unrecognized_formats(definition: &Value) -> Vec<String> {
         version.at(&["schema", "openAPIV3Schema"]).into_iter().for_each(|schema| walk(schema, &mut found));
     }
     found
-}
-
-/// What a definition asks for that nothing acts on yet.
-fn unenforced(definition: &Value) -> Option<&'static str> {
-    let by_webhook = definition.str_at(&["spec", "conversion", "strategy"]) == Some("Webhook");
-    by_webhook.then_some("the conversion webhook is stored but not called yet")
 }
 
 #[cfg(test)]
