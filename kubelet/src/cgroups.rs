@@ -10,7 +10,6 @@ use skiff_cri::v1::LinuxContainerResources;
 
 use crate::pod::PodExt;
 use crate::spec::qos::Qos;
-use crate::spec::resources::pod_resources;
 
 /// Where the kernel shows cgroups.
 const MOUNT_POINT: &str = "/sys/fs/cgroup";
@@ -56,11 +55,11 @@ impl Cgroups {
         format!("{}/kubepods{class}/pod{}", self.root, pod.uid())
     }
 
-    /// Makes a pod's cgroup with its limits, or sets them again. Blocks.
-    pub(crate) fn ensure_pod(&self, pod: &Pod) -> io::Result<()> {
-        let (path, resources) = (self.pod_path(pod), pod_resources(pod));
+    /// Makes a pod's cgroup with these knobs, or sets them again. Blocks.
+    pub(crate) fn ensure_pod(&self, pod: &Pod, resources: &LinuxContainerResources) -> io::Result<()> {
+        let path = self.pod_path(pod);
         let best_effort = Qos::of(pod) == Qos::BestEffort;
-        if self.unified { self.ensure_v2(&path, &resources) } else { self.ensure_v1(&path, &resources, best_effort) }
+        if self.unified { self.ensure_v2(&path, resources) } else { self.ensure_v1(&path, resources, best_effort) }
     }
 
     /// Removes a pod's cgroup in every class, as the class of a forgotten pod is not known. Blocks.
@@ -209,6 +208,7 @@ fn kill_all(dir: &Path) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::spec::resources::pod_resources;
     use serde_json::json;
 
     fn pod() -> Pod {
@@ -229,7 +229,7 @@ mod tests {
         }
         let cgroups = Cgroups::at(dir.path(), "/skiff/");
         assert_eq!(cgroups.pod_path(&pod()), "/skiff/kubepods/burstable/podu");
-        cgroups.ensure_pod(&pod()).expect("made");
+        cgroups.ensure_pod(&pod(), &pod_resources(&pod())).expect("made");
         let base = "skiff/kubepods/burstable/podu";
         assert_eq!(read(dir.path().join("cpu").join(base).join("cpu.shares")), "512");
         assert_eq!(read(dir.path().join("cpu").join(base).join("cpu.cfs_quota_us")), "100000");
@@ -247,7 +247,7 @@ mod tests {
         for file in ["cpu.weight", "cpu.max", "memory.max"] {
             fs::write(pod_dir.join(file), "").expect("a file");
         }
-        cgroups.ensure_pod(&pod()).expect("made");
+        cgroups.ensure_pod(&pod(), &pod_resources(&pod())).expect("made");
         assert_eq!(read(pod_dir.join("cpu.weight")), "20");
         assert_eq!(read(pod_dir.join("cpu.max")), "100000 100000");
         assert_eq!(read(pod_dir.join("memory.max")), "67108864");

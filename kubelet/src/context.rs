@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::{Pod, Secret};
+use k8s_openapi::api::core::v1::{Node, Pod, Secret};
 use k8s_openapi::api::node::v1::RuntimeClass;
 use kube::Client;
 use skiff_client::{Informer, Objects, types};
@@ -21,6 +21,7 @@ use crate::pod::PodExt;
 use crate::probes::Probes;
 use crate::runtime::Runtime;
 use crate::spec::dns::NodeDns;
+use crate::status::generate::Verdicted;
 use crate::status::manager::StatusManager;
 use crate::volumes::Volumes;
 
@@ -52,6 +53,9 @@ pub(crate) struct NodeFacts {
     pub(crate) recursive_read_only: bool,
 }
 
+/// Fails the pod with this UID and stops it, with a grace period in seconds that overrides its own.
+pub(crate) type Evict = Arc<dyn Fn(&str, Verdicted, Option<i64>) + Send + Sync>;
+
 /// Shared by all workers.
 pub(crate) struct Context {
     pub(crate) settings: Settings,
@@ -65,6 +69,8 @@ pub(crate) struct Context {
     /// `None` where the process may not make cgroups.
     pub(crate) cgroups: Option<Cgroups>,
     pub(crate) admission: Admission,
+    /// Fails a pod and stops it.
+    pub(crate) evict: Evict,
     /// Back-off of containers that ended.
     pub(crate) restarts: Backoff,
     pub(crate) services: Informer<types::Service>,
@@ -74,6 +80,18 @@ pub(crate) struct Context {
 }
 
 impl Context {
+    /// Ends a pod so that a critical one has room.
+    pub(crate) fn preempt(&self, victim: &Pod) {
+        const MESSAGE: &str = "Preempted in order to admit critical pod";
+        self.events.pod_warning(victim, "Preempting", MESSAGE);
+        let verdict = Verdicted {
+            reason: "Preempting".into(),
+            message: MESSAGE.into(),
+            disruption: Some("Pod was preempted by Kubelet to accommodate a critical pod."),
+        };
+        (self.evict)(victim.uid(), verdict, None);
+    }
+
     /// The node as it is now.
     pub(crate) fn node_facts(&self) -> Arc<NodeFacts> {
         self.node.borrow().clone()
@@ -97,6 +115,12 @@ impl Context {
             labels: node.labels.clone(),
             allocatable: node.allocatable.clone(),
         }
+    }
+
+    /// The same with the labels that the node has in the API at this moment: they may have changed a second ago.
+    pub(crate) async fn fresh_offer(&self) -> kube::Result<Offer> {
+        let node = Objects::<Node>::cluster(&self.client).get(&self.settings.node_name).await?;
+        Ok(Offer { labels: node.metadata.labels.unwrap_or_default(), ..self.offer() })
     }
 
     /// Services that get environment variables.

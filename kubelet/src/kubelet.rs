@@ -77,6 +77,18 @@ impl Kubelet {
         let status = StatusManager::new(client.clone());
         let probes = Probes::new(runtime.clone(), events.clone(), probe_listener(status.clone(), workers.clone()));
         let woken = workers.clone();
+        let admission_wake = Arc::new(move |uid: &str| {
+            if let Some(workers) = woken.get() {
+                workers.wake(uid);
+            }
+        });
+        let woken = workers.clone();
+        let evict = Arc::new(move |uid: &str, verdict, grace_override| {
+            if let Some(workers) = woken.get() {
+                workers.evict(uid, verdict, grace_override);
+            }
+        });
+        let woken = workers.clone();
         let changed = Arc::new(move |uids: &_| {
             if let Some(workers) = woken.get() {
                 workers.volumes_changed(uids);
@@ -97,7 +109,8 @@ impl Kubelet {
             probes,
             status,
             cgroups: config.cgroup_root.as_deref().map(Cgroups::new),
-            admission: Admission::default(),
+            admission: Admission::new(admission_wake),
+            evict,
             restarts: Backoff::default(),
             services,
             node: facts,

@@ -4,7 +4,7 @@
 
 use std::collections::HashMap;
 
-use k8s_openapi::api::core::v1::{Container, Pod};
+use k8s_openapi::api::core::v1::{Container, Pod, ResourceRequirements};
 
 use crate::container_hash::container_hash;
 use crate::pod::PodExt;
@@ -23,6 +23,8 @@ const RESTART_COUNT: &str = "io.kubernetes.container.restartCount";
 const TERMINATION_PATH: &str = "io.kubernetes.container.terminationMessagePath";
 const TERMINATION_POLICY: &str = "io.kubernetes.container.terminationMessagePolicy";
 const PRE_STOP: &str = "io.kubernetes.container.preStopHandler";
+/// Ours: the resources that the container was created with.
+const RESOURCES: &str = "io.kubernetes.container.resources";
 const PORTS: &str = "io.kubernetes.container.ports";
 const DELETION_GRACE: &str = "io.kubernetes.pod.deletionGracePeriod";
 const TERMINATION_GRACE: &str = "io.kubernetes.pod.terminationGracePeriod";
@@ -84,17 +86,23 @@ pub(crate) fn container_annotations(
     if let Some(Ok(json)) = container.ports.as_ref().map(serde_json::to_string) {
         annotations.insert(PORTS.to_owned(), json);
     }
+    let resources = container.resources.clone().unwrap_or_default();
+    if let Ok(json) = serde_json::to_string(&resources) {
+        annotations.insert(RESOURCES.to_owned(), json);
+    }
     annotations
 }
 
 /// What [`container_annotations`] remembered and the observer needs.
-#[derive(Debug, Default, PartialEq, Eq)]
+#[derive(Debug, Default, PartialEq)]
 pub(crate) struct Remembered<'a> {
     pub(crate) hash: u64,
     pub(crate) restart_count: u32,
     pub(crate) termination_path: &'a str,
     /// `terminationMessagePolicy` is FallbackToLogsOnError.
     pub(crate) fall_back_to_logs: bool,
+    /// `None` if an older version created it.
+    pub(crate) resources: Option<ResourceRequirements>,
 }
 
 /// Reads a container's annotations. What is missing or unreadable is taken as zero or empty.
@@ -105,6 +113,7 @@ pub(crate) fn remembered(annotations: &HashMap<String, String>) -> Remembered<'_
         restart_count: text(RESTART_COUNT).parse().unwrap_or(0),
         termination_path: text(TERMINATION_PATH),
         fall_back_to_logs: text(TERMINATION_POLICY) == "FallbackToLogsOnError",
+        resources: annotations.get(RESOURCES).and_then(|json| serde_json::from_str(json).ok()),
     }
 }
 
@@ -129,6 +138,7 @@ mod tests {
             restart_count: 3,
             termination_path: "/dev/termination-log",
             fall_back_to_logs: true,
+            resources: Some(ResourceRequirements::default()),
         };
         assert_eq!(remembered(&annotations), expected);
         assert_eq!(remembered(&HashMap::new()), Remembered::default());

@@ -3,7 +3,7 @@
 //! In reading order: [`Config`] says what is set, [`kubelet`] puts the parts together and runs them. Pods come from the API
 //! to [`pod_workers`]: one worker per pod, which observes ([`runtime`], [`observed`]), plans ([`actions`], pure) and acts
 //! ([`sync`]), with what pods are made of on the way ([`spec`], [`env`], [`volumes`], [`images`]). [`status`] computes and
-//! sends what is reported, [`probes`] and [`pleg`] wake workers, [`node`] keeps the Node object, [`server`] answers logs, exec and
+//! sends what is reported, [`resize`] says what changes of resources mean, [`probes`] and [`pleg`] wake workers, [`node`] keeps the Node object, [`server`] answers logs, exec and
 //! metrics, and [`housekeeping`] removes what nobody looks after.
 //!
 //! Invariants: everything is keyed by pod UID; nothing about a running pod is remembered that is not in the runtime or
@@ -35,6 +35,7 @@ mod objects;
 mod pleg;
 mod probes;
 mod quantity;
+mod resize;
 mod server;
 mod spec;
 mod status;

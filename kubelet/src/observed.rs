@@ -1,5 +1,6 @@
 //! What the runtime says about one pod: the observed half of every decision. Data only, no I/O.
 
+use k8s_openapi::api::core::v1::ResourceRequirements;
 use skiff_cri::v1;
 
 /// A pod as the runtime knows it.
@@ -57,6 +58,8 @@ pub(crate) struct ObservedContainer {
     pub(crate) restart_count: u32,
     pub(crate) log_path: String,
     pub(crate) resources: Option<v1::LinuxContainerResources>,
+    /// What it was created with; `None` if that is not known.
+    pub(crate) created_with: Option<ResourceRequirements>,
     pub(crate) user: Option<v1::LinuxContainerUser>,
 }
 

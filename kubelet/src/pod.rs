@@ -306,6 +306,12 @@ pub(crate) fn as_container(ephemeral: &EphemeralContainer) -> Container {
     }
 }
 
+/// Whether a change of a resource restarts a container (upstream: `resizePolicy`; not named means no).
+pub(crate) fn restarts_to_resize(container: &Container, resource: &str) -> bool {
+    let policies = container.resize_policy.iter().flatten();
+    policies.into_iter().any(|policy| policy.resource_name == resource && policy.restart_policy == "RestartContainer")
+}
+
 /// Whether a phase is final.
 pub(crate) fn is_terminal_phase(phase: &str) -> bool {
     matches!(phase, "Succeeded" | "Failed")

@@ -410,7 +410,7 @@ impl Worker {
             let removed = crate::volumes::blocking(move || cgroups.remove_pod(&uid));
             removed.await.map_err(|error| error.to_string())?;
         }
-        self.ctx.admission.release(uid);
+        self.ctx.admission.release(uid, &self.ctx.offer());
         self.ctx.images.forget(uid);
         self.ctx.restarts.forget(&format!("{uid}_"));
         Ok(())

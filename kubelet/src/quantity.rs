@@ -39,6 +39,13 @@ pub(crate) fn bytes(amount: u64) -> Quantity {
     }
 }
 
+/// Bytes in the largest binary unit that needs no fraction: the canonical form.
+pub(crate) fn binary(amount: i64) -> Quantity {
+    const UNITS: [&str; 7] = ["", "Ki", "Mi", "Gi", "Ti", "Pi", "Ei"];
+    let power = if amount == 0 { 0 } else { (amount.trailing_zeros() / 10) as usize };
+    Quantity(format!("{}{}", amount >> (10 * power), UNITS[power.min(UNITS.len() - 1)]))
+}
+
 /// Thousandths of a core as `<n>` or `<n>m`.
 pub(crate) fn millicores(amount: i64) -> Quantity {
     if amount % 1000 == 0 {
@@ -138,6 +145,7 @@ mod tests {
         assert_eq!(bytes(2048).0, "2Ki");
         assert_eq!(bytes(2049).0, "2049");
         assert_eq!(bytes(0).0, "0");
+        assert_eq!([0, 1, 1536, 64 << 20, 3 << 30].map(|amount| binary(amount).0), ["0", "1", "1536", "64Mi", "3Gi"]);
         assert_eq!(millicores(4000).0, "4");
         assert_eq!(millicores(250).0, "250m");
     }

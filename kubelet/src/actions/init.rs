@@ -7,6 +7,7 @@ use super::{Kill, KillReason, PodActions, Verdict, Verdicts, unknown_state};
 use crate::container_hash::container_hash;
 use crate::observed::{ContainerState, ObservedContainer, ObservedPod};
 use crate::pod::{PodExt, is_sidecar, may_restart, restarts_after};
+use crate::resize::plan::needs_restart;
 
 /// What the state of one init container means for the pod.
 enum Step {
@@ -157,6 +158,9 @@ fn plan_sidecar(
     if container_hash(container) != status.hash {
         let kill = killed("definition changed", KillReason::Other);
         actions.kill.push(kill);
+        actions.start_init.push(index);
+    } else if needs_restart(container, status) {
+        actions.kill.push(killed("resize requires restart", KillReason::Other));
         actions.start_init.push(index);
     } else if container.liveness_probe.is_some()
         && verdicts.liveness(&status.id) == Some(Verdict::Failure)

@@ -13,6 +13,7 @@ use k8s_openapi::api::core::v1::{Container, Pod};
 use crate::container_hash::container_hash;
 use crate::observed::{ContainerState, ObservedContainer, ObservedPod};
 use crate::pod::{PodExt, RestartPolicy, is_sidecar, may_restart, restarts_after};
+use crate::resize::plan::{self, Update};
 
 /// What to do, in the order in which it is done.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -27,6 +28,8 @@ pub(crate) struct PodActions {
     pub(crate) sandbox_id: Option<String>,
     /// Number of the sandbox: of the new one, or of the one in use.
     pub(crate) attempt: u32,
+    /// Running containers that get other resources.
+    pub(crate) resize: Vec<Update>,
     /// Indices into `spec.ephemeralContainers`.
     pub(crate) start_ephemeral: Vec<usize>,
     /// Indices into `spec.initContainers`.
@@ -75,6 +78,7 @@ impl PodActions {
         !self.kill_pod
             && !self.create_sandbox
             && self.kill.is_empty()
+            && self.resize.is_empty()
             && self.start_ephemeral.is_empty()
             && self.start_init.is_empty()
             && self.start.is_empty()
@@ -147,11 +151,19 @@ pub(crate) fn compute_pod_actions(
             actions.start_ephemeral.push(index);
         }
     }
+    actions.resize = plan::updates(pod, observed);
     let initialized = init::plan_init_containers(pod, observed, verdicts, &mut actions);
-    if actions.kill_pod || !initialized {
+    if actions.kill_pod {
+        actions.resize.clear();
+        return actions;
+    }
+    if !initialized {
         return actions;
     }
     plan_regular_containers(pod, observed, verdicts, &mut actions);
+    if actions.kill_pod {
+        actions.resize.clear();
+    }
     actions
 }
 
@@ -248,6 +260,9 @@ fn kill_running(
         // The spec changed: restart whatever the policy says.
         let message = format!("Container {name} definition changed");
         return Some((message, KillReason::Other, true));
+    }
+    if plan::needs_restart(container, running) {
+        return Some((format!("Container {name} resize requires restart"), KillReason::Other, true));
     }
     if verdicts.liveness(&running.id) == Some(Verdict::Failure) {
         let message = format!("Container {name} failed liveness probe");

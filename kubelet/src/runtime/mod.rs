@@ -203,6 +203,18 @@ impl Runtime {
         or_gone(call("StopContainer", grace + REQUEST_TIMEOUT, answer).await.map(drop))
     }
 
+    /// Changes the knobs of a container that runs.
+    pub(crate) async fn update_resources(&self, id: &str, resources: v1::LinuxContainerResources) -> Result<()> {
+        let request = v1::UpdateContainerResourcesRequest {
+            container_id: id.into(),
+            linux: Some(resources),
+            ..Default::default()
+        };
+        let mut client = self.client.runtime.clone();
+        let answer = client.update_container_resources(request);
+        call("UpdateContainerResources", REQUEST_TIMEOUT, answer).await.map(drop)
+    }
+
     pub(crate) async fn remove_container(&self, id: &str) -> Result<()> {
         let request = v1::RemoveContainerRequest { container_id: id.into() };
         let mut client = self.client.runtime.clone();

@@ -122,6 +122,7 @@ fn container(status: v1::ContainerStatus, sandbox_id: &str) -> ObservedContainer
         image: written.into_iter().find(|text| !text.is_empty()).unwrap_or_default(),
         hash: notes.hash,
         restart_count: notes.restart_count,
+        created_with: notes.resources,
         resources: status.resources.and_then(|resources| resources.linux),
         user: status.user.and_then(|user| user.linux),
         id: status.id,

@@ -21,6 +21,11 @@ pub(crate) fn cpu_shares(millicores: i64) -> i64 {
     (millicores * SHARES_PER_CPU / 1000).clamp(SHARES_MIN, SHARES_MAX)
 }
 
+/// The request in thousandths of a core that shares stand for, rounded up.
+pub(crate) fn cpu_shares_as_millicores(shares: i64) -> i64 {
+    if shares < SHARES_MIN { 0 } else { (shares * 1000 + SHARES_PER_CPU - 1) / SHARES_PER_CPU }
+}
+
 /// CPU quota per [`QUOTA_PERIOD`] for a limit in thousandths of a core; 0 is no limit.
 pub(crate) fn cpu_quota(millicores: i64) -> i64 {
     if millicores == 0 {
@@ -168,6 +173,7 @@ mod tests {
     #[test]
     fn shares_and_quotas() {
         assert_eq!([cpu_shares(0), cpu_shares(100), cpu_shares(2000)], [2, 102, 2048]);
+        assert_eq!([1, 2, 214, 1024].map(cpu_shares_as_millicores), [0, 2, 209, 1000]);
         assert_eq!([cpu_quota(0), cpu_quota(5), cpu_quota(500)], [0, 1000, 50_000]);
     }
 

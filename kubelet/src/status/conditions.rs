@@ -11,9 +11,12 @@ pub(crate) const INITIALIZED: &str = "Initialized";
 pub(crate) const READY_TO_START: &str = "PodReadyToStartContainers";
 pub(crate) const SCHEDULED: &str = "PodScheduled";
 pub(crate) const DISRUPTION_TARGET: &str = "DisruptionTarget";
+pub(crate) const RESIZE_PENDING: &str = "PodResizePending";
+pub(crate) const RESIZE_IN_PROGRESS: &str = "PodResizeInProgress";
 
 /// Conditions only the kubelet writes.
-const OWNED: [&str; 5] = [SCHEDULED, READY, INITIALIZED, CONTAINERS_READY, READY_TO_START];
+const OWNED: [&str; 7] =
+    [SCHEDULED, READY, INITIALIZED, CONTAINERS_READY, READY_TO_START, RESIZE_PENDING, RESIZE_IN_PROGRESS];
 
 /// Whether the kubelet owns a condition; all others are left as they are in the API.
 pub(crate) fn is_owned(type_: &str) -> bool {

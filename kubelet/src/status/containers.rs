@@ -14,6 +14,7 @@ use super::generate::StatusInputs;
 use crate::actions::{Verdict, any_regular_created, should_start};
 use crate::observed::{ContainerState, ObservedContainer};
 use crate::pod::{ContainerKind, PodExt, is_sidecar};
+use crate::resize::actual;
 use crate::volumes::container::recursive_read_only;
 
 /// Exit code of a container whose end nobody saw.
@@ -108,7 +109,7 @@ fn of_run(
         state: Some(run_state(inputs, run)),
         last_state: Some(ApiState::default()),
         volume_mounts: mount_statuses(inputs, container),
-        resources: Some(container.resources.clone().unwrap_or_default()),
+        resources: Some(actual::resources(inputs.pod, container, run)),
         allocated_resources: container.resources.as_ref().and_then(|r| r.requests.clone()),
         user: run.user.as_ref().map(|user| ContainerUser {
             linux: Some(LinuxContainerUser {

@@ -13,8 +13,11 @@ use super::phase::{FAILED, pod_phase};
 use crate::actions::{Verdict, sandbox_changed};
 use crate::observed::{ContainerState, ObservedPod};
 use crate::pod::{ContainerKind, PodExt, as_container, is_terminal_phase};
+use crate::resize::conditions::ResizeState;
 use crate::spec::qos::Qos;
 
+/// Reason of the condition DisruptionTarget of pods that the kubelet ended.
+const TERMINATION_BY_KUBELET: &str = "TerminationByKubelet";
 /// Bytes of all termination messages of a pod together.
 const MESSAGES_BYTES_MAX: usize = 12 * 1024;
 
@@ -36,10 +39,13 @@ pub(crate) trait ProbeResults {
 pub(crate) struct Verdicted {
     pub(crate) reason: String,
     pub(crate) message: String,
+    /// Message of the condition DisruptionTarget: the node ended a pod that could have gone on.
+    pub(crate) disruption: Option<&'static str>,
 }
 
 /// What a status is made of.
 pub(crate) struct StatusInputs<'a> {
+    /// With the resources that it was given.
     pub(crate) pod: &'a Pod,
     pub(crate) observed: &'a ObservedPod,
     /// The status reported last.
@@ -52,6 +58,8 @@ pub(crate) struct StatusInputs<'a> {
     /// Scheme of container ids, such as `skiff`.
     pub(crate) runtime_name: &'a str,
     pub(crate) recursive_read_only: bool,
+    /// Where a change of resources stands.
+    pub(crate) resize: &'a ResizeState,
     /// No container will be started again.
     pub(crate) is_terminal: bool,
     /// The pod was failed by the kubelet itself.
@@ -83,6 +91,8 @@ pub(crate) fn pod_status(inputs: &StatusInputs<'_>) -> PodStatus {
         nominated_node_name: pod.pod_status().nominated_node_name.clone(),
         resource_claim_statuses: pod.pod_status().resource_claim_statuses.clone(),
         observed_generation: pod.generation().max(previous.observed_generation),
+        allocated_resources: pod.pod_spec().resources.as_ref().and_then(|r| r.requests.clone()),
+        resources: pod.pod_spec().resources.clone(),
         start_time: previous.start_time.clone().or_else(|| Some(Time(whole_seconds(inputs.now)))),
         ..Default::default()
     };
@@ -160,8 +170,16 @@ fn pod_conditions(inputs: &StatusInputs<'_>, all: &[ContainerStatus], status: &P
     let of_api = pod.pod_status().conditions.as_deref().unwrap_or(&[]);
     let mut list: Vec<PodCondition> =
         of_api.iter().filter(|c| !conditions::is_owned(&c.type_)).cloned().collect();
+    if !inputs.is_terminal {
+        list.extend(inputs.resize.conditions().cloned());
+    }
     let old = inputs.previous.conditions.as_deref().unwrap_or(&[]);
-    if let Some(disruption) = conditions::find(old, DISRUPTION_TARGET) {
+    if let Some(disruption) = inputs.failed.and_then(|failed| failed.disruption) {
+        let mut condition = condition(pod, DISRUPTION_TARGET, true, TERMINATION_BY_KUBELET, disruption);
+        condition.last_transition_time = Some(Time(whole_seconds(inputs.now)));
+        list.retain(|c| c.type_ != DISRUPTION_TARGET);
+        list.push(conditions::find(old, DISRUPTION_TARGET).cloned().unwrap_or(condition));
+    } else if let Some(disruption) = conditions::find(old, DISRUPTION_TARGET) {
         list.retain(|c| c.type_ != DISRUPTION_TARGET);
         list.push(disruption.clone());
     }

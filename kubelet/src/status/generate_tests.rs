@@ -28,6 +28,7 @@ struct Case {
     previous: PodStatus,
     failures: HashMap<String, StartFailure>,
     probes: Probes,
+    resize: ResizeState,
     is_terminal: bool,
     failed: Option<Verdicted>,
 }
@@ -44,6 +45,7 @@ impl Case {
             previous: PodStatus::default(),
             failures: HashMap::new(),
             probes: Probes::default(),
+            resize: ResizeState::default(),
             is_terminal: false,
             failed: None,
         }
@@ -85,6 +87,7 @@ impl Case {
             host_ips: &["192.168.0.1".into()],
             runtime_name: "skiff",
             recursive_read_only: false,
+            resize: &self.resize,
             is_terminal: self.is_terminal,
             failed: self.failed.as_ref(),
             now: Timestamp::from_second(100).expect("a time"),
@@ -228,7 +231,7 @@ fn a_final_phase_stays() {
 #[test]
 fn a_pod_failed_by_the_kubelet_says_why() {
     let mut case = Case::new(json!({"containers": [{"name": "c"}]})).run("c", "id1", ContainerState::Running, 0);
-    case.failed = Some(Verdicted { reason: "DeadlineExceeded".into(), message: "too long".into() });
+    case.failed = Some(Verdicted { reason: "DeadlineExceeded".into(), message: "too long".into(), disruption: None });
     let status = case.status();
     assert_eq!((status.phase.as_deref(), status.reason.as_deref()), (Some("Failed"), Some("DeadlineExceeded")));
     assert_eq!(condition_of(&status, "Ready"), "False");

@@ -5,6 +5,7 @@
 
 pub(crate) mod gc;
 pub(crate) mod kill;
+mod resize;
 mod start;
 
 use std::collections::{HashMap, HashSet};
@@ -17,12 +18,17 @@ use skiff_cri::v1;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use crate::admission::{Refusal, bare};
 use crate::actions::{PodActions, compute_pod_actions};
 use crate::context::{Context, now};
 use crate::observed::ObservedPod;
 use crate::pod::{ContainerKind, PodExt, as_container, is_sidecar, is_terminal_phase};
+use crate::resize::allocation::reported;
+use crate::resize::conditions::ResizeState;
+use crate::resize::plan::Knobs;
 use crate::runtime::RuntimeError;
 use crate::spec::sandbox::{SandboxInputs, sandbox_config};
+use crate::spec::resources::pod_resources;
 use crate::status::generate::{StartFailure, StatusInputs, Verdicted, pod_status};
 use crate::volumes::HostVolumes;
 use kill::KillReasonGrace;
@@ -48,6 +54,12 @@ pub(crate) struct PodMemory {
     pub(crate) volumes: HostVolumes,
     /// When volumes were last brought up to date.
     pub(crate) volumes_at: Option<Instant>,
+    /// Where a change of the pod's resources stands.
+    pub(crate) resize: ResizeState,
+    /// The knobs of the pod's cgroup, once it is made.
+    pub(crate) cgroup: Option<Knobs>,
+    /// What the runtime was asked to give to containers that run, by id.
+    pub(crate) asked: HashMap<String, Knobs>,
     /// Passes in a row that met an error.
     pub(crate) errors: u32,
 }
@@ -87,6 +99,7 @@ pub(crate) fn report(
     is_terminal: bool,
 ) -> PodStatus {
     let node = ctx.node_facts();
+    let pod = &ctx.admission.allocated(pod);
     let previous = ctx.status.get(pod.uid()).unwrap_or_else(|| pod.pod_status().clone());
     let status = pod_status(&StatusInputs {
         pod,
@@ -97,6 +110,7 @@ pub(crate) fn report(
         host_ips: &node.host_ips,
         runtime_name: &node.runtime_name,
         recursive_read_only: node.recursive_read_only,
+        resize: &memory.resize,
         is_terminal,
         failed: memory.failed.as_ref(),
         now: now(),
@@ -119,7 +133,12 @@ pub(crate) async fn sync_pod(
             return memory.retry();
         }
     };
-    check_admission(ctx, pod, &observed, memory);
+    check_admission(ctx, pod, &observed, memory).await;
+    if !memory.admitted && memory.failed.is_none() && !is_terminal_phase(pod.phase()) {
+        // Others make room for it; it is woken when they have.
+        return Outcome::WaitUntil(Instant::now() + RETRY_MAX);
+    }
+    let pod = &resize::allocate(ctx, pod, &observed, memory);
     let deadline = check_deadline(pod, ctx.status.get(pod.uid()).as_ref(), memory, ctx);
     let status = report(ctx, pod, &observed, memory, false);
     if status.phase.as_deref().is_some_and(is_terminal_phase) {
@@ -146,22 +165,29 @@ pub(crate) fn tell_probes(ctx: &Context, pod: &Arc<Pod>, observed: &ObservedPod,
 }
 
 /// Lets the node take the pod, once. What runs already was taken before.
-fn check_admission(ctx: &Context, pod: &Arc<Pod>, observed: &ObservedPod, memory: &mut PodMemory) {
+async fn check_admission(ctx: &Context, pod: &Arc<Pod>, observed: &ObservedPod, memory: &mut PodMemory) {
     if memory.admitted || memory.failed.is_some() || is_terminal_phase(pod.phase()) {
         return;
     }
     if !observed.is_gone() {
-        ctx.admission.keep(pod);
+        ctx.admission.keep(&reported(pod));
+        memory.resize = ResizeState::reported(pod);
         memory.admitted = true;
         return;
     }
-    match ctx.admission.admit(pod, &ctx.offer()) {
+    let mut admitted = ctx.admission.admit(pod, &ctx.offer());
+    if admitted.as_ref().is_err_and(Refusal::is_for_labels)
+        && let Ok(offer) = ctx.fresh_offer().await
+    {
+        admitted = ctx.admission.admit(pod, &offer);
+    }
+    match admitted {
         Ok(()) => memory.admitted = true,
-        Err(verdict) => {
-            let message = verdict.message.trim_start_matches("Pod was rejected: ").to_owned();
-            ctx.events.pod_warning(pod, &verdict.reason, message);
+        Err(Refusal::Refused(verdict)) => {
+            ctx.events.pod_warning(pod, &verdict.reason, bare(&verdict));
             memory.failed = Some(verdict);
         }
+        Err(Refusal::Preempts(victims)) => victims.iter().for_each(|victim| ctx.preempt(victim)),
     }
 }
 
@@ -176,7 +202,7 @@ fn check_deadline(pod: &Pod, status: Option<&PodStatus>, memory: &mut PodMemory,
     if memory.failed.is_none() {
         let message = "Pod was active on the node longer than the specified deadline";
         ctx.events.pod(pod, "DeadlineExceeded", message);
-        memory.failed = Some(Verdicted { reason: "DeadlineExceeded".into(), message: message.into() });
+        memory.failed = Some(Verdicted { reason: "DeadlineExceeded".into(), message: message.into(), disruption: None });
     }
     None
 }
@@ -198,9 +224,12 @@ async fn act(
     if let Err(outcome) = prepare(ctx, pod, observed, memory).await {
         return outcome;
     }
-    let actions = compute_pod_actions(pod, observed, &ctx.probes);
+    let mut actions = compute_pod_actions(pod, observed, &ctx.probes);
+    // A runtime that does not show what it was given is not asked for it again.
+    actions.resize.retain(|update| memory.asked.get(&update.id) != Some(&update.to));
     let only_stops = actions.kill_pod && !actions.create_sandbox;
-    if actions.is_empty() || (only_stops && is_stopped(observed)) {
+    let resizes = resize::is_needed(pod, &actions, memory);
+    if !resizes && actions.is_empty() || (only_stops && is_stopped(observed)) {
         memory.errors = 0;
         return Outcome::WaitUntil(refresh_time(memory));
     }
@@ -235,8 +264,9 @@ async fn prepare(
 ) -> Result<(), Outcome> {
     let first = memory.volumes_at.is_none();
     if first && let Some(cgroups) = ctx.cgroups.clone() {
-        let limited = pod.clone();
-        let made = tokio::task::spawn_blocking(move || cgroups.ensure_pod(&limited)).await;
+        let (limited, knobs) = (pod.clone(), pod_resources(pod));
+        memory.cgroup = Some(Knobs::of(&knobs));
+        let made = tokio::task::spawn_blocking(move || cgroups.ensure_pod(&limited, &knobs)).await;
         let made = made.unwrap_or_else(|error| Err(std::io::Error::other(error)));
         if let Err(error) = made {
             let message = format!("unable to ensure pod container exists: {error}");
@@ -297,6 +327,9 @@ async fn carry_out(
                 return Err(());
             }
         }
+    }
+    if resize::is_needed(pod, actions, memory) {
+        resize::carry_out(ctx, pod, &actions.resize, memory).await?;
     }
     let starts = actions.create_sandbox
         || !actions.start.is_empty()
