@@ -9,6 +9,9 @@ use k8s_openapi::api::core::v1::Taint;
 use rustls::RootCertStore;
 use rustls::server::ResolvesServerCert;
 
+use crate::eviction::thresholds::EvictionPolicy;
+use crate::images::gc::ImageGcPolicy;
+
 /// Port of the kubelet's API.
 pub const DEFAULT_PORT: u16 = 10250;
 /// Pods a node takes.
@@ -63,6 +66,14 @@ pub struct Config {
     pub resolv_conf: Option<PathBuf>,
     /// Containers that say nothing about seccomp get the runtime's default profile.
     pub seccomp_default: bool,
+    /// Size in bytes from which on a container's log is rotated.
+    pub container_log_max_size: u64,
+    /// Log files kept of a container, the one that is written among them; at least 2.
+    pub container_log_max_files: usize,
+    /// When images that nobody uses are removed.
+    pub image_gc: ImageGcPolicy,
+    /// When pods are ended because the node is short of something.
+    pub eviction: EvictionPolicy,
     /// Pods the node takes.
     pub max_pods: u32,
     /// Where the kubelet's API listens. Port 0 takes a free one.
@@ -92,6 +103,10 @@ impl Config {
             cluster_domain: "cluster.local".to_owned(),
             resolv_conf: Some(PathBuf::from("/etc/resolv.conf")),
             seccomp_default: false,
+            container_log_max_size: 10 << 20,
+            container_log_max_files: 5,
+            image_gc: ImageGcPolicy::default(),
+            eviction: EvictionPolicy::default(),
             max_pods: DEFAULT_MAX_PODS,
             listen: SocketAddr::from((Ipv4Addr::UNSPECIFIED, DEFAULT_PORT)),
             serving: None,
@@ -105,6 +120,9 @@ impl Config {
         for (setting, path) in [("root_dir", &self.root_dir), ("pod_logs_dir", &self.pod_logs_dir)] {
             anyhow::ensure!(path.is_absolute(), "{setting} must be an absolute path, not {}", path.display());
         }
+        self.eviction.thresholds()?;
+        self.image_gc.validate()?;
+        anyhow::ensure!(self.container_log_max_files > 1, "container_log_max_files must be greater than 1");
         Ok(())
     }
 }

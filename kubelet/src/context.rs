@@ -16,6 +16,7 @@ use crate::cgroups::Cgroups;
 use crate::env::field_ref::Facts;
 use crate::env::service_links::{LinkPort, ServiceLink};
 use crate::events::Events;
+use crate::eviction::Conditions;
 use crate::images::Images;
 use crate::pod::PodExt;
 use crate::probes::Probes;
@@ -69,6 +70,8 @@ pub(crate) struct Context {
     /// `None` where the process may not make cgroups.
     pub(crate) cgroups: Option<Cgroups>,
     pub(crate) admission: Admission,
+    /// What the node is short of.
+    pub(crate) conditions: Conditions,
     /// Fails a pod and stops it.
     pub(crate) evict: Evict,
     /// Back-off of containers that ended.
@@ -87,7 +90,7 @@ impl Context {
         let verdict = Verdicted {
             reason: "Preempting".into(),
             message: MESSAGE.into(),
-            disruption: Some("Pod was preempted by Kubelet to accommodate a critical pod."),
+            disruption: Some("Pod was preempted by Kubelet to accommodate a critical pod.".into()),
         };
         (self.evict)(victim.uid(), verdict, None);
     }

@@ -1,5 +1,6 @@
 //! Putting the parts together: build, then run.
 
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock};
 
@@ -9,6 +10,7 @@ use kube::Client;
 use skiff_client::watch::Source;
 use skiff_client::{Event, EventRecorder, Informer, Kind, types};
 use tokio::net::TcpListener;
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::admission::Admission;
@@ -17,8 +19,11 @@ use crate::cgroups::Cgroups;
 use crate::config::Config;
 use crate::context::{Context, Settings};
 use crate::events::Events;
+use crate::eviction::Eviction;
 use crate::housekeeping;
 use crate::images::Images;
+use crate::images::gc::ImageGc;
+use crate::logs::rotate;
 use crate::node::machine::default_address;
 use crate::node::{NodeAgent, NodeConfig};
 use crate::pleg;
@@ -54,6 +59,8 @@ struct Kubelet {
     workers: PodWorkers,
     node: NodeAgent,
     pods: Informer<Pod>,
+    images: ImageGc,
+    eviction: Eviction,
 }
 
 impl Kubelet {
@@ -71,7 +78,9 @@ impl Kubelet {
         let events = Events::new(recorder);
         let port = address.map_or(config.listen.port(), |address| address.port());
         let node_config = node_config(config, port);
-        let (node, facts) = NodeAgent::new(client.clone(), runtime.clone(), events.clone(), node_config);
+        let (pressed, conditions) = watch::channel(BTreeSet::new());
+        let (node, facts) =
+            NodeAgent::new(client.clone(), runtime.clone(), events.clone(), node_config, conditions.clone());
         // The workers are made last, but are woken by parts that are made before them.
         let workers: Arc<OnceLock<PodWorkers>> = Arc::default();
         let status = StatusManager::new(client.clone());
@@ -110,6 +119,7 @@ impl Kubelet {
             status,
             cgroups: config.cgroup_root.as_deref().map(Cgroups::new),
             admission: Admission::new(admission_wake),
+            conditions,
             evict,
             restarts: Backoff::default(),
             services,
@@ -118,11 +128,20 @@ impl Kubelet {
         });
         let made = PodWorkers::new(ctx.clone(), shutdown.clone());
         let workers = workers.get_or_init(|| made).clone();
-        Ok(Self { ctx, workers, node, pods })
+        let images = ImageGc::new(ctx.runtime.clone(), ctx.events.clone(), config.node_name.clone(), config.image_gc);
+        let eviction = Eviction {
+            ctx: ctx.clone(),
+            workers: workers.clone(),
+            images: images.clone(),
+            root: config.root_dir.clone(),
+            policy: config.eviction.clone(),
+            conditions: pressed,
+        };
+        Ok(Self { ctx, workers, node, pods, images, eviction })
     }
 
     async fn run(self, config: Config, listener: Option<TcpListener>, shutdown: CancellationToken) -> anyhow::Result<()> {
-        let Self { ctx, workers, node, pods } = self;
+        let Self { ctx, workers, node, pods, images, eviction } = self;
         // Pods that run must not look lost for the moment that a runtime needs to start.
         ctx.runtime.until_there().await;
         node.look().await;
@@ -130,6 +149,9 @@ impl Kubelet {
         tasks.spawn(node.run(shutdown.clone()));
         tasks.spawn(ctx.status.clone().run(shutdown.clone()));
         tasks.spawn(pleg::run(ctx.runtime.clone(), workers.clone(), shutdown.clone()));
+        let logs = rotate::Policy { max_size: config.container_log_max_size, max_files: config.container_log_max_files };
+        tasks.spawn(rotate::run(ctx.runtime.clone(), logs, shutdown.clone()));
+        tasks.spawn(images.run(shutdown.clone()));
         if let Some((listener, tls)) = listener.zip(config.serving) {
             let server = Server::new(ctx.clone(), workers.clone(), tls)?;
             tasks.spawn(server.run(listener, shutdown.clone()));
@@ -145,7 +167,7 @@ impl Kubelet {
                 () = stopped.cancelled() => return,
                 () = pods.wait_synced() => {}
             }
-            housekeeping::run(cleaned, cleaner, stopped).await;
+            tokio::join!(housekeeping::run(cleaned, cleaner, stopped.clone()), eviction.run(stopped));
         });
         tracing::info!(node = %ctx.settings.node_name, "the kubelet is running");
         shutdown.cancelled().await;

@@ -4,7 +4,7 @@
 //! to [`pod_workers`]: one worker per pod, which observes ([`runtime`], [`observed`]), plans ([`actions`], pure) and acts
 //! ([`sync`]), with what pods are made of on the way ([`spec`], [`env`], [`volumes`], [`images`]). [`status`] computes and
 //! sends what is reported, [`resize`] says what changes of resources mean, [`probes`] and [`pleg`] wake workers, [`node`] keeps the Node object, [`server`] answers logs, exec and
-//! metrics, and [`housekeeping`] removes what nobody looks after.
+//! metrics, [`eviction`] keeps the node from running short, and [`housekeeping`] removes what nobody looks after.
 //!
 //! Invariants: everything is keyed by pod UID; nothing about a running pod is remembered that is not in the runtime or
 //! the API, so a restart never disturbs containers; the API object of a pod is deleted only by UID and only after
@@ -26,6 +26,7 @@ mod backoff;
 mod cgroups;
 mod env;
 mod events;
+mod eviction;
 mod housekeeping;
 mod images;
 mod lifecycle;
@@ -43,4 +44,6 @@ mod termination_order;
 mod volumes;
 
 pub use config::{Config, DEFAULT_MAX_PODS, DEFAULT_PORT, ServingTls};
+pub use eviction::thresholds::{EvictionPolicy, Thresholds};
+pub use images::gc::ImageGcPolicy;
 pub use kubelet::run;

@@ -217,8 +217,6 @@ impl PodExt for Pod {
 pub(crate) const CONFIG_SOURCE: &str = "kubernetes.io/config.source";
 /// Annotation of mirror pods: the hash of the static pod they show.
 pub(crate) const CONFIG_MIRROR: &str = "kubernetes.io/config.mirror";
-/// Annotation with the hash of a static pod's manifest.
-pub(crate) const CONFIG_HASH: &str = "kubernetes.io/config.hash";
 
 /// A container's security settings; all absent if it has none.
 pub(crate) fn security(container: &Container) -> &SecurityContext {

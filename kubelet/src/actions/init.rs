@@ -150,7 +150,7 @@ fn plan_sidecar(
                 actions.start_init.push(index);
                 return Step::Waiting;
             }
-            Some(Verdict::Unknown) | None => return Step::Waiting,
+            None => return Step::Waiting,
         }
     }
     // It has started, so the next one may start, even if this one is restarted below. The list is reversed at the end.

@@ -62,8 +62,6 @@ pub(crate) enum KillReason {
 pub(crate) enum Verdict {
     Success,
     Failure,
-    /// The probe has not come to a result.
-    Unknown,
 }
 
 /// Probe results by container id. `None`: the probe has not run on that container.

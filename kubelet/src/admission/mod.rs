@@ -21,7 +21,7 @@ use resources::{asks_for_more, shortages};
 /// Reason for which a pod is refused that does not want this node.
 const NODE_AFFINITY: &str = "NodeAffinity";
 /// Prefix of the messages of pods that are refused.
-const REJECTED: &str = "Pod was rejected: ";
+pub(crate) const REJECTED: &str = "Pod was rejected: ";
 /// Sysctls that are safe on every node: they hold for the pod's namespaces only.
 const SAFE_SYSCTLS: [&str; 12] = [
     "kernel.shm_rmid_forced",

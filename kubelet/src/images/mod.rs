@@ -1,6 +1,7 @@
 //! Getting an image onto the node by its pull policy, with back-off (upstream: `pkg/kubelet/images/image_manager.go`).
 
 pub(crate) mod credentials;
+pub(crate) mod gc;
 pub(crate) mod reference;
 
 use std::collections::HashMap;

@@ -114,24 +114,28 @@ pub(crate) async fn send(
     let mut filter = Filter::new(options.clone());
     let mut checked = tokio::time::Instant::now();
     let mut is_running = true;
+    let mut is_rotated = false;
     loop {
         let (chunk, at_end) = read_chunk(&mut reader, &mut filter)?;
         if !chunk.is_empty() && output.send(chunk.into()).await.is_err() {
             return Ok(());
         }
-        if filter.is_full() || (at_end && (!options.follow || !is_running)) {
+        if filter.is_full() || (at_end && !is_rotated && (!options.follow || !is_running)) {
             return Ok(());
         }
         if !at_end {
+            continue;
+        }
+        if std::mem::take(&mut is_rotated) {
+            reader.reopen()?;
             continue;
         }
         tokio::select! {
             () = output.closed() => return Ok(()),
             () = tokio::time::sleep(POLL) => {}
         }
-        if reader.rotated()? {
-            reader.reopen()?;
-        }
+        // What was written into the old file before the new one was opened comes first.
+        is_rotated = reader.rotated()?;
         if checked.elapsed() >= CHECK_RUNNING {
             checked = tokio::time::Instant::now();
             // One more round is read after it ended, for what it wrote last.

@@ -23,9 +23,10 @@ use tokio_util::sync::CancellationToken;
 
 use crate::context::NodeFacts;
 use crate::events::Events;
+use crate::eviction::Conditions;
 use crate::runtime::Runtime;
 use crate::status::patch::diff;
-use machine::{Available, FileSystem, Machine};
+use machine::{FileSystem, Machine};
 use status::{NodeInputs, RuntimeState, differs, node_labels, node_status};
 
 /// How often the status is computed; it is written if it changed.
@@ -65,6 +66,8 @@ pub(crate) struct NodeAgent {
     config: NodeConfig,
     machine: Machine,
     facts: watch::Sender<Arc<NodeFacts>>,
+    /// What the node is short of.
+    conditions: Conditions,
 }
 
 impl NodeAgent {
@@ -73,6 +76,7 @@ impl NodeAgent {
         runtime: Runtime,
         events: Events,
         config: NodeConfig,
+        conditions: Conditions,
     ) -> (Self, watch::Receiver<Arc<NodeFacts>>) {
         let machine = Machine::read();
         let (facts, receiver) = watch::channel(Arc::new(NodeFacts {
@@ -82,7 +86,7 @@ impl NodeAgent {
             network_error: Some("the container runtime has not been asked yet".to_owned()),
             ..Default::default()
         }));
-        (Self { client, runtime, events, config, machine, facts }, receiver)
+        (Self { client, runtime, events, config, machine, facts, conditions }, receiver)
     }
 
     /// Looks at the runtime once, so that the facts are true before pods are started.
@@ -160,6 +164,8 @@ impl NodeAgent {
         let mut reported: Option<Instant> = None;
         let mut pod_cidr = String::new();
         loop {
+            let mut pressed = self.conditions.clone();
+            pressed.mark_unchanged();
             pod_cidr = self.hand_over_cidr(&node, pod_cidr).await;
             let runtime = self.runtime_state().await;
             self.take_labels(&node);
@@ -182,7 +188,12 @@ impl NodeAgent {
                 }
             }
             let eager = !is_ready && started.elapsed() < EAGER;
-            tokio::time::sleep(if eager || reported.is_none() { CHECK_NOT_READY } else { CHECK }).await;
+            let pause = tokio::time::sleep(if eager || reported.is_none() { CHECK_NOT_READY } else { CHECK });
+            tokio::select! {
+                () = pause => {}
+                Ok(()) = pressed.changed() => {}
+            }
+
             match nodes.get_opt(&self.config.name).await {
                 Ok(Some(now)) => node = now,
                 // Someone deleted it while the node is alive.
@@ -257,10 +268,9 @@ impl NodeAgent {
     /// The status as of now; also renews the facts that pods are started with.
     fn status(&self, runtime: &RuntimeState, images: &[v1::Image], previous: &NodeStatus) -> NodeStatus {
         let root = &self.config.root;
-        let available = Available::read(root).unwrap_or_default();
         let status = node_status(&NodeInputs {
             machine: &self.machine,
-            available: &available,
+            short: &self.conditions.borrow(),
             disk: FileSystem::read(root).unwrap_or_default(),
             runtime,
             images,

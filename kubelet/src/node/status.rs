@@ -1,6 +1,6 @@
 //! The status of the Node (upstream: `pkg/kubelet/nodestatus/setters.go`). Pure.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{
@@ -11,7 +11,8 @@ use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use skiff_cri::v1;
 
-use super::machine::{Available, FileSystem, Machine};
+use super::machine::{FileSystem, Machine};
+use crate::eviction::thresholds::Condition;
 use crate::quantity::{ResourceList, bytes, millicores};
 
 /// Images shown at most, the largest first (upstream: `nodeStatusMaxImages`).
@@ -20,13 +21,8 @@ const IMAGES_MAX: usize = 50;
 const IMAGE_NAMES_MAX: usize = 5;
 /// Memory that is kept from pods, in bytes; below it the node is under pressure (upstream: memory.available<100Mi).
 pub(crate) const MEMORY_RESERVE: u64 = 100 << 20;
-/// Shares of the disk, its inodes and of process ids below which the node is under pressure, in percent.
+/// Share of the disk that is kept from pods, in percent (upstream: nodefs.available<10%).
 const DISK_FREE_PERCENT: u64 = 10;
-/// Free bytes of the disk that are always enough: a tenth of a large disk that is used for other things, too, is much
-/// more than pods need (kind turns upstream's nodefs.available<10% off for that reason).
-const DISK_FREE_ENOUGH: u64 = 1 << 30;
-const INODES_FREE_PERCENT: u64 = 5;
-const PIDS_FREE_PERCENT: u64 = 10;
 
 /// What the runtime says about itself.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -45,7 +41,8 @@ pub(crate) struct RuntimeState {
 /// What a status is made of.
 pub(crate) struct NodeInputs<'a> {
     pub(crate) machine: &'a Machine,
-    pub(crate) available: &'a Available,
+    /// What there is too little of.
+    pub(crate) short: &'a BTreeSet<Condition>,
     pub(crate) disk: FileSystem,
     pub(crate) runtime: &'a RuntimeState,
     pub(crate) images: &'a [v1::Image],
@@ -129,26 +126,21 @@ fn with_foreign(mut list: ResourceList, previous: Option<&ResourceList>) -> Reso
 }
 
 fn conditions(inputs: &NodeInputs<'_>) -> Vec<NodeCondition> {
-    let (available, disk) = (inputs.available, inputs.available.disk);
-    let below = |left: u64, all: u64, percent: u64| all > 0 && left < all / 100 * percent;
-    let memory = available.memory < MEMORY_RESERVE;
-    let scarce = disk.free < DISK_FREE_ENOUGH && below(disk.free, disk.size, DISK_FREE_PERCENT);
-    let full = scarce || below(disk.inodes_free, disk.inodes, INODES_FREE_PERCENT);
-    let pids = below(available.pids, available.pids_max, PIDS_FREE_PERCENT);
-    let pressure = |type_: &str, under: bool, texts: [(&str, &str); 2]| {
+    let pressure = |kind: Condition, texts: [(&str, &str); 2]| {
+        let under = inputs.short.contains(&kind);
         let (reason, message) = texts[usize::from(under)];
-        condition(inputs, type_, under, reason, message)
+        condition(inputs, kind.as_str(), under, reason, message)
     };
     let own = vec![
-        pressure("MemoryPressure", memory, [
+        pressure(Condition::MemoryPressure, [
             ("KubeletHasSufficientMemory", "kubelet has sufficient memory available"),
             ("KubeletHasInsufficientMemory", "kubelet has insufficient memory available"),
         ]),
-        pressure("DiskPressure", full, [
+        pressure(Condition::DiskPressure, [
             ("KubeletHasNoDiskPressure", "kubelet has no disk pressure"),
             ("KubeletHasDiskPressure", "kubelet has disk pressure"),
         ]),
-        pressure("PIDPressure", pids, [
+        pressure(Condition::PidPressure, [
             ("KubeletHasSufficientPID", "kubelet has sufficient PID available"),
             ("KubeletHasInsufficientPID", "kubelet has insufficient PID available"),
         ]),
@@ -260,7 +252,8 @@ mod tests {
 
     struct Case {
         machine: Machine,
-        available: Available,
+        disk: FileSystem,
+        short: BTreeSet<Condition>,
         runtime: RuntimeState,
         images: Vec<v1::Image>,
         previous: NodeStatus,
@@ -272,7 +265,8 @@ mod tests {
             let disk = FileSystem { size: 1000 << 20, free: 500 << 20, inodes: 100, inodes_free: 50 };
             Self {
                 machine: Machine { cpus: 4, memory: 8 << 30, architecture: "amd64", ..Default::default() },
-                available: Available { memory: 4 << 30, disk, pids: 900, pids_max: 1000 },
+                disk,
+                short: BTreeSet::new(),
                 runtime: RuntimeState { name: "skiff".into(), version: "0.1.0".into(), ..Default::default() },
                 images: Vec::new(),
                 previous: NodeStatus::default(),
@@ -283,8 +277,8 @@ mod tests {
         fn status(&self) -> NodeStatus {
             node_status(&NodeInputs {
                 machine: &self.machine,
-                available: &self.available,
-                disk: self.available.disk,
+                short: &self.short,
+                disk: self.disk,
                 runtime: &self.runtime,
                 images: &self.images,
                 host_name: "node",
@@ -325,9 +319,7 @@ mod tests {
     #[test]
     fn problems_are_told() {
         let mut case = Case::new();
-        case.available.memory = 1 << 20;
-        case.available.disk.inodes_free = 1;
-        case.available.pids = 10;
+        case.short = [Condition::MemoryPressure, Condition::DiskPressure, Condition::PidPressure].into();
         case.runtime.network_error = Some("no pod CIDR".into());
         let status = case.status();
         assert!(states(&status)[..3].iter().all(|state| state.contains("=True")), "{:?}", states(&status));

@@ -40,7 +40,7 @@ pub(crate) struct Verdicted {
     pub(crate) reason: String,
     pub(crate) message: String,
     /// Message of the condition DisruptionTarget: the node ended a pod that could have gone on.
-    pub(crate) disruption: Option<&'static str>,
+    pub(crate) disruption: Option<String>,
 }
 
 /// What a status is made of.
@@ -174,7 +174,7 @@ fn pod_conditions(inputs: &StatusInputs<'_>, all: &[ContainerStatus], status: &P
         list.extend(inputs.resize.conditions().cloned());
     }
     let old = inputs.previous.conditions.as_deref().unwrap_or(&[]);
-    if let Some(disruption) = inputs.failed.and_then(|failed| failed.disruption) {
+    if let Some(disruption) = inputs.failed.and_then(|failed| failed.disruption.as_deref()) {
         let mut condition = condition(pod, DISRUPTION_TARGET, true, TERMINATION_BY_KUBELET, disruption);
         condition.last_transition_time = Some(Time(whole_seconds(inputs.now)));
         list.retain(|c| c.type_ != DISRUPTION_TARGET);

@@ -51,6 +51,13 @@ pub(crate) async fn remove_init_containers(ctx: &Context, pod: &Pod, observed: &
     }
 }
 
+/// Removes the containers of a pod that is over, with their logs.
+pub(crate) async fn remove_ended(ctx: &Context, observed: &ObservedPod) {
+    for container in observed.containers.iter().filter(|c| c.state == ContainerState::Exited) {
+        remove_run(ctx, container).await;
+    }
+}
+
 async fn remove_run(ctx: &Context, container: &ObservedContainer) {
     match ctx.runtime.remove_container(&container.id).await {
         Ok(()) => remove_logs(Path::new(&container.log_path)),

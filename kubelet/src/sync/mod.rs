@@ -18,9 +18,11 @@ use skiff_cri::v1;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::admission::{Refusal, bare};
+use crate::admission::{REJECTED, Refusal, bare};
 use crate::actions::{PodActions, compute_pod_actions};
 use crate::context::{Context, now};
+use crate::eviction::EVICTED;
+use crate::eviction::pressure::refusal;
 use crate::observed::ObservedPod;
 use crate::pod::{ContainerKind, PodExt, as_container, is_sidecar, is_terminal_phase};
 use crate::resize::allocation::reported;
@@ -173,6 +175,12 @@ async fn check_admission(ctx: &Context, pod: &Arc<Pod>, observed: &ObservedPod, 
         ctx.admission.keep(&reported(pod));
         memory.resize = ResizeState::reported(pod);
         memory.admitted = true;
+        return;
+    }
+    if let Some(message) = refusal(pod, &ctx.conditions.borrow()) {
+        ctx.events.pod_warning(pod, EVICTED, message.clone());
+        let message = format!("{REJECTED}{message}");
+        memory.failed = Some(Verdicted { reason: EVICTED.into(), message, disruption: None });
         return;
     }
     let mut admitted = ctx.admission.admit(pod, &ctx.offer());

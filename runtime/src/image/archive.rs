@@ -340,6 +340,7 @@ impl Archive {
         for reference in &references {
             store.name(&image.id, reference, found.digest.as_deref())?;
         }
+        store.set_imported(&image.id, true)?;
         let image = store.find(&image.id).unwrap_or(image);
         Ok(Imported {
             names: references.iter().map(ToString::to_string).collect(),

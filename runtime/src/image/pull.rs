@@ -151,6 +151,7 @@ impl Puller {
                 &reference,
                 Some(list_digest.as_deref().unwrap_or(&digest)),
             )?;
+            store.set_imported(&image.id, false)?;
             Ok(store.find(&image.id).unwrap_or(image))
         };
         tokio::task::spawn_blocking(work)

@@ -35,6 +35,9 @@ pub(crate) struct ImageRecord {
     pub(crate) layers: Vec<String>,
     /// Compressed size, in bytes.
     pub(crate) size: u64,
+    /// It came out of an archive and was never pulled: once it is removed nothing can bring it back.
+    #[serde(default)]
+    pub(crate) imported: bool,
 }
 
 /// Everything an image is made of, ready to be unpacked.
@@ -199,6 +202,7 @@ impl ImageStore {
             digests: known.map(|image| image.digests.clone()).unwrap_or_default(),
             layers: names,
             size: new.size,
+            imported: known.is_some_and(|image| image.imported),
         };
         let record = self.put(&mut state, record)?;
         Ok((record, unpacking))
@@ -263,6 +267,12 @@ impl ImageStore {
             self.change(&mut state, id, |image| image.digests.insert(name))?;
         }
         Ok(())
+    }
+
+    /// Notes whether an image was imported; one that was pulled meanwhile counts as pulled.
+    pub(super) fn set_imported(&self, id: &str, imported: bool) -> Result<(), ImageError> {
+        let mut state = self.state.lock();
+        self.change(&mut state, id, |image| std::mem::replace(&mut image.imported, imported) != imported)
     }
 
     fn change(

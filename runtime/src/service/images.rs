@@ -48,7 +48,8 @@ impl Service {
                 image: image.id.clone(),
                 ..Default::default()
             }),
-            pinned: false,
+            // The kubelet keeps pinned images when it makes room.
+            pinned: image.imported,
         }
     }
 }
