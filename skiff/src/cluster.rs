@@ -17,7 +17,7 @@ use skiff_apiserver::server::{Listener, Service};
 use skiff_apiserver::{ApiServer, Config, Security};
 use skiff_controller_manager::controllers::certificates::Signing;
 use skiff_component_base::supervise::keep_running;
-use skiff_storage::{HistoryLimits, Storage, embedded, etcd};
+use skiff_storage::{HistoryLimits, Storage};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -25,7 +25,7 @@ use tokio_util::task::TaskTracker;
 use crate::instance::Instance;
 use crate::layout::{Layout, write_private};
 use crate::settings::Component;
-use crate::{Settings, in_process, machine, node};
+use crate::{Settings, in_process, machine, node, store};
 
 /// Longest life of the certificates that the cluster signs (upstream's `--cluster-signing-duration`).
 const CERTIFICATE_LIFE: SignedDuration = SignedDuration::from_hours(365 * 24);
@@ -67,7 +67,7 @@ impl Cluster {
         settings.node_ip = Some(node_ip);
 
         let (storage, pki) =
-            tokio::try_join!(open_storage(&settings, &layout), open_pki(&settings, &layout, &node_name, node_ip))?;
+            tokio::try_join!(store::open(&settings, &layout), open_pki(&settings, &layout, &node_name, node_ip))?;
         let tasks = TaskTracker::new();
         let server = serve(&settings, storage, pki.clone(), node_ip, tcp, &tasks, &shutdown).await?;
         let cluster = Self { settings, layout, pki, node_name, node_ip, server, shutdown, tasks, _instance: instance };
@@ -189,21 +189,6 @@ impl Cluster {
 /// The address that clients on this machine use for a listener.
 fn local(bind: IpAddr) -> IpAddr {
     if bind.is_unspecified() { IpAddr::from([127, 0, 0, 1]) } else { bind }
-}
-
-async fn open_storage(settings: &Settings, layout: &Layout) -> anyhow::Result<Arc<dyn Storage>> {
-    if settings.etcd_servers.is_empty() {
-        let config = embedded::Config::new(layout.store());
-        let storage = tokio::task::spawn_blocking(move || embedded::open(&config)).await??;
-        return Ok(Arc::new(storage));
-    }
-    let mut config = etcd::Config::new(settings.etcd_servers.clone());
-    if let Some(ca) = &settings.etcd_cafile {
-        let identity = settings.etcd_certfile.clone().zip(settings.etcd_keyfile.clone());
-        config.tls = Some(etcd::Tls { ca: ca.clone(), identity });
-    }
-    let storage = etcd::open(&config).await.context("cannot use etcd (--etcd-servers)")?;
-    Ok(Arc::new(storage))
 }
 
 async fn open_pki(settings: &Settings, layout: &Layout, node_name: &str, node_ip: IpAddr) -> anyhow::Result<Arc<Pki>> {

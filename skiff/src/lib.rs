@@ -17,6 +17,7 @@ pub mod layout;
 pub mod machine;
 pub mod node;
 pub mod settings;
+mod store;
 mod terminal;
 
 pub use cluster::Cluster;
