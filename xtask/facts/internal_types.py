@@ -21,7 +21,7 @@ ROOTS = ["PodSpec", "PodIP", "HostIP", "PersistentVolumeSpec", "PersistentVolume
          "EndpointPort", "ServicePort", "LimitRangeItem", "Taint", "Toleration", "NodeConfigSource", "PodFailurePolicyRule",
          "SuccessPolicyRule", "StatefulSetSpec", "DaemonSetSpec", "TopologySelectorTerm", "IngressClassSpec",
          "ServiceSpec", "StorageClass", "ResourceClaimSpec", "DeviceClassSpec", "ResourceSliceSpec", "ResourceClaimStatus",
-         "WebhookClientConfig", "FlowSchemaSpec", "PriorityLevelConfigurationSpec", "SecretReference", "ParentReference", "EventSource", "PodDisruptionBudgetSpec", "JobStatus", "Overhead", "Scheduling"]
+         "ServiceCIDRSpec", "WebhookClientConfig", "FlowSchemaSpec", "PriorityLevelConfigurationSpec", "SecretReference", "ParentReference", "EventSource", "PodDisruptionBudgetSpec", "JobStatus", "Overhead", "Scheduling"]
 SCALARS = {"string": "s", "bool": "b", "int": "i", "int32": "i", "int64": "i", "uint32": "i", "float64": "i",
            "types.UID": "s", "resource.Quantity": "q", "metav1.Time": "t", "metav1.MicroTime": "t", "apimachinerytypes.UID": "s",
            "intstr.IntOrString": "o", "[]byte": "x", "types.NodeName": "s", "runtime.RawExtension": "x", "metav1.Duration": "s"}
@@ -48,6 +48,23 @@ META = {
                   " deletionTimestamp?:*t deletionGracePeriodSeconds?:*i labels?:{s annotations?:{s"
                   " ownerReferences?:[OwnerReference finalizers?:[s",
     "OwnerReference": "apiVersion:s kind:s name:s uid:s controller?:*b blockOwnerDeletion?:*b",
+    # autoscaling/v1 keeps what newer versions say in annotations, in these types.
+    "v1CrossVersionObjectReference": "kind:s name:s apiVersion?:s",
+    "v1MetricSpec": "type:s object?:*v1ObjectMetricSource pods?:*v1PodsMetricSource resource?:*v1ResourceMetricSource"
+                    " containerResource?:*v1ContainerResourceMetricSource external?:*v1ExternalMetricSource",
+    "v1ObjectMetricSource": "target:v1CrossVersionObjectReference metricName:s targetValue:q selector?:*LabelSelector averageValue?:*q",
+    "v1PodsMetricSource": "metricName:s targetAverageValue:q selector?:*LabelSelector",
+    "v1ResourceMetricSource": "name:s targetAverageUtilization?:*i targetAverageValue?:*q",
+    "v1ContainerResourceMetricSource": "name:s targetAverageUtilization?:*i targetAverageValue?:*q container:s",
+    "v1ExternalMetricSource": "metricName:s metricSelector?:*LabelSelector targetValue?:*q targetAverageValue?:*q",
+    "v1MetricStatus": "type:s object?:*v1ObjectMetricStatus pods?:*v1PodsMetricStatus resource?:*v1ResourceMetricStatus"
+                      " containerResource?:*v1ContainerResourceMetricStatus external?:*v1ExternalMetricStatus",
+    "v1ObjectMetricStatus": "target:v1CrossVersionObjectReference metricName:s currentValue:q selector?:*LabelSelector averageValue?:*q",
+    "v1PodsMetricStatus": "metricName:s currentAverageValue:q selector?:*LabelSelector",
+    "v1ResourceMetricStatus": "name:s currentAverageUtilization?:*i currentAverageValue:q",
+    "v1ContainerResourceMetricStatus": "name:s currentAverageUtilization?:*i currentAverageValue:q container:s",
+    "v1ExternalMetricStatus": "metricName:s metricSelector?:*LabelSelector currentValue:q currentAverageValue?:*q",
+    "v1HorizontalPodAutoscalerCondition": "type:s status:s lastTransitionTime:t reason?:s message?:s",
     "Condition": "type:s status:s observedGeneration?:i lastTransitionTime:t reason:s message:s",
 }
 
@@ -89,7 +106,7 @@ def fields_of(name):
     return out
 
 
-done, todo = {}, [root for root in ROOTS if root in structs]
+done, todo = {}, [root for root in ROOTS if root in structs] + [name for name in META if name.startswith("v1")]
 while todo:
     name = todo.pop()
     if name in done:

@@ -23,6 +23,7 @@ pub(crate) fn run(root: &Path, check: bool) -> anyhow::Result<()> {
     let enums: BTreeMap<String, BTreeMap<String, Vec<String>>> =
         serde_json::from_str(&read("enums.json")?).context("enums.json")?;
     add_enums(&mut types, enums)?;
+    tell_empty_lists(&mut types)?;
     let groups: Vec<GroupFact> = serde_json::from_str(&read("resources.json")?).context("resources.json")?;
     emit(&api.join("src/tables/types.tsv"), &type_table(&types)?, check)?;
     emit(&root.join("crates/descriptions/types.in"), &described_types(&types), check)?;
@@ -39,6 +40,18 @@ fn add_enums(
             let fact = types.get_mut(&name).and_then(|ty| ty.fields.get_mut(&field));
             fact.with_context(|| format!("enums.json: no field {name}.{field}"))?.values = values;
         }
+    }
+    Ok(())
+}
+
+/// Lists of which an empty one is not the same as none, as where it is a pointer: defaulting fills in what was left out
+/// and validation refuses what is empty (`SetDefaults_*` functions that ask whether a list is nil).
+const EMPTY_LISTS: &[(&str, &str)] = &[("io.k8s.api.autoscaling.v2.HPAScalingRules", "policies")];
+
+fn tell_empty_lists(types: &mut BTreeMap<String, TypeFact>) -> anyhow::Result<()> {
+    for (name, field) in EMPTY_LISTS {
+        let fact = types.get_mut(*name).and_then(|ty| ty.fields.get_mut(*field));
+        fact.with_context(|| format!("no field {name}.{field}"))?.pointer = true;
     }
     Ok(())
 }

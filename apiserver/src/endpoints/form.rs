@@ -90,7 +90,7 @@ impl Call<'_> {
     pub fn merge(&self, view: Value, current: Option<&Value>) -> Result<Value, Status> {
         if !self.is_scale() {
             let mut stored = self.to_stored(view);
-            self.store()?.set_defaults(&mut stored);
+            self.set_defaults(&mut stored)?;
             return Ok(stored);
         }
         let Some(current) = current else {
@@ -122,7 +122,7 @@ impl Call<'_> {
         if stored.at(MANAGED_FIELDS).and_then(Value::as_array).is_some_and(<[Value]>::is_empty) {
             stored.set_at(MANAGED_FIELDS, vec![Value::Object(Object::new())]);
         }
-        self.store()?.set_defaults(&mut stored);
+        self.set_defaults(&mut stored)?;
         Ok(self.served_from(stored))
     }
 }

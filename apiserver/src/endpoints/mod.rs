@@ -170,6 +170,12 @@ impl<'a> Call<'a> {
         }
     }
 
+    /// Brings an object in the stored form into canonical form and fills in the defaults of the version that is asked.
+    pub fn set_defaults(&self, object: &mut Value) -> Result<(), Status> {
+        self.store()?.set_defaults_of(self.resource.conversion, object);
+        Ok(())
+    }
+
     /// From the stored to the served form.
     pub fn served_from(&self, object: Value) -> Value {
         match self.resource.conversion {

@@ -4,6 +4,8 @@ use skiff_apimachinery::status::Status;
 use skiff_apimachinery::value::Value;
 use skiff_storage::StorageError;
 
+use super::strategy::Strategy;
+
 /// Translates between the served and the stored form, without loss.
 pub trait Conversion: Send + Sync + 'static {
     /// From the served form.
@@ -11,6 +13,11 @@ pub trait Conversion: Send + Sync + 'static {
 
     /// To the served form.
     fn from_stored(&self, object: Value) -> Value;
+
+    /// Fills in what clients of this version left out of an object in the stored form; by default what the kind does.
+    fn set_defaults(&self, object: &mut Value, of_kind: &dyn Strategy) {
+        of_kind.set_defaults(object);
+    }
 
     /// The stored form's name of a field in selectors; `None` for one that only the stored form has.
     fn field_label<'a>(&self, label: &'a str) -> Option<std::borrow::Cow<'a, str>> {

@@ -33,7 +33,7 @@ pub(super) fn own_checks(group: &str, plural: &str) -> OwnChecks {
         | ("apps", "controllerrevisions")
         | ("batch", "jobs")
         | ("certificates.k8s.io", _)
-        | ("networking.k8s.io", "ingressclasses" | "ingresses")
+        | ("networking.k8s.io", "ingressclasses" | "ingresses" | "ipaddresses")
         | ("node.k8s.io", _)
         | ("rbac.authorization.k8s.io", _)
         | ("storage.k8s.io", "csistoragecapacities" | "storageclasses" | "volumeattributesclasses") => OwnChecks::All,

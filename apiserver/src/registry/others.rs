@@ -8,6 +8,7 @@ pub mod aggregation;
 pub mod autoscaling;
 pub mod certificates;
 pub mod discovery;
-pub mod networking;
+pub mod network;
 pub mod policy;
+pub mod storage;
 pub mod volumes;

@@ -16,7 +16,7 @@ use skiff_apimachinery::{json, managedfields, meta, time};
 use skiff_storage::{Draft, Entry, Storage, StorageError};
 
 use super::canonical;
-use super::conversion::AtRest;
+use super::conversion::{AtRest, Conversion};
 use super::deletion::{self, DeleteOptions, Deletion};
 use super::draft::draft;
 use super::errors::{OPTIMISTIC_LOCK, storage_error};
@@ -168,8 +168,16 @@ impl Store {
 
     /// Brings an object into canonical form and fills in the defaults of its kind.
     pub fn set_defaults(&self, object: &mut Value) {
+        self.set_defaults_of(None, object);
+    }
+
+    /// The same for an object that was written in a version with this conversion, which may have defaults of its own.
+    pub fn set_defaults_of(&self, conversion: Option<&dyn Conversion>, object: &mut Value) {
         canonical::canonicalize(object, self.schema);
-        self.strategy.set_defaults(object);
+        match conversion {
+            Some(conversion) => conversion.set_defaults(object, &*self.strategy),
+            None => self.strategy.set_defaults(object),
+        }
     }
 
     /// Creates an object.

@@ -4,7 +4,8 @@ use skiff_api::KindInfo;
 
 use super::conversion::Conversion;
 use super::core::{configmap, endpoints, event, limits, namespace, node, pod, service, storage, workload};
-use super::others::{access, aggregation, autoscaling, certificates, discovery, networking, policy, volumes};
+use super::others::storage::{attachment, classes, csi};
+use super::others::{access, aggregation, autoscaling, certificates, discovery, network, policy, volumes};
 use super::strategy::{Generic, Strategy};
 use super::workloads::{daemonset, deployment, job, statefulset};
 
@@ -69,20 +70,22 @@ fn other(group: &str, plural: &str) -> &'static dyn Strategy {
         ("coordination.k8s.io", "leases") => &policy::LeaseStrategy,
         ("discovery.k8s.io", "endpointslices") => &discovery::EndpointSliceStrategy,
         ("flowcontrol.apiserver.k8s.io", _) => &volumes::Counted,
-        ("networking.k8s.io", "ingressclasses") => &networking::IngressClassStrategy,
-        ("networking.k8s.io", "ingresses") => &networking::IngressStrategy,
-        ("networking.k8s.io", "networkpolicies") => &networking::NetworkPolicyStrategy,
+        ("networking.k8s.io", "ingressclasses") => &network::ingress_class::IngressClassStrategy,
+        ("networking.k8s.io", "ingresses") => &network::ingress::IngressStrategy,
+        ("networking.k8s.io", "ipaddresses") => &network::addresses::IpAddressStrategy,
+        ("networking.k8s.io", "networkpolicies") => &network::network_policy::NetworkPolicyStrategy,
+        ("networking.k8s.io", "servicecidrs") => &network::addresses::ServiceCidrStrategy,
         ("node.k8s.io", "runtimeclasses") => &volumes::RuntimeClassStrategy,
         ("policy", "poddisruptionbudgets") => &policy::DisruptionBudgetStrategy,
         ("resource.k8s.io", "resourceslices") => &volumes::ResourceSliceStrategy,
         ("resource.k8s.io", _) => &volumes::DeviceKinds,
         ("scheduling.k8s.io", "priorityclasses") => &policy::PriorityClassStrategy,
-        ("storage.k8s.io", "csidrivers") => &volumes::CsiDriverStrategy,
-        ("storage.k8s.io", "csinodes") => &volumes::CsiNodeStrategy,
-        ("storage.k8s.io", "csistoragecapacities") => &volumes::Conditional,
-        ("storage.k8s.io", "storageclasses") => &volumes::StorageClassStrategy,
-        ("storage.k8s.io", "volumeattachments") => &volumes::VolumeAttachmentStrategy,
-        ("storage.k8s.io", "volumeattributesclasses") => &volumes::VolumeAttributesClassStrategy,
+        ("storage.k8s.io", "csidrivers") => &csi::CsiDriverStrategy,
+        ("storage.k8s.io", "csinodes") => &csi::CsiNodeStrategy,
+        ("storage.k8s.io", "csistoragecapacities") => &classes::StorageCapacityStrategy,
+        ("storage.k8s.io", "storageclasses") => &classes::StorageClassStrategy,
+        ("storage.k8s.io", "volumeattachments") => &attachment::VolumeAttachmentStrategy,
+        ("storage.k8s.io", "volumeattributesclasses") => &classes::VolumeAttributesClassStrategy,
         _ => &Generic,
     }
 }

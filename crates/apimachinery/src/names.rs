@@ -58,6 +58,18 @@ fn subdomain(text: &str, too_long: fn(usize) -> String) -> Vec<String> {
     messages
 }
 
+/// DNS-1123 subdomain behind `*.`: hosts that an Ingress answers for.
+pub fn wildcard_dns1123_subdomain(text: &str) -> Vec<String> {
+    let mut messages = Vec::new();
+    if text.len() > SUBDOMAIN_MAX {
+        messages.push(too_long(SUBDOMAIN_MAX));
+    }
+    if !text.strip_prefix("*.").is_some_and(|rest| rest.split('.').all(is_label)) {
+        messages.push("a wildcard DNS-1123 subdomain must start with '*.', followed by a valid DNS subdomain, which must consist of lower case alphanumeric characters, '-' or '.' and end with an alphanumeric character (e.g. '*.example.com', regex used for validation is '\\*\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*')".to_owned());
+    }
+    messages
+}
+
 /// Like a DNS-1123 subdomain, but labels may have underscores and begin with one: paths that DNS resolvers search.
 pub fn dns1123_subdomain_with_underscore(text: &str) -> Vec<String> {
     let mut messages = Vec::new();

@@ -6,6 +6,7 @@ pub mod event;
 pub mod limits;
 pub mod namespace;
 pub mod node;
+pub mod node_labels;
 pub mod pod;
 pub mod pod_defaults;
 pub mod pod_resources;

@@ -16,6 +16,7 @@ use crate::registry::strategy::{Strategy, WriteScope};
 
 const CLASS_ANNOTATION: &str = "volume.beta.kubernetes.io/storage-class";
 const ACCESS_MODES: &[&str] = &["ReadOnlyMany", "ReadWriteMany", "ReadWriteOnce", "ReadWriteOncePod"];
+const NOT_INLINE: &str = "may not be specified in the context of inline volumes";
 const VOLUME_MODES: &[&str] = &["Block", "Filesystem"];
 
 /// PersistentVolumeClaim.
@@ -320,8 +321,18 @@ pub enum Inline {
 
 /// Validates the spec of a PersistentVolume.
 pub fn volume_spec(spec: &At<'_>, inline: Inline, errors: &mut ErrorList) {
-    access_modes(&spec.child("accessModes"), "", errors);
     let capacity = spec.child("capacity");
+    if inline == Inline::Yes {
+        for field in ["claimRef", "capacity"] {
+            if !spec.child(field).is_empty() || field == "claimRef" && spec.child(field).is_set() {
+                spec.child(field).forbidden(errors, NOT_INLINE);
+            }
+        }
+        if !spec.child("csi").is_set() {
+            spec.child("csi").required(errors, "has to be specified in the context of inline volumes");
+        }
+    }
+    access_modes(&spec.child("accessModes"), "", errors);
     if inline == Inline::No {
         if capacity.is_empty() {
             capacity.required(errors, "");
@@ -341,14 +352,15 @@ pub fn volume_spec(spec: &At<'_>, inline: Inline, errors: &mut ErrorList) {
             policy.if_set_one_of(errors, &["Delete", "Recycle", "Retain"]);
         }
     } else {
-        for field in ["capacity", "claimRef", "persistentVolumeReclaimPolicy", "storageClassName"] {
-            if !spec.child(field).is_empty() {
-                spec.child(field).forbidden(errors, "may not be specified in the context of inline volumes");
-            }
+        let policy = spec.child("persistentVolumeReclaimPolicy");
+        if !matches!(policy.text(), "" | "Retain") {
+            policy.forbidden(errors, "may only be Retain in the context of inline volumes");
         }
     }
     let affinity = spec.child("nodeAffinity");
-    if affinity.is_set() {
+    if affinity.is_set() && inline == Inline::Yes {
+        affinity.forbidden(errors, NOT_INLINE);
+    } else if affinity.is_set() {
         let required = affinity.child("required");
         if required.is_set() {
             scheduling::node_selector(&required, errors);
@@ -357,11 +369,21 @@ pub fn volume_spec(spec: &At<'_>, inline: Inline, errors: &mut ErrorList) {
         }
     }
     volume_source(spec, errors);
-    let class = spec.child("storageClassName");
-    if inline == Inline::No && !class.is_empty() {
-        formats::subdomain(&class, errors);
+    let (class, mode) = (spec.child("storageClassName"), spec.child("volumeMode"));
+    if inline == Inline::Yes {
+        if !class.is_empty() {
+            class.forbidden(errors, NOT_INLINE);
+        }
+        if mode.is_set() && mode.text() != "Filesystem" {
+            let message = "may not specify volumeMode other than Filesystem in the context of inline volumes";
+            mode.forbidden(errors, message);
+        }
+    } else {
+        if !class.is_empty() {
+            formats::subdomain(&class, errors);
+        }
+        mode.if_set_one_of(errors, VOLUME_MODES);
     }
-    spec.child("volumeMode").if_set_one_of(errors, VOLUME_MODES);
     let attributes = spec.child("volumeAttributesClassName");
     if attributes.is_set() {
         if attributes.is_empty() {
