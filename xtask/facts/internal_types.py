@@ -21,7 +21,7 @@ ROOTS = ["PodSpec", "PodIP", "HostIP", "PersistentVolumeSpec", "PersistentVolume
          "EndpointPort", "ServicePort", "LimitRangeItem", "Taint", "Toleration", "NodeConfigSource", "PodFailurePolicyRule",
          "SuccessPolicyRule", "StatefulSetSpec", "DaemonSetSpec", "TopologySelectorTerm", "IngressClassSpec",
          "ServiceSpec", "StorageClass", "ResourceClaimSpec", "DeviceClassSpec", "ResourceSliceSpec", "ResourceClaimStatus",
-         "ServiceCIDRSpec", "WebhookClientConfig", "FlowSchemaSpec", "PriorityLevelConfigurationSpec", "SecretReference", "ParentReference", "EventSource", "PodDisruptionBudgetSpec", "JobStatus", "Overhead", "Scheduling"]
+         "ServiceCIDRSpec", "AuditAnnotation", "WebhookClientConfig", "FlowSchemaSpec", "PriorityLevelConfigurationSpec", "SecretReference", "ParentReference", "EventSource", "PodDisruptionBudgetSpec", "JobStatus", "Overhead", "Scheduling"]
 SCALARS = {"string": "s", "bool": "b", "int": "i", "int32": "i", "int64": "i", "uint32": "i", "float64": "i",
            "types.UID": "s", "resource.Quantity": "q", "metav1.Time": "t", "metav1.MicroTime": "t", "apimachinerytypes.UID": "s",
            "intstr.IntOrString": "o", "[]byte": "x", "types.NodeName": "s", "runtime.RawExtension": "x", "metav1.Duration": "s"}
@@ -30,6 +30,8 @@ structs, aliases = {}, {}
 for group in GROUPS:
     text = open(f"{sys.argv[1]}/pkg/apis/{group}/types.go").read()
     text = re.sub(r"//[^\n]*", "", re.sub(r"/\*.*?\*/", "", text, flags=re.S))
+    if group == "flowcontrol":
+        text = re.sub(r"\bSubject\b", "FlowSubject", text)  # that of rbac is another type
     for name, body in re.findall(r"^type (\w+) struct \{\n(.*?)^\}", text, flags=re.S | re.M):
         fields = []
         for line in body.splitlines():

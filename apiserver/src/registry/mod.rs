@@ -26,6 +26,7 @@ pub mod strategies;
 pub mod strategy;
 pub mod unenforced;
 pub mod versions;
+pub mod webhook_client;
 pub mod workloads;
 
 use std::collections::HashMap;

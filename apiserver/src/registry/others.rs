@@ -4,10 +4,12 @@
 //! Follows the strategies and validations in `pkg/registry` and `pkg/apis` of the same names.
 
 pub mod access;
+pub mod admission_registration;
 pub mod aggregation;
 pub mod autoscaling;
 pub mod certificates;
 pub mod discovery;
+pub mod flow_control;
 pub mod network;
 pub mod policy;
 pub mod storage;

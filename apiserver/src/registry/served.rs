@@ -155,7 +155,7 @@ impl Resource {
         let Some(store) = &self.store else { return };
         let Some(conversion) = self.conversion else { return store.set_defaults(object) };
         let mut stored = conversion.to_stored(std::mem::take(object));
-        store.set_defaults(&mut stored);
+        store.set_defaults_of(Some(conversion), &mut stored);
         *object = conversion.from_stored(stored);
     }
 

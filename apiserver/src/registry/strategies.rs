@@ -5,7 +5,10 @@ use skiff_api::KindInfo;
 use super::conversion::Conversion;
 use super::core::{configmap, endpoints, event, limits, namespace, node, pod, service, storage, workload};
 use super::others::storage::{attachment, classes, csi};
-use super::others::{access, aggregation, autoscaling, certificates, discovery, network, policy, volumes};
+use super::others::{
+    access, admission_registration, aggregation, autoscaling, certificates, discovery, flow_control, network, policy,
+    volumes,
+};
 use super::strategy::{Generic, Strategy};
 use super::workloads::{daemonset, deployment, job, statefulset};
 
@@ -31,6 +34,17 @@ pub fn strategy(group: &str, plural: &str) -> &'static dyn Strategy {
             "clusterroles" => &access::RoleStrategy { namespaced: false },
             "rolebindings" => &access::RoleBindingStrategy { namespaced: true },
             "roles" => &access::RoleStrategy { namespaced: true },
+            _ => &Generic,
+        },
+        "admissionregistration.k8s.io" => match plural {
+            "mutatingadmissionpolicies" => &admission_registration::MutatingPolicyStrategy,
+            "mutatingadmissionpolicybindings" => &admission_registration::BindingStrategy { mutating: true },
+            "mutatingwebhookconfigurations" => &admission_registration::WebhookConfigurationStrategy { mutating: true },
+            "validatingadmissionpolicies" => &admission_registration::ValidatingPolicyStrategy,
+            "validatingadmissionpolicybindings" => &admission_registration::BindingStrategy { mutating: false },
+            "validatingwebhookconfigurations" => {
+                &admission_registration::WebhookConfigurationStrategy { mutating: false }
+            }
             _ => &Generic,
         },
         _ => other(group, plural),
@@ -60,16 +74,14 @@ fn core(plural: &str) -> &'static dyn Strategy {
 
 fn other(group: &str, plural: &str) -> &'static dyn Strategy {
     match (group, plural) {
-        ("admissionregistration.k8s.io", "mutatingwebhookconfigurations" | "validatingwebhookconfigurations") => {
-            &volumes::WebhookConfiguration
-        }
         ("apiextensions.k8s.io", "customresourcedefinitions") => &crate::apiextensions::definition::DefinitionStrategy,
         ("apiregistration.k8s.io", "apiservices") => &aggregation::ApiServiceStrategy,
         ("autoscaling", "horizontalpodautoscalers") => &autoscaling::AutoscalerStrategy,
         ("certificates.k8s.io", "certificatesigningrequests") => &certificates::SigningRequestStrategy,
         ("coordination.k8s.io", "leases") => &policy::LeaseStrategy,
         ("discovery.k8s.io", "endpointslices") => &discovery::EndpointSliceStrategy,
-        ("flowcontrol.apiserver.k8s.io", _) => &volumes::Counted,
+        ("flowcontrol.apiserver.k8s.io", "flowschemas") => &flow_control::FlowSchemaStrategy,
+        ("flowcontrol.apiserver.k8s.io", "prioritylevelconfigurations") => &flow_control::PriorityLevelStrategy,
         ("networking.k8s.io", "ingressclasses") => &network::ingress_class::IngressClassStrategy,
         ("networking.k8s.io", "ingresses") => &network::ingress::IngressStrategy,
         ("networking.k8s.io", "ipaddresses") => &network::addresses::IpAddressStrategy,

@@ -7,17 +7,16 @@
 
 use futures::future::BoxFuture;
 use futures::{StreamExt, TryStreamExt};
-use skiff_apimachinery::schema::{SchemaRef, Type, TypeTable};
-use skiff_apimachinery::status::{self, Status};
+use skiff_apimachinery::status::Status;
 use skiff_apimachinery::value::Value;
-use skiff_apimachinery::{time, value, yaml};
+use skiff_apimachinery::{time, value};
 
 use super::ApiServer;
 use super::bootstrap::Own;
 use super::flow_schemas::condition;
+use crate::registry::others::flow_control;
 use crate::registry::store::Write;
 
-const FLOW_CONTROL: &str = include_str!("../../../manifests/bootstrap/flowcontrol.yaml");
 pub(super) const FLOW_CONTROL_GROUP: &str = "flowcontrol.apiserver.k8s.io";
 /// Whoever sets this annotation to false has the object left as it is.
 const AUTO_UPDATE: &str = "apf.kubernetes.io/autoupdate-spec";
@@ -53,7 +52,7 @@ const GROUP_PRIORITIES: &[(&str, i64)] = &[
 impl ApiServer {
     /// Makes what is not there.
     pub(super) async fn ensure_standing(&self) -> Result<(), Status> {
-        let mut objects = flow_control()?;
+        let mut objects = flow_control();
         objects.extend(self.api_services());
         let mut writes: Vec<BoxFuture<'_, Result<(), Status>>> = Vec::with_capacity(objects.len());
         for object in &objects {
@@ -148,13 +147,13 @@ fn api_service(group: &str, version: &str, group_priority: i64, version_priority
 }
 
 /// Levels and schemas; every schema says that its level is there.
-fn flow_control() -> Result<Vec<Value>, Status> {
-    let decoded = yaml::decode(FLOW_CONTROL.as_bytes(), SchemaRef::new(&TypeTable::default(), &Type::Any))
-        .map_err(|error| status::internal_error(format!("flowcontrol.yaml: {error}")))?;
+fn flow_control() -> Vec<Value> {
     let now = time::format(jiff::Timestamp::now());
     let mut objects = Vec::new();
-    for (field, kind) in [("levels", "PriorityLevelConfiguration"), ("schemas", "FlowSchema")] {
-        let named = decoded.value.get(field).and_then(Value::as_object);
+    for (named, kind) in [
+        (flow_control::standing_levels(), "PriorityLevelConfiguration"),
+        (flow_control::standing_schemas(), "FlowSchema"),
+    ] {
         for (name, spec) in named.into_iter().flat_map(|named| named.iter()) {
             let mut object = value!({
                 "apiVersion": "flowcontrol.apiserver.k8s.io/v1",
@@ -170,7 +169,7 @@ fn flow_control() -> Result<Vec<Value>, Status> {
             objects.push(object);
         }
     }
-    Ok(objects)
+    objects
 }
 
 #[cfg(test)]
@@ -179,7 +178,7 @@ mod tests {
 
     #[test]
     fn the_configuration_is_complete() {
-        let objects = flow_control().expect("readable");
+        let objects = flow_control();
         let count = |kind: &str| objects.iter().filter(|object| object.str_at(&["kind"]) == Some(kind)).count();
         assert_eq!((count("PriorityLevelConfiguration"), count("FlowSchema")), (8, 11));
         for schema in objects.iter().filter(|object| object.str_at(&["kind"]) == Some("FlowSchema")) {

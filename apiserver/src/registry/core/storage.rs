@@ -10,8 +10,8 @@ use super::validation::volume_sources::{self, Place};
 use super::validation::{formats, label_selector, resources, scheduling};
 use crate::cacher::FieldSpec;
 use crate::registry::at::At;
-use crate::registry::internal;
 use crate::registry::defaults::{absent, spec, text};
+use crate::registry::internal;
 use crate::registry::strategy::{Strategy, WriteScope};
 
 const CLASS_ANNOTATION: &str = "volume.beta.kubernetes.io/storage-class";
@@ -64,10 +64,8 @@ impl Strategy for ClaimStrategy {
         let spec = root.child("spec");
         if compared != before {
             let ty = "PersistentVolumeClaimSpec";
-            let difference = internal::diff::unified(
-                &internal::pretty(Some(&before), ty),
-                &internal::pretty(Some(&compared), ty),
-            );
+            let difference =
+                internal::diff::unified(&internal::pretty(Some(&before), ty), &internal::pretty(Some(&compared), ty));
             let message = "spec is immutable after creation except resources.requests and volumeAttributesClassName for bound claims";
             spec.forbidden(&mut errors, format!("{message}\n{difference}"));
         }

@@ -38,15 +38,6 @@ impl Strategy for RuntimeClassStrategy {
     }
 }
 
-/// Kinds whose generation counts changes of their spec, and nothing else.
-pub struct Counted;
-
-impl Strategy for Counted {
-    fn counts_generation(&self) -> bool {
-        true
-    }
-}
-
 /// Kinds of resource.k8s.io: counted, and a delete answers with the object.
 pub struct DeviceKinds;
 
@@ -74,22 +65,5 @@ impl Strategy for ResourceSliceStrategy {
 
     fn selectable_fields(&self) -> Vec<FieldSpec> {
         vec![FieldSpec::new("spec.nodeName"), FieldSpec::new("spec.driver")]
-    }
-}
-
-/// Webhook configurations: their generation counts changes of the webhooks.
-pub struct WebhookConfiguration;
-
-impl Strategy for WebhookConfiguration {
-    fn counts_generation(&self) -> bool {
-        true
-    }
-
-    fn generation_changed(&self, new: &Value, old: &Value) -> bool {
-        new.get("webhooks") != old.get("webhooks")
-    }
-
-    fn allow_unconditional_update(&self) -> bool {
-        false
     }
 }

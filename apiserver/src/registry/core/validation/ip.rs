@@ -78,17 +78,22 @@ pub fn legacy(at: &At<'_>, before: &[&str], errors: &mut ErrorList) -> bool {
 
 /// Checks an address in a newer field: it must be in canonical form. Says whether it is valid.
 pub fn strict(at: &At<'_>, errors: &mut ErrorList) -> bool {
-    let fault = match faults(at.text()) {
-        Err(fault) => fault.to_owned(),
-        Ok(ip) if ip.to_string() != at.text() => format!("must be in canonical form (\"{ip}\")"),
-        Ok(_) => return true,
-    };
-    errors.push(Error::invalid(&at.path(), at.text(), fault));
-    false
+    let fault = strict_fault(at.text());
+    errors.extend(fault.as_deref().map(|fault| Error::invalid(&at.path(), at.text(), fault)));
+    fault.is_none()
 }
 
-/// Reads address and prefix length, either with any zeros before numbers.
-fn sloppy_cidr(text: &str) -> Option<(IpAddr, IpNet)> {
+/// What is wrong with an address that must be in canonical form.
+pub fn strict_fault(text: &str) -> Option<String> {
+    match faults(text) {
+        Err(fault) => Some(fault.to_owned()),
+        Ok(ip) if ip.to_string() != text => Some(format!("must be in canonical form (\"{ip}\")")),
+        Ok(_) => None,
+    }
+}
+
+/// Reads address and prefix length, either with any zeros before numbers: the address, and the network that it is in.
+pub fn sloppy_cidr(text: &str) -> Option<(IpAddr, IpNet)> {
     let (ip, length) = text.split_once('/')?;
     let written_as_six = ip.contains(':');
     let (ip, mut length) = (sloppy(ip)?, decimal(length)?);
@@ -124,6 +129,16 @@ pub fn legacy_cidr(path: &Path, text: &str, before: &[&str], errors: &mut ErrorL
     if let Err(fault) = cidr_faults(text) {
         errors.push(Error::invalid(path, text, fault));
     }
+}
+
+/// Checks a CIDR in a newer field: it must be in canonical form.
+pub fn cidr(at: &At<'_>, errors: &mut ErrorList) {
+    let fault = match cidr_faults(at.text()) {
+        Err(fault) => fault.to_owned(),
+        Ok(net) if net.to_string() != at.text() => format!("must be in canonical form (\"{net}\")"),
+        Ok(_) => return,
+    };
+    errors.push(Error::invalid(&at.path(), at.text(), fault));
 }
 
 fn cidr_faults(text: &str) -> Result<IpNet, &'static str> {

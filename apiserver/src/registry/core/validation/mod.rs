@@ -3,6 +3,7 @@
 //! Follows `pkg/apis/core/validation/validation.go`. Every function reports into one list, in field order, with
 //! upstream's texts.
 
+pub mod conditions;
 pub mod container;
 pub mod env;
 pub mod formats;

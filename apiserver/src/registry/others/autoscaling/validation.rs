@@ -31,7 +31,7 @@ enum Versions {
 
 /// What a write may do that is not allowed in general.
 #[derive(Clone, Copy, Debug)]
-pub struct Allowed {
+pub(super) struct Allowed {
     least_replicas: i64,
     target: Versions,
     described: Versions,
@@ -39,7 +39,7 @@ pub struct Allowed {
 
 impl Allowed {
     /// What is allowed to an object that is new or was `old` before.
-    pub fn of_change(new: &Value, old: Option<&Value>) -> Self {
+    pub(super) fn of_change(new: &Value, old: Option<&Value>) -> Self {
         const MIN: &[&str] = &["spec", "minReplicas"];
         let target = |object: &Value, field: &str| object.str_at(&["spec", "scaleTargetRef", field]).map(str::to_owned);
         let same_target =
@@ -65,7 +65,7 @@ impl Allowed {
 }
 
 /// Validates `spec`.
-pub fn spec(spec: &At<'_>, allowed: Allowed, errors: &mut ErrorList) {
+pub(super) fn spec(spec: &At<'_>, allowed: Allowed, errors: &mut ErrorList) {
     let (min, max) = (spec.child("minReplicas"), spec.child("maxReplicas"));
     if min.int().is_some_and(|min| min < allowed.least_replicas) {
         min.invalid(errors, format!("must be greater than or equal to {}", allowed.least_replicas));

@@ -4,8 +4,8 @@ use skiff_apimachinery::field::{Error, ErrorList};
 use skiff_apimachinery::names;
 use skiff_apimachinery::value::Value;
 
-use super::formats;
 use crate::registry::at::At;
+use crate::registry::core::validation::ip;
 use crate::registry::internal;
 use crate::registry::strategy::{NameRule, Strategy, WriteScope};
 
@@ -48,7 +48,7 @@ impl Strategy for IpAddressStrategy {
     }
 
     fn name_rule(&self) -> NameRule {
-        |name, _prefix| formats::address_messages(name)
+        |name, _prefix| ip::strict_fault(name).into_iter().collect()
     }
 }
 
@@ -97,11 +97,10 @@ fn ranges(spec: &At<'_>, errors: &mut ErrorList) {
         return;
     }
     for cidr in cidrs.items() {
-        formats::range(&cidr, errors);
+        ip::cidr(&cidr, errors);
     }
-    let families =
-        cidrs.items().filter_map(|cidr| formats::parse_range(cidr.text()).map(|range| range.addr().is_ipv4()));
-    let families = families.collect::<Vec<_>>();
+    let is_four = |cidr: At<'_>| ip::sloppy_cidr(cidr.text()).map(|(ip, _)| ip.is_ipv4());
+    let families = cidrs.items().filter_map(is_four).collect::<Vec<_>>();
     if matches!(families[..], [first, second] if first == second) {
         let message = "may specify no more than one IP for each IP family, i.e 192.168.0.0/24 and 2001:db8::/64";
         cidrs.invalid(errors, message);

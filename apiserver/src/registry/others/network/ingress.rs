@@ -4,9 +4,8 @@ use skiff_apimachinery::field::{Error, ErrorList, Path};
 use skiff_apimachinery::names;
 use skiff_apimachinery::value::Value;
 
-use super::formats;
 use crate::registry::at::At;
-use crate::registry::core::validation::formats as core_formats;
+use crate::registry::core::validation::{formats, ip};
 use crate::registry::strategy::{Strategy, WriteScope};
 
 const CLASS_ANNOTATION: &str = "kubernetes.io/ingress.class";
@@ -45,13 +44,13 @@ impl Strategy for IngressStrategy {
         let balancer = ["status", "loadBalancer", "ingress"];
         let before = old.array_at(&balancer).iter().filter_map(|entry| entry.str_at(&["ip"])).collect::<Vec<_>>();
         for_each_balancer(new, &mut |entry| {
-            let (ip, hostname) = (entry.child("ip"), entry.child("hostname"));
-            if !ip.is_empty() {
-                formats::legacy_address(&ip, &before, &mut errors);
+            let (address, hostname) = (entry.child("ip"), entry.child("hostname"));
+            if !address.is_empty() {
+                ip::legacy(&address, &before, &mut errors);
             }
             if !hostname.is_empty() {
-                core_formats::subdomain(&hostname, &mut errors);
-                if formats::parse_address(hostname.text()).is_some() {
+                formats::subdomain(&hostname, &mut errors);
+                if ip::sloppy(hostname.text()).is_some() {
                     hostname.invalid(&mut errors, NO_NAME);
                 }
             }
@@ -70,7 +69,10 @@ impl Strategy for IngressStrategy {
             ));
         }
         if old.is_some_and(|old| old.get("status") != new.get("status")) {
-            for_each_balancer(new, &mut |entry| warnings.extend(formats::address_warning(&entry.child("ip"))));
+            for_each_balancer(new, &mut |entry| {
+                let address = entry.child("ip");
+                warnings.extend(ip::warning(&address.path(), address.text()));
+            });
         }
         warnings
     }
@@ -129,7 +131,7 @@ fn spec(spec: &At<'_>, allowed: Allowed, errors: &mut ErrorList) {
         let host = rule.child("host");
         let wildcard = host.text().contains('*');
         if !host.is_empty() {
-            if formats::parse_address(host.text()).is_some() {
+            if ip::sloppy(host.text()).is_some() {
                 host.invalid(errors, NO_NAME);
             }
             host_name(&host, errors);
@@ -144,12 +146,12 @@ fn spec(spec: &At<'_>, allowed: Allowed, errors: &mut ErrorList) {
         }
         let secret = tls.child("secretName");
         if !secret.is_empty() && !allowed.secret_names {
-            core_formats::subdomain(&secret, errors);
+            formats::subdomain(&secret, errors);
         }
     }
     let class = spec.child("ingressClassName");
     if class.is_set() {
-        core_formats::subdomain(&class, errors);
+        formats::subdomain(&class, errors);
     }
 }
 
@@ -158,7 +160,7 @@ fn host_name(host: &At<'_>, errors: &mut ErrorList) {
     if host.text().contains('*') {
         host.messages(errors, names::wildcard_dns1123_subdomain(host.text()));
     } else {
-        core_formats::subdomain(host, errors);
+        formats::subdomain(host, errors);
     }
 }
 
@@ -214,7 +216,7 @@ fn backend(at: &At<'_>, errors: &mut ErrorList) {
     }
     let name = service.child("name");
     if name.require(errors) {
-        core_formats::label(&name, errors);
+        formats::label(&name, errors);
     }
     let port = service.child("port");
     let (by_name, number) = (port.child("name"), port.child("number"));
@@ -222,7 +224,7 @@ fn backend(at: &At<'_>, errors: &mut ErrorList) {
         (false, true) => invalid(errors, "cannot set both port name & port number"),
         (true, false) => at.required(errors, "port name or number is required"),
         (false, false) => by_name.messages(errors, names::port_name(by_name.text())),
-        (true, true) => core_formats::port_number(&number, errors),
+        (true, true) => formats::port_number(&number, errors),
     }
 }
 
@@ -230,7 +232,7 @@ fn backend(at: &At<'_>, errors: &mut ErrorList) {
 pub(super) fn typed_reference(at: &At<'_>, errors: &mut ErrorList) {
     let group = at.child("apiGroup");
     if group.is_set() {
-        core_formats::subdomain(&group, errors);
+        formats::subdomain(&group, errors);
     }
     for field in ["kind", "name"] {
         let part = at.child(field);

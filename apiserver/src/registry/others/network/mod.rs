@@ -3,7 +3,6 @@
 //! Follows `pkg/registry/networking` and `pkg/apis/networking/{v1/defaults.go,validation}`.
 
 pub mod addresses;
-pub mod formats;
 pub mod ingress;
 pub mod ingress_class;
 pub mod network_policy;

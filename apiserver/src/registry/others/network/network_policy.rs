@@ -4,9 +4,8 @@ use skiff_apimachinery::field::ErrorList;
 use skiff_apimachinery::value;
 use skiff_apimachinery::value::{Object, Value};
 
-use super::formats;
 use crate::registry::at::At;
-use crate::registry::core::validation::{formats as core_formats, label_selector};
+use crate::registry::core::validation::{formats, ip, label_selector};
 use crate::registry::defaults::{absent, each};
 use crate::registry::strategy::{Strategy, WriteScope};
 
@@ -51,9 +50,10 @@ impl Strategy for NetworkPolicyStrategy {
         let spec = root.child("spec");
         let mut warnings = Vec::new();
         for_each_block(&spec, &mut |block| {
-            warnings.extend(formats::range_warnings(&block.child("cidr")));
+            let cidr = block.child("cidr");
+            warnings.extend(ip::cidr_warnings(&cidr.path(), cidr.text()));
             for except in block.child("except").items() {
-                warnings.extend(formats::range_warnings(&except));
+                warnings.extend(ip::cidr_warnings(&except.path(), except.text()));
             }
         });
         warnings
@@ -120,7 +120,7 @@ fn policy_port(port: &At<'_>, errors: &mut ErrorList) {
     match (number.is_set(), by_number, end.int()) {
         (false, _, Some(_)) => end.invalid(errors, "may not be specified when `port` is not specified"),
         (true, Some(first), Some(last)) => {
-            core_formats::port_number(&number, errors);
+            formats::port_number(&number, errors);
             if last < first {
                 // The message shows the first port, not the last.
                 let first = At::root(number.value().unwrap_or(&Value::Null));
@@ -130,13 +130,13 @@ fn policy_port(port: &At<'_>, errors: &mut ErrorList) {
                     "must be greater than or equal to `port`",
                 ));
             }
-            core_formats::port_number(&end, errors);
+            formats::port_number(&end, errors);
         }
         (true, None, Some(_)) => {
             end.invalid(errors, "may not be specified when `port` is non-numeric");
-            core_formats::port_number_or_name(&number, errors);
+            formats::port_number_or_name(&number, errors);
         }
-        (true, _, None) => core_formats::port_number_or_name(&number, errors),
+        (true, _, None) => formats::port_number_or_name(&number, errors),
         (false, _, None) => {}
     }
 }
@@ -161,11 +161,11 @@ fn ip_block(block: &At<'_>, allowed: &[&str], errors: &mut ErrorList) {
     if !cidr.require(errors) {
         return;
     }
-    formats::legacy_range(&cidr, allowed, errors);
-    let Some(outer) = formats::parse_range(cidr.text()) else { return };
+    ip::legacy_cidr(&cidr.path(), cidr.text(), allowed, errors);
+    let Some((_, outer)) = ip::sloppy_cidr(cidr.text()) else { return };
     for except in block.child("except").items() {
-        formats::legacy_range(&except, allowed, errors);
-        let Some(inner) = formats::parse_range(except.text()) else { continue };
+        ip::legacy_cidr(&except.path(), except.text(), allowed, errors);
+        let Some((_, inner)) = ip::sloppy_cidr(except.text()) else { continue };
         if !outer.contains(&inner.network()) || outer.prefix_len() >= inner.prefix_len() {
             except.invalid(errors, "must be a strict subset of `cidr`");
         }
