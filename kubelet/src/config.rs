@@ -115,7 +115,7 @@ impl Config {
     }
 
     /// Refuses what cannot work, with a message that names the setting.
-    pub(crate) fn validate(&self) -> anyhow::Result<()> {
+    pub fn validate(&self) -> anyhow::Result<()> {
         anyhow::ensure!(!self.node_name.is_empty(), "the node needs a name");
         for (setting, path) in [("root_dir", &self.root_dir), ("pod_logs_dir", &self.pod_logs_dir)] {
             anyhow::ensure!(path.is_absolute(), "{setting} must be an absolute path, not {}", path.display());

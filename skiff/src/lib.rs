@@ -13,6 +13,7 @@ mod endpoint;
 pub mod in_process;
 pub mod instance;
 pub mod kubeconfig;
+pub mod kubelet_flags;
 pub mod layout;
 pub mod machine;
 pub mod node;

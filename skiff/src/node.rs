@@ -98,7 +98,7 @@ fn kubelet_config(cluster: &Cluster) -> anyhow::Result<skiff_kubelet::Config> {
     }
     let certificate =
         KubeletCertificate::start(pki.clone(), node_name.clone(), vec![*node_ip], cluster.shutdown().clone())?;
-    Ok(skiff_kubelet::Config {
+    let config = settings.kubelet.apply(skiff_kubelet::Config {
         node_ips: vec![*node_ip],
         root_dir: layout.kubelet(),
         pod_logs_dir: layout.pod_logs(),
@@ -111,5 +111,7 @@ fn kubelet_config(cluster: &Cluster) -> anyhow::Result<skiff_kubelet::Config> {
         serving: Some(skiff_kubelet::ServingTls { certificate, client_ca: Arc::new(client_ca) }),
         version: skiff_apiserver::routes::version::git_version(),
         ..skiff_kubelet::Config::new(node_name.clone(), &settings.name)
-    })
+    });
+    config.validate()?;
+    Ok(config)
 }

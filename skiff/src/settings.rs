@@ -7,6 +7,8 @@ use clap::{Args, ValueEnum};
 use ipnet::Ipv4Net;
 use serde::{Deserialize, Serialize};
 
+use crate::kubelet_flags::KubeletFlags;
+
 /// Longest cluster name: it is part of link and table names, which the kernel keeps short.
 const MAX_NAME: usize = 20;
 
@@ -95,6 +97,10 @@ pub struct Settings {
     /// Its key.
     #[arg(long, requires = "etcd_certfile")]
     pub etcd_keyfile: Option<PathBuf>,
+    /// The kubelet's own.
+    #[command(flatten)]
+    #[serde(default)]
+    pub kubelet: KubeletFlags,
     /// Parts that are not to run here.
     #[arg(long, value_delimiter = ',', value_enum)]
     pub disable: Vec<Component>,
