@@ -20,6 +20,7 @@ pub mod pod_control;
 pub mod pods;
 pub mod revisions;
 pub mod service_backends;
+mod template_hash;
 
 #[cfg(test)]
 mod golden;

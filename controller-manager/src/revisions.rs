@@ -1,7 +1,8 @@
 //! The history of a workload: ControllerRevisions, each holding one pod template (StatefulSets and DaemonSets).
 //!
 //! Upstream: `pkg/controller/history`. A revision's data is a strategic merge patch that puts its template back, which
-//! is what `kubectl rollout undo` sends. Two revisions are the same if their data is, written canonically.
+//! is what `kubectl rollout undo` sends. Two revisions are the same if their data is, written canonically. Their names
+//! are those that upstream gives.
 
 use std::sync::Arc;
 
@@ -11,6 +12,8 @@ use serde_json::{Map, Value, json};
 use skiff_client::objects::PatchKind;
 use skiff_client::types::{ControllerRevision, Meta, OwnerReference, RawJson, StringMap};
 use skiff_client::{Objects, errors};
+
+use crate::template_hash;
 
 /// Label with the hash of a revision's data, on revisions of StatefulSets.
 pub const HASH_LABEL: &str = "controller.kubernetes.io/hash";
@@ -115,10 +118,10 @@ fn write_text(text: &str, out: &mut String) {
 /// The hash of a revision's data: FNV-1 of 32 bits over the canonical text and the number of collisions met, in the
 /// alphabet that makes no words (upstream `HashControllerRevision`).
 pub fn hash(data: &Value, collisions: i32) -> String {
-    const ALPHABET: &[u8; 27] = b"bcdfghjklmnpqrstvwxz2456789";
     let text = canonical(data) + &collisions.to_string();
-    let hash = text.bytes().fold(0x811c_9dc5_u32, |hash, byte| hash.wrapping_mul(0x0100_0193) ^ u32::from(byte));
-    hash.to_string().bytes().map(|digit| ALPHABET[usize::from(digit) % ALPHABET.len()] as char).collect()
+    template_hash::safe(
+        text.bytes().fold(0x811c_9dc5_u32, |hash, byte| hash.wrapping_mul(0x0100_0193) ^ u32::from(byte)),
+    )
 }
 
 /// Whether a revision holds this data.
@@ -167,16 +170,39 @@ pub struct NewRevision<'a> {
     pub data: &'a Value,
     /// Its number.
     pub number: i64,
-    /// Label that carries its hash.
-    pub hash_label: &'static str,
+    /// What its hash is made of.
+    pub hashed: Hashed<'a>,
+}
+
+/// What the hash of a revision is made of, which follows from the owner's kind.
+#[derive(Clone, Copy)]
+pub enum Hashed<'a> {
+    /// What it holds (StatefulSets).
+    Data,
+    /// The pod template as Go prints it (DaemonSets).
+    Template(&'a RawJson),
+}
+
+impl Hashed<'_> {
+    /// Label that carries the hash.
+    fn label(self) -> &'static str {
+        match self {
+            Hashed::Data => HASH_LABEL,
+            Hashed::Template(_) => POD_LABEL,
+        }
+    }
 }
 
 impl NewRevision<'_> {
     /// The object, under the name that follows from the hash.
     pub fn object(&self, collisions: i32) -> Value {
-        let hash = hash(self.data, collisions);
+        let hash = match self.hashed {
+            Hashed::Data => hash(self.data, collisions),
+            // No collision is written as none, not as zero.
+            Hashed::Template(template) => template_hash::hash(template, (collisions > 0).then_some(collisions)),
+        };
         let mut labels = self.labels.clone();
-        labels.insert(self.hash_label, hash.clone());
+        labels.insert(self.hashed.label(), hash.clone());
         let annotations: Map<String, Value> =
             self.owner.annotations.iter().map(|(key, value)| (key.into(), json!(value))).collect();
         json!({
@@ -241,7 +267,7 @@ mod tests {
 
     #[test]
     fn names_do_not_change() {
-        // Another name would make new revisions of everything that runs. Not compared with upstream yet.
+        // Another name would make new revisions of everything that runs. `template_hash` compares hashes with upstream's.
         let template = json!({"metadata": {"labels": {"a": "<1&2>"}, "creationTimestamp": null}, "spec": {"x": 1}});
         let data = data(&RawJson::of(&template));
         let text = r#"{"spec":{"template":{"$patch":"replace","metadata":{"labels":{"a":"\u003c1\u00262\u003e"}},"spec":{"x":1}}}}"#;

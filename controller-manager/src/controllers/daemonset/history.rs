@@ -12,7 +12,7 @@ use super::Controller;
 use super::observe::Observed;
 use crate::control_loop::unless_gone;
 use crate::ownership;
-use crate::revisions::{self, NewRevision};
+use crate::revisions::{self, Hashed, NewRevision};
 
 /// The history of a set.
 #[derive(Clone, Debug, Default)]
@@ -79,7 +79,7 @@ impl Controller {
             labels: revisions::template_labels(&set.spec.template),
             data,
             number,
-            hash_label: revisions::POD_LABEL,
+            hashed: Hashed::Template(&set.spec.template),
         };
         let created = new.create(client, &mut collisions).await?;
         if collisions != before {

@@ -10,6 +10,7 @@ use skiff_client::{Kind, ResourceType};
 use super::template;
 use crate::ownership::controller_reference;
 use crate::percent;
+use crate::template_hash;
 
 pub(super) const REVISION: &str = "deployment.kubernetes.io/revision";
 pub(super) const REVISION_HISTORY: &str = "deployment.kubernetes.io/revision-history";
@@ -167,7 +168,7 @@ impl ReplicaSets {
 
     /// Adds the new one, of a size that the limits allow.
     pub(super) fn create_new(&mut self, deployment: &Deployment, limits: &Limits) {
-        let hash = template::hash(&template::canonical(&deployment.spec.template), deployment.status.collision_count);
+        let hash = template_hash::hash(&deployment.spec.template, deployment.status.collision_count);
         let mut new = Replica {
             source: Arc::default(),
             name: replica_set_name(&deployment.metadata.name, &hash),

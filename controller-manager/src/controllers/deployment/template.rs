@@ -1,4 +1,4 @@
-//! Pod templates: when two are the same, and their hash.
+//! Pod templates: when two are the same.
 
 use serde_json::Value;
 use skiff_client::types::RawJson;
@@ -48,16 +48,6 @@ fn write_canonical(value: &Value, out: &mut String) {
     }
 }
 
-/// The hash of a canonical template: FNV-1a in the alphabet that makes no words (upstream `ComputeHash`, whose input
-/// is Go's print of the struct and cannot be had here; only stability matters).
-pub(super) fn hash(canonical: &str, collisions: Option<i32>) -> String {
-    const ALPHABET: &[u8; 27] = b"bcdfghjklmnpqrstvwxz2456789";
-    let collisions = collisions.map(|count| count.to_le_bytes());
-    let bytes = canonical.bytes().chain(collisions.into_iter().flatten());
-    let hash = bytes.fold(0x811c_9dc5_u32, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193));
-    hash.to_string().bytes().map(|digit| ALPHABET[usize::from(digit) % ALPHABET.len()] as char).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -73,14 +63,5 @@ mod tests {
         assert_eq!(plain, canonical_of(other));
         assert_ne!(plain, canonical_of(r#"{"metadata":{"labels":{"a":"1"}},"spec":{"x":2,"y":[{}]}}"#));
         assert_ne!(plain, canonical_of(r#"{"metadata":{"labels":{"a":"1"}},"spec":{"x":1,"y":[]}}"#));
-    }
-
-    #[test]
-    fn hashes_are_stable_safe_and_move_with_collisions() {
-        let first = hash("{}", None);
-        assert_eq!(first, hash("{}", None));
-        assert_ne!(first, hash("{}", Some(1)));
-        assert_ne!(first, hash("{ }", None));
-        assert!(first.len() <= 10 && first.bytes().all(|c| b"bcdfghjklmnpqrstvwxz2456789".contains(&c)));
     }
 }

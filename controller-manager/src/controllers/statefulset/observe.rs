@@ -11,7 +11,7 @@ use super::Controller;
 use super::claims::{self, Claims};
 use super::identity;
 use crate::ownership::{self, Claim};
-use crate::revisions::{self, Choice, NewRevision};
+use crate::revisions::{self, Choice, Hashed, NewRevision};
 
 /// The revisions of a set.
 #[derive(Debug, Default)]
@@ -103,8 +103,8 @@ impl Controller {
             Choice::New(number) => {
                 let reference = ownership::controller_reference(&StatefulSet::RESOURCE, &set.metadata);
                 let labels = revisions::template_labels(&set.spec.template);
-                let hash_label = revisions::HASH_LABEL;
-                let new = NewRevision { owner: &set.metadata, reference, labels, data: &data, number, hash_label };
+                let hashed = Hashed::Data;
+                let new = NewRevision { owner: &set.metadata, reference, labels, data: &data, number, hashed };
                 Revision::from(&new.create(client, &mut collisions).await?)
             }
         };
