@@ -4,6 +4,7 @@
 //! the input must survive the way back. `cargo xtask fuzz` drives them with libFuzzer, which also bounds memory; the
 //! inputs in `corpus/NAME` are replayed by every `cargo test`.
 
+mod expressions;
 mod objects;
 mod patches;
 mod streams;
@@ -29,7 +30,7 @@ pub struct Decoder {
 }
 
 /// All of them.
-pub const DECODERS: [Decoder; 14] = [
+pub const DECODERS: [Decoder; 15] = [
     Decoder { name: "json", run: objects::json },
     Decoder { name: "yaml", run: objects::yaml },
     Decoder { name: "protobuf", run: objects::protobuf },
@@ -41,6 +42,7 @@ pub const DECODERS: [Decoder; 14] = [
     Decoder { name: "label-selector", run: texts::label_selector },
     Decoder { name: "field-selector", run: texts::field_selector },
     Decoder { name: "quantity", run: texts::quantity },
+    Decoder { name: "cel", run: expressions::cel },
     Decoder { name: "spdy-frames", run: streams::spdy_frames },
     Decoder { name: "spdy-exec", run: streams::spdy_exec },
     Decoder { name: "websocket-exec", run: streams::websocket_exec },
