@@ -252,6 +252,7 @@ impl Store {
         if !errors.is_empty() {
             return Err(status::invalid(&self.group, &self.kind, meta::name(object), errors));
         }
+        self.strategy.after_validation(object);
         self.warn(write, object, None);
         Ok(())
     }

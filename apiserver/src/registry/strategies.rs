@@ -25,7 +25,7 @@ pub fn strategy(group: &str, plural: &str) -> &'static dyn Strategy {
             _ => &Generic,
         },
         "batch" => match plural {
-            "cronjobs" => &job::CronJobStrategy,
+            "cronjobs" => &job::cron::CronJobStrategy,
             "jobs" => &job::JobStrategy,
             _ => &Generic,
         },

@@ -85,6 +85,10 @@ pub trait Strategy: Send + Sync + 'static {
         self.validate(object)
     }
 
+    /// Fills in what upstream adds to a new object only after it was found valid (`Canonicalize` and what reading a stored
+    /// object defaults).
+    fn after_validation(&self, _object: &mut Value) {}
+
     /// Puts back or computes what a client may not change, beyond `status` and `metadata`.
     fn prepare_for_update(&self, _scope: WriteScope<'_>, _new: &mut Value, _old: &Value) {}
 

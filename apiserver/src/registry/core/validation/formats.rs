@@ -1,12 +1,15 @@
 //! Formats of single values that several validators share.
 
-use skiff_apimachinery::field::ErrorList;
+use skiff_apimachinery::field::{Error, ErrorList};
 use skiff_apimachinery::names;
 
 use crate::registry::at::At;
 
 /// Largest user or group id: ids are 31 bits, as on every supported system.
 const MAX_ID: i64 = i32::MAX as i64;
+
+/// How upstream writes what a path may consist of.
+const HTTP_PATH: &str = r"[A-Za-z0-9/\-._~%!$&'()*+,;=:]+";
 
 /// Checks a port number from 1 to 65535.
 pub fn port_number(at: &At<'_>, errors: &mut ErrorList) {
@@ -76,5 +79,22 @@ pub fn local_non_reserved_path(at: &At<'_>, errors: &mut ErrorList) {
 pub fn file_mode(at: &At<'_>, errors: &mut ErrorList) {
     if at.int().is_some_and(|mode| !(0..=0o777).contains(&mode)) {
         at.invalid(errors, "must be a number between 0 and 0777 (octal), both inclusive");
+    }
+}
+
+/// Checks a name such as `acme.io/foo` (`IsDomainPrefixedPath` upstream).
+pub fn domain_prefixed_path(at: &At<'_>, errors: &mut ErrorList) {
+    if at.is_empty() {
+        return at.required(errors, "");
+    }
+    let Some((host, path)) = at.text().split_once('/').filter(|(host, path)| !host.is_empty() && !path.is_empty())
+    else {
+        return at.invalid(errors, "must be a domain-prefixed path (such as \"acme.io/foo\")");
+    };
+    errors.extend(names::dns1123_subdomain(host).into_iter().map(|fault| Error::invalid(&at.path(), host, fault)));
+    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"/-._~%!$&'()*+,;=:".contains(&byte);
+    if !path.bytes().all(allowed) {
+        let fault = format!("Invalid path (regex used for validation is '{HTTP_PATH}')");
+        errors.push(Error::invalid(&at.path(), path, fault));
     }
 }

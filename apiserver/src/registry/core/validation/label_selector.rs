@@ -66,6 +66,13 @@ pub fn matches(selector: Option<&Value>, labels: &Value) -> bool {
         })
 }
 
+/// Whether a selector is well-formed.
+pub fn is_usable(at: &At<'_>) -> bool {
+    let mut errors = ErrorList::default();
+    validate(at, &mut errors);
+    errors.is_empty()
+}
+
 /// Whether a selector selects everything.
 pub fn is_empty(at: &At<'_>) -> bool {
     at.child("matchLabels").is_empty() && at.child("matchExpressions").is_empty()
