@@ -33,6 +33,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("skiff-fixture", &["apimachinery", "apiserver", "storage"]),
     ("skiff-contract", &["apimachinery", "api", "fixture"]),
     ("skiff-fuzz", &["api", "apimachinery", "streaming"]),
+    ("skiff-counts", &["fixture"]),
     ("skiff-recorded", &["apiserver", "fixture"]),
     ("echo", &[]),
     ("xtask", &[]),
