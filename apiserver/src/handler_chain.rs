@@ -17,6 +17,7 @@ use crate::ApiServer;
 use crate::authentication::{InProcessIdentity, UserInfo};
 use crate::authorization::{Attributes, Decision};
 use crate::context::{RequestContext, Warnings};
+use crate::metrics::Asked;
 use crate::query::Query;
 use crate::request_info::RequestInfo;
 use crate::response::{self, Response};
@@ -50,13 +51,13 @@ impl ApiServer {
         headers.insert(AUDIT_ID, audit_id);
         // Answers depend on who asks and when; a handler that knows better has said so.
         headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-cache, private"));
-        if let Some((info, dry_run)) = &summary {
-            self.metrics.observe(info, *dry_run, &response, started.elapsed());
+        if let Some(asked) = &summary {
+            self.metrics.observe(asked, &response, started.elapsed());
         }
         response
     }
 
-    async fn answer(self: &Arc<Self>, request: Request<Body>) -> (Response, Option<(RequestInfo, bool)>) {
+    async fn answer(self: &Arc<Self>, request: Request<Body>) -> (Response, Option<Asked>) {
         // What is asked, from method, path and query.
         let mut cx = match request_context(&request) {
             Ok(cx) => cx,
@@ -81,8 +82,7 @@ impl ApiServer {
         if let Some(flow) = cx.flow.take() {
             flow.into_headers(response.headers_mut());
         }
-        let dry_run = !cx.query.text("dryRun").is_empty();
-        (response, Some((cx.info, dry_run)))
+        (response, Some(Asked::new(cx)))
     }
 
     async fn authenticated(

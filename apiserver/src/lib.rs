@@ -37,7 +37,7 @@ pub mod webhook;
 pub mod cacher;
 pub mod metrics;
 pub mod objects;
-mod process_metrics;
+
 pub mod registry;
 
 pub use config::{Config, Security};

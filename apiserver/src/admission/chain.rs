@@ -1,6 +1,7 @@
 //! The plugins in upstream's order (`pkg/kubeapiserver/options/plugins.go`).
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use skiff_apimachinery::status::Status;
 
@@ -19,6 +20,7 @@ use super::storage_object_in_use_protection::StorageObjectInUseProtection;
 use super::taint_nodes_by_condition::TaintNodesByCondition;
 use super::{Plugin, Request};
 use crate::authorization::Authorizer;
+use crate::metrics::shared::{self, Phase};
 use crate::objects::Objects;
 
 /// What plugins need.
@@ -75,31 +77,41 @@ impl AdmissionChain {
 /// Lets every plugin change the object; the first refusal ends it. When one asks for it, all are asked once more
 /// (`k8s.io/apiserver/pkg/admission/reinvocation.go`).
 pub async fn admit(plugins: &[Arc<dyn Plugin>], request: &mut Request<'_>) -> Result<(), Status> {
-    admit_once(plugins, request).await?;
+    ask(plugins, Phase::Admit, request).await?;
     if request.reinvocation.is_wanted() {
         request.reinvocation.begin();
-        admit_once(plugins, request).await?;
-    }
-    Ok(())
-}
-
-async fn admit_once(plugins: &[Arc<dyn Plugin>], request: &mut Request<'_>) -> Result<(), Status> {
-    for plugin in plugins {
-        if wants(plugin, request) {
-            plugin.admit(request).await?;
-        }
+        ask(plugins, Phase::Admit, request).await?;
     }
     Ok(())
 }
 
 /// Asks every plugin once more when the object is as it will be stored.
 pub async fn validate(plugins: &[Arc<dyn Plugin>], request: &mut Request<'_>) -> Result<(), Status> {
+    ask(plugins, Phase::Validate, request).await
+}
+
+/// Asks those who want the request, and counts how long they take.
+async fn ask(plugins: &[Arc<dyn Plugin>], phase: Phase, request: &mut Request<'_>) -> Result<(), Status> {
+    let begun = Instant::now();
+    let mut last = begun;
+    let mut outcome = Ok(());
     for plugin in plugins {
-        if wants(plugin, request) {
-            plugin.validate(request).await?;
+        if !wants(plugin, request) {
+            continue;
+        }
+        outcome = match phase {
+            Phase::Admit => plugin.admit(request).await,
+            Phase::Validate => plugin.validate(request).await,
+        };
+        let now = Instant::now();
+        shared::plugin(plugin.name(), request.operation, phase, outcome.is_err(), now - last);
+        last = now;
+        if outcome.is_err() {
+            break;
         }
     }
-    Ok(())
+    shared::step(request.operation, phase, outcome.is_err(), last - begun);
+    outcome
 }
 
 fn wants(plugin: &Arc<dyn Plugin>, request: &Request<'_>) -> bool {

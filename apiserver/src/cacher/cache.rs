@@ -93,6 +93,8 @@ pub struct WatchCache {
     changed: AtomicU64,
     /// Why the store's entries cannot be taken over at present, if that is so.
     pub(super) problem: Mutex<Option<StorageError>>,
+    /// Changes since the start.
+    events: AtomicU64,
     /// One at a time gets older history from the engine.
     pub(super) backfill: tokio::sync::Mutex<()>,
 }
@@ -112,6 +114,7 @@ impl WatchCache {
             reached: watch::Sender::new(0),
             changed: AtomicU64::new(0),
             problem: Mutex::new(None),
+            events: AtomicU64::new(0),
             backfill: tokio::sync::Mutex::new(()),
         })
     }
@@ -129,6 +132,11 @@ impl WatchCache {
     /// The revision of the last change of the resource: grows whenever an object changes.
     pub fn generation(&self) -> u64 {
         self.changed.load(Ordering::Acquire)
+    }
+
+    /// Changes that the store has told of since the start.
+    pub fn events(&self) -> u64 {
+        self.events.load(Ordering::Relaxed)
     }
 
     /// Number of objects.
@@ -280,6 +288,7 @@ impl WatchCache {
     pub(super) fn publish(&self, snapshot: Snapshot, changes: Vec<Arc<Change>>) {
         let revision = snapshot.revision;
         let mut wakers = Vec::new();
+        self.events.fetch_add(changes.len() as u64, Ordering::Relaxed);
         {
             let mut inner = self.inner.lock();
             // First for readers: whoever hears of a change must be able to read it.

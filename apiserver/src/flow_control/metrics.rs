@@ -31,6 +31,7 @@ impl std::fmt::Debug for FlowControl {
     }
 }
 
+type Count = fn(&Flow) -> i64;
 type Labels<'a> = [(&'static str, &'a str)];
 
 impl Collector for FlowControlMetrics {
@@ -65,12 +66,12 @@ impl Collector for FlowControlMetrics {
 
 impl FlowControlMetrics {
     fn gauges(&self, encoder: &mut DescriptorEncoder<'_>, flows: &[Arc<Flow>]) -> Result<(), Error> {
-        let executing = |flow: &Flow| flow.schema.counts.executing.load(Ordering::Relaxed);
-        let waiting = |flow: &Flow| flow.schema.counts.waiting.load(Ordering::Relaxed);
-        let gauges: [(&str, &str, &dyn Fn(&Flow) -> i64); 3] = [
-            (name!("current_executing_requests"), "[BETA] Requests that are worked on", &executing),
-            (name!("current_executing_seats"), "[BETA] Seats that are taken", &executing),
-            (name!("current_inqueue_requests"), "[BETA] Requests that wait for a seat", &waiting),
+        let executing: Count = |flow| flow.schema.counts.executing.load(Ordering::Relaxed);
+        let waiting: Count = |flow| flow.schema.counts.waiting.load(Ordering::Relaxed);
+        let gauges: [(&str, &str, Count); 3] = [
+            (name!("current_executing_requests"), "[BETA] Requests that are worked on", executing),
+            (name!("current_executing_seats"), "[BETA] Seats that are taken", executing),
+            (name!("current_inqueue_requests"), "[BETA] Requests that wait for a seat", waiting),
         ];
         for (name, help, value) in gauges {
             let mut family = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;

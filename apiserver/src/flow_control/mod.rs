@@ -194,14 +194,17 @@ impl Drop for Waiting<'_> {
     }
 }
 
+/// The flow of a request, and where to give the seat back unless its level is exempt.
+type Held = (Arc<Flow>, Option<Arc<Mutex<Levels>>>);
+
 /// A place among those that are worked on, left on drop.
 pub struct Seat<'a> {
-    held: Option<(Arc<Flow>, Option<Arc<Mutex<Levels>>>)>,
+    held: Option<Held>,
     in_flight: &'a AtomicUsize,
 }
 
 impl<'a> Seat<'a> {
-    fn new(held: Option<(Arc<Flow>, Option<Arc<Mutex<Levels>>>)>, in_flight: &'a AtomicUsize) -> Self {
+    fn new(held: Option<Held>, in_flight: &'a AtomicUsize) -> Self {
         in_flight.fetch_add(1, Ordering::Relaxed);
         if let Some((flow, _)) = &held {
             flow.schema.counts.executing.fetch_add(1, Ordering::Relaxed);

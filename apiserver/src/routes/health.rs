@@ -2,10 +2,12 @@
 //!
 //! Follows `k8s.io/apiserver/pkg/server/healthz`: text, a line per check with `verbose` or on failure, `exclude` by name.
 
+use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use http::StatusCode;
+use parking_lot::Mutex;
 
 use crate::ApiServer;
 use crate::context::RequestContext;
@@ -25,6 +27,18 @@ pub struct Health {
     pub bootstrapped: AtomicBool,
     /// The server is on its way down.
     pub shutting_down: AtomicBool,
+    /// How often checks passed and failed, by endpoint and name.
+    outcomes: Mutex<BTreeMap<(&'static str, &'static str, &'static str), u64>>,
+}
+
+impl Health {
+    /// Whether a check passes, for an endpoint; that is counted.
+    fn ask(&self, endpoint: &'static str, check: &Check) -> bool {
+        let passes = (check.passes)(self);
+        let status = if passes { "success" } else { "error" };
+        *self.outcomes.lock().entry((endpoint, check.name, status)).or_default() += 1;
+        passes
+    }
 }
 
 struct Check {
@@ -89,9 +103,15 @@ pub fn metrics(server: &ApiServer) -> Response {
     for endpoint in ENDPOINTS {
         let ty = endpoint.trim_start_matches('/');
         for check in CHECKS.iter().filter(|check| asked(check, endpoint)) {
-            let value = u8::from((check.passes)(&server.health));
+            let value = u8::from(server.health.ask(endpoint, check));
             let _ = writeln!(text, "kubernetes_healthcheck{{name={:?},type={ty:?}}} {value}", check.name);
         }
+    }
+    text.push_str("# HELP kubernetes_healthchecks_total [STABLE] How often checks passed and failed.\n");
+    text.push_str("# TYPE kubernetes_healthchecks_total counter\n");
+    for ((endpoint, name, status), count) in &*server.health.outcomes.lock() {
+        let ty = endpoint.trim_start_matches('/');
+        let _ = writeln!(text, "kubernetes_healthchecks_total{{name={name:?},status={status:?},type={ty:?}}} {count}");
     }
     response::plain(StatusCode::OK, "text/plain; version=0.0.4; charset=utf-8", text)
 }
@@ -101,7 +121,7 @@ pub fn is_single_check(path: &str) -> bool {
     split(path).is_some_and(|(_, name)| !name.is_empty())
 }
 
-fn split(path: &str) -> Option<(&str, &str)> {
+fn split(path: &str) -> Option<(&'static str, &str)> {
     ENDPOINTS.into_iter().find_map(|endpoint| {
         let rest = path.strip_prefix(endpoint)?;
         if rest.is_empty() { Some((endpoint, "")) } else { Some((endpoint, rest.strip_prefix('/')?)) }
@@ -114,14 +134,14 @@ fn asked(check: &Check, endpoint: &str) -> bool {
 
 /// Answers an endpoint.
 pub fn answer(server: &ApiServer, cx: &RequestContext, path: &str) -> Response {
-    let endpoint = path;
+    let Some((endpoint, _)) = split(path) else { return response::not_found_path() };
     let excluded = cx.query.all("exclude").collect::<Vec<_>>();
     let mut lines = String::new();
     let mut failed = Vec::new();
     for check in CHECKS.iter().filter(|check| asked(check, endpoint)) {
         if excluded.contains(&check.name) {
             let _ = writeln!(lines, "[+]{} excluded: ok", check.name);
-        } else if (check.passes)(&server.health) {
+        } else if server.health.ask(endpoint, check) {
             let _ = writeln!(lines, "[+]{} ok", check.name);
         } else {
             failed.push(check.name);
@@ -152,7 +172,7 @@ pub fn answer_one(server: &ApiServer, path: &str) -> Response {
     };
     match CHECKS.iter().find(|check| check.name == name && asked(check, endpoint)) {
         None => response::not_found_path(),
-        Some(check) if (check.passes)(&server.health) => response::plain(StatusCode::OK, TEXT, "ok"),
+        Some(check) if server.health.ask(endpoint, check) => response::plain(StatusCode::OK, TEXT, "ok"),
         Some(_) => {
             let body = "internal server error: reason withheld\n";
             response::plain(StatusCode::INTERNAL_SERVER_ERROR, TEXT, body)

@@ -41,7 +41,7 @@ pub async fn dispatch(
     }
     match path {
         "/" | "/index.html" => Ok(index(server, cx)),
-        "/metrics" => metrics(server),
+        "/metrics" => metrics(server).await,
         "/metrics/slis" => Ok(health::metrics(server)),
         "/healthz" | "/livez" | "/readyz" => Ok(health::answer(server, cx, path)),
         path if health::is_single_check(path) => Ok(health::answer_one(server, path)),
@@ -57,8 +57,8 @@ fn is_below(path: &str, root: &str) -> bool {
     path.strip_prefix(root).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
-fn metrics(server: &ApiServer) -> Result<Response, Status> {
-    server.metrics.look_at(server);
+async fn metrics(server: &ApiServer) -> Result<Response, Status> {
+    server.metrics.look_at(server).await;
     let text = server.metrics.render().map_err(|error| status::internal_error(error.to_string()))?;
     Ok(response::plain(StatusCode::OK, "text/plain; version=0.0.4; charset=utf-8", text))
 }

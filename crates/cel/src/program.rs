@@ -1,5 +1,8 @@
 //! A compiled expression: read, checked, ready to be evaluated.
 
+use std::sync::OnceLock;
+use std::time::{Duration, Instant};
+
 use crate::ast::{Expr, Kind, Source};
 use crate::check::{self, Types};
 use crate::environment::Environment;
@@ -7,6 +10,30 @@ use crate::eval::{Evaluation, Outcome};
 use crate::parse;
 use crate::types::Type;
 use crate::value::Val;
+
+/// What is done with an expression.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// It is read and checked.
+    Compilation,
+    /// It is evaluated.
+    Evaluation,
+}
+
+static OBSERVER: OnceLock<fn(Step, Duration)> = OnceLock::new();
+
+/// Has it told how long everything takes, in the whole process; the first who asks is told.
+pub fn observe_with(observer: fn(Step, Duration)) {
+    let _ = OBSERVER.set(observer);
+}
+
+fn observed<T>(step: Step, work: impl FnOnce() -> T) -> T {
+    let Some(observer) = OBSERVER.get() else { return work() };
+    let started = Instant::now();
+    let result = work();
+    observer(step, started.elapsed());
+    result
+}
 
 /// A compiled expression.
 #[derive(Clone, Debug)]
@@ -22,9 +49,11 @@ pub struct Program {
 impl Program {
     /// Compiles; the error is as upstream's compiler words it.
     pub fn compile(text: &str, environment: &Environment) -> Result<Self, String> {
-        let (mut expression, source) = parse::parse(text)?;
-        let types = check::check(&mut expression, &source, environment)?;
-        Ok(Self { expression, source, types })
+        observed(Step::Compilation, || {
+            let (mut expression, source) = parse::parse(text)?;
+            let types = check::check(&mut expression, &source, environment)?;
+            Ok(Self { expression, source, types })
+        })
     }
 
     /// The type of what comes of it.
@@ -44,8 +73,10 @@ impl Program {
 
     /// Evaluates with these variables; also what it cost.
     pub fn evaluate<'a>(&'a self, variables: impl IntoIterator<Item = (&'a str, Val<'a>)>) -> (Outcome<'a>, u64) {
-        let mut run = Evaluation::new(variables);
-        let outcome = run.eval(&self.expression);
-        (outcome, run.cost)
+        observed(Step::Evaluation, || {
+            let mut run = Evaluation::new(variables);
+            let outcome = run.eval(&self.expression);
+            (outcome, run.cost)
+        })
     }
 }

@@ -254,6 +254,11 @@ pub trait Storage: Send + Sync + 'static {
         Ok(self.head("/").await?.revision)
     }
 
+    /// Bytes that the database takes where it is kept; 0 for one that is kept nowhere.
+    async fn size(&self) -> Result<u64, StorageError> {
+        Ok(0)
+    }
+
     /// Whether writes can be taken now.
     async fn healthy(&self) -> Result<(), StorageError>;
 }

@@ -9,6 +9,7 @@ pub mod answers;
 pub mod condense;
 pub mod facts;
 pub mod gnostic;
+pub mod metrics;
 pub mod reads;
 pub mod target;
 pub mod verbs;

@@ -1,12 +1,18 @@
 //! Asking one webhook.
 
+use std::time::Instant;
+
 use skiff_apimachinery::status::{self, Status, StatusCause};
 
 use super::configuration::Webhook;
 use super::review::{Answer, Question, denied};
 use super::subject::Subject;
 use crate::admission::{Asked, Request};
+use crate::metrics::shared::{self, Phase};
 use crate::webhook::Client;
+
+/// The answer or why there is none, and the webhook's warnings.
+type Outcome = Result<(Answer, Vec<String>), (Failure, Vec<String>)>;
 
 /// Why a webhook did not let a request pass.
 pub(super) enum Failure {
@@ -37,7 +43,7 @@ pub(super) fn internal(why: String) -> Status {
     status
 }
 
-/// Asks a webhook about a request. Its warnings are passed on.
+/// Asks a webhook about a request, and counts how long that takes. Its warnings are passed on.
 pub(super) async fn ask(
     client: &Client,
     webhook: &Webhook,
@@ -45,7 +51,22 @@ pub(super) async fn ask(
     asked: &dyn Asked,
     subject: &Subject,
     mutating: bool,
-) -> Result<(Answer, Vec<String>), (Failure, Vec<String>)> {
+) -> Outcome {
+    let started = Instant::now();
+    let outcome = ask_once(client, webhook, request, asked, subject, mutating).await;
+    let phase = if mutating { Phase::Admit } else { Phase::Validate };
+    shared::webhook(&webhook.name, request.operation, phase, outcome.is_err(), started.elapsed());
+    outcome
+}
+
+async fn ask_once(
+    client: &Client,
+    webhook: &Webhook,
+    request: &Request<'_>,
+    asked: &dyn Asked,
+    subject: &Subject,
+    mutating: bool,
+) -> Outcome {
     let failed = |failure: Failure| (failure, Vec::new());
     if request.dry_run {
         match webhook.dry_run {

@@ -96,7 +96,8 @@ pub fn open(config: &Config) -> Result<LocalStorage, StorageError> {
     let (initial, log) = load::load(&connection, &database, config.history)?;
     let checkpoints = checkpoint::Checkpoints::start(connect(&database, config.vfs.as_deref())?)?;
     let journal = SqliteJournal::new(connection, log, config.slack_rows, checkpoints, lock);
-    LocalStorage::start(initial, journal)
+    let log = wal::of(&database);
+    Ok(LocalStorage::start(initial, journal)?.kept_in(vec![database, log]))
 }
 
 fn create_folder(folder: &Path) -> Result<(), StorageError> {

@@ -19,11 +19,16 @@ const FRAME_HEADER_BYTES: usize = 24;
 const MAGIC_LITTLE: u32 = 0x377f_0682;
 const MAGIC_BIG: u32 = 0x377f_0683;
 
-/// Checks the log beside a database, if there is one.
-pub(super) fn check(database: &Path) -> Result<(), StorageError> {
+/// Where the log of a database is.
+pub(super) fn of(database: &Path) -> PathBuf {
     let mut path = database.as_os_str().to_owned();
     path.push("-wal");
-    let path = PathBuf::from(path);
+    PathBuf::from(path)
+}
+
+/// Checks the log beside a database, if there is one.
+pub(super) fn check(database: &Path) -> Result<(), StorageError> {
+    let path = of(database);
     let file = match File::open(&path) {
         Ok(file) => file,
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),

@@ -301,6 +301,12 @@ impl Storage for EtcdStorage {
         Ok(self.mirror.hub.head(prefix))
     }
 
+    async fn size(&self) -> Result<u64, StorageError> {
+        let mut client = self.client.maintenance_client();
+        let status = within(client.status()).await.map_err(|refused| refused.into_error("status"))?;
+        Ok(u64::try_from(status.db_size()).unwrap_or(0))
+    }
+
     async fn healthy(&self) -> Result<(), StorageError> {
         self.fresh().await?;
         let mut client = self.client.maintenance_client();

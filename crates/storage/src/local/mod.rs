@@ -10,6 +10,7 @@ pub(crate) mod hub;
 pub(crate) mod journal;
 pub(crate) mod writer;
 
+use std::path::PathBuf;
 use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -50,6 +51,8 @@ pub struct LocalStorage {
     requests: Option<mpsc::Sender<Request>>,
     queue: Semaphore,
     writer: Option<JoinHandle<()>>,
+    /// Where it is kept.
+    files: Vec<PathBuf>,
 }
 
 impl LocalStorage {
@@ -69,7 +72,13 @@ impl LocalStorage {
             .name("store-writer".into())
             .spawn(move || writer.run())
             .map_err(|error| StorageError::Unavailable(format!("cannot start the store's writer thread: {error}")))?;
-        Ok(Self { shared, requests: Some(sender), queue: Semaphore::new(QUEUED_WRITES), writer: Some(writer) })
+        Ok(Self { shared, requests: Some(sender), queue: Semaphore::new(QUEUED_WRITES), writer: Some(writer), files: Vec::new() })
+    }
+
+    /// Says in which files it is kept.
+    pub(crate) fn kept_in(mut self, files: Vec<PathBuf>) -> Self {
+        self.files = files;
+        self
     }
 
     async fn write(&self, key: &str, operation: Operation) -> Written {
@@ -142,6 +151,11 @@ impl Storage for LocalStorage {
 
     async fn head(&self, prefix: &str) -> Result<Head, StorageError> {
         Ok(self.shared.hub.head(prefix))
+    }
+
+    async fn size(&self) -> Result<u64, StorageError> {
+        // A log that is not there takes nothing.
+        Ok(self.files.iter().filter_map(|file| file.metadata().ok()).map(|metadata| metadata.len()).sum())
     }
 
     async fn healthy(&self) -> Result<(), StorageError> {

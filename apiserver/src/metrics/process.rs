@@ -33,10 +33,20 @@ impl Collector for ProcessMetrics {
                 gauge(&mut encoder, name, help, value)?;
             }
         }
+        let netstat = std::fs::read_to_string("/proc/self/net/netstat").unwrap_or_default();
+        for (name, help, key) in [
+            ("process_network_receive_bytes", "Bytes that came over the network", "InOctets"),
+            ("process_network_transmit_bytes", "Bytes that went over the network", "OutOctets"),
+        ] {
+            let bytes = ConstCounter::new(octets(&netstat, key));
+            bytes.encode(encoder.encode_descriptor(name, help, None, bytes.metric_type())?)?;
+        }
         let open = std::fs::read_dir("/proc/self/fd").map_or(0, |entries| entries.count());
         gauge(&mut encoder, "process_open_fds", "Number of open file descriptors", open as f64)?;
         let limits = std::fs::read_to_string("/proc/self/limits").unwrap_or_default();
-        gauge(&mut encoder, "process_max_fds", "Maximum number of open file descriptors", max_files(&limits))
+        gauge(&mut encoder, "process_max_fds", "Maximum number of open file descriptors", limit(&limits, "Max open files"))?;
+        let space = limit(&limits, "Max address space");
+        gauge(&mut encoder, "process_virtual_memory_max_bytes", "Most virtual memory in bytes", space)
     }
 }
 
@@ -74,9 +84,21 @@ fn started(process: &Process) -> f64 {
     boot.unwrap_or(0.0) + process.start_seconds
 }
 
-fn max_files(limits: &str) -> f64 {
-    let line = limits.lines().find(|line| line.starts_with("Max open files"));
-    line.and_then(|line| line.split_whitespace().nth(3)?.parse().ok()).unwrap_or(0.0)
+/// A limit of the process; what is not limited is as large as a number can be.
+fn limit(limits: &str, name: &str) -> f64 {
+    let soft = limits.lines().find_map(|line| line.strip_prefix(name)?.split_whitespace().next());
+    match soft {
+        Some("unlimited") => u64::MAX as f64,
+        soft => soft.and_then(|soft| soft.parse().ok()).unwrap_or(0.0),
+    }
+}
+
+/// A number of `/proc/net/netstat`, which has a line of names before each line of values.
+fn octets(netstat: &str, key: &str) -> f64 {
+    let mut lines = netstat.lines().filter(|line| line.starts_with("IpExt:")).map(str::split_whitespace);
+    let (Some(names), Some(mut values)) = (lines.next(), lines.next()) else { return 0.0 };
+    let at = names.clone().position(|name| name == key);
+    at.and_then(|at| values.nth(at)?.parse().ok()).unwrap_or(0.0)
 }
 
 #[cfg(test)]
@@ -90,9 +112,9 @@ mod tests {
         assert_eq!((process.cpu_seconds, process.start_seconds), (2.0, 10.0));
         assert_eq!((process.virtual_bytes, process.resident_bytes), (8_192_000.0, 102_400.0));
         assert!(Process::parse("7 (a) S 1").is_none());
-        assert_eq!(
-            max_files("Limit\nMax open files            1024                 4096                 files\n"),
-            1024.0
-        );
+        let limits = "Limit\nMax open files    1024   4096   files\nMax address space   unlimited  unlimited  bytes\n";
+        assert_eq!(limit(limits, "Max open files"), 1024.0);
+        assert_eq!(limit(limits, "Max address space"), u64::MAX as f64);
+        assert_eq!(octets("IpExt: A InOctets\nIpExt: 1 22\n", "InOctets"), 22.0);
     }
 }
