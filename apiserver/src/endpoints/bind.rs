@@ -55,10 +55,14 @@ fn validate(binding: &Value, name: &str) -> Result<(), Status> {
     if !matches!(target("kind"), "" | "Node") {
         errors.push(Error::not_supported(&path.child("kind"), target("kind"), &["Node", ""]));
     }
-    if target("name").is_empty() {
-        errors.push(Error::required(&path.child("name"), ""));
+    if !errors.is_empty() {
+        return Err(status::invalid("", "Binding", name, errors));
     }
-    if errors.is_empty() { Ok(()) } else { Err(status::invalid("", "Binding", name, errors)) }
+    if target("name").is_empty() {
+        // Upstream's storage, not its validation, looks at the name, and what it finds is not told as the client's fault.
+        return Err(Status::new(500, "", Error::required(&path.child("name"), "").to_string()));
+    }
+    Ok(())
 }
 
 fn assigned(pod: &Value, binding: &Value) -> Result<Value, Status> {
