@@ -15,6 +15,7 @@ use crate::authentication::{Authentication, Authenticator};
 use crate::authorization::Authorizer;
 use crate::cacher::SharedReader;
 use crate::proxy::ProxyTls;
+use crate::webhook::ServiceResolver;
 
 /// Settings of an API server.
 pub struct Config {
@@ -33,6 +34,8 @@ pub struct Config {
     pub history: HistoryLimits,
     /// Who may do what: made from the caches, which it reads.
     pub security: SecurityBuilder,
+    /// Finds Services for webhooks and aggregated API servers; by their cluster IPs if none is given.
+    pub services: Option<Arc<dyn ServiceResolver>>,
     /// Ends the server.
     pub shutdown: CancellationToken,
 }

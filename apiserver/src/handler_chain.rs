@@ -21,7 +21,7 @@ use crate::metrics::Asked;
 use crate::query::Query;
 use crate::request_info::RequestInfo;
 use crate::response::{self, Response};
-use crate::{endpoints, routes};
+use crate::{aggregator, endpoints, routes};
 
 /// How long a request that is not long-running may take (upstream's `--request-timeout`).
 pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
@@ -129,7 +129,9 @@ impl ApiServer {
         }
         // Do it.
         let request = Request::from_parts(parts, body);
-        if cx.info.is_resource_request {
+        if let Some(delegated) = self.aggregator.delegated(&cx.info.path) {
+            aggregator::proxy::proxy(&delegated, cx, request).await
+        } else if cx.info.is_resource_request {
             endpoints::dispatch(self, cx, request).await
         } else {
             routes::dispatch(self, cx, request).await

@@ -14,6 +14,7 @@ pub mod standalone;
 pub mod handler_chain;
 
 pub mod admission;
+pub mod aggregator;
 pub mod apiextensions;
 pub mod authentication;
 pub mod authorization;

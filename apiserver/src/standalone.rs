@@ -49,6 +49,7 @@ pub async fn run(options: Options, storage: Arc<dyn Storage>, shutdown: Cancella
         service_cidr: options.service_cluster_ip_range,
         node_ports: first..=last,
         runtime_config: options.runtime_config.clone(),
+        services: None,
         history: HistoryLimits::default(),
         security: Security::from_pki(&pki, storage.clone(), &url)?,
         shutdown: shutdown.clone(),

@@ -224,6 +224,7 @@ async fn serve(
         service_cidr: settings.service_cluster_ip_range,
         node_ports: first..=last,
         runtime_config: settings.runtime_config.clone(),
+        services: None,
         history: HistoryLimits::default(),
         security: Security::from_pki(&pki, storage.clone(), &url)?,
         shutdown: shutdown.clone(),

@@ -6,6 +6,7 @@
 mod custom;
 mod descriptions;
 mod gnostic;
+mod merged;
 mod operations;
 mod parameters;
 mod paths;
@@ -29,6 +30,7 @@ use self::descriptions::Descriptions;
 use self::operations::{Answer, MEDIA, Operation};
 use self::schemas::{Schemas, Version};
 use crate::ApiServer;
+use crate::aggregator::Picture;
 use crate::context::RequestContext;
 use crate::negotiation::parse_accept;
 use crate::registry::{Resource, Served};
@@ -54,7 +56,7 @@ const ONE_YEAR: jiff::SignedDuration = jiff::SignedDuration::from_hours(365 * 24
 #[derive(Default)]
 pub struct OpenApi {
     v3: Mutex<Option<(u64, Arc<Documents>)>>,
-    v2: Mutex<Option<(u64, Arc<Document>)>>,
+    v2: Mutex<Option<((u64, u64), Arc<Document>)>>,
     /// Paths and definitions of version 2 that never change: those of what is built in.
     v2_built_in: OnceLock<(Map<String, Value>, Map<String, Value>)>,
 }
@@ -111,6 +113,9 @@ pub async fn answer(
     let made = server.clone();
     let path = path.to_owned();
     let rest = path.strip_prefix("/openapi/").unwrap_or("").trim_end_matches('/').to_owned();
+    if let Some(answer) = merged::of_others(server, &rest, cx, headers).await {
+        return answer;
+    }
     let second = rest == "v2";
     // Making documents takes a while; other requests go on.
     let ready = tokio::task::spawn_blocking(move || {
@@ -130,7 +135,8 @@ fn index(server: &ApiServer, cx: &RequestContext) -> Result<Response, Status> {
         let url = format!("/openapi/v3/{name}?hash={}", kept.document.hash);
         (name.clone(), json!({ "serverRelativeURL": url }))
     };
-    let paths = documents.iter().map(path).collect::<Map<_, _>>();
+    let mut paths = documents.iter().map(path).collect::<Map<_, _>>();
+    merged::add_paths(&mut paths, &server.aggregator.picture());
     Ok(response::finish(cx, StatusCode::OK, JSON, json!({ "paths": paths }).to_string().into()))
 }
 
@@ -233,13 +239,15 @@ impl OpenApi {
     }
 
     fn v2(&self, server: &ApiServer) -> std::io::Result<Arc<Document>> {
-        let served = server.registry.served();
+        let (served, picture) = (server.registry.served(), server.aggregator.picture());
+        let others = if picture.delegated.is_empty() { 0 } else { picture.generation };
+        let of = (served.generation, others);
         let mut kept = self.v2.lock();
-        if let Some((_, document)) = kept.as_ref().filter(|(generation, _)| *generation == served.generation) {
+        if let Some((_, document)) = kept.as_ref().filter(|(known, _)| *known == of) {
             return Ok(document.clone());
         }
-        let document = Arc::new(self.render_v2(server, &served)?);
-        *kept = Some((served.generation, document.clone()));
+        let document = Arc::new(self.render_v2(server, &served, &picture)?);
+        *kept = Some((of, document.clone()));
         Ok(document)
     }
 }
@@ -372,7 +380,7 @@ fn version_2_parts(
 }
 
 impl OpenApi {
-    fn render_v2(&self, server: &ApiServer, served: &Served) -> std::io::Result<Document> {
+    fn render_v2(&self, server: &ApiServer, served: &Served, picture: &Picture) -> std::io::Result<Document> {
         let (mut paths, mut definitions) = match self.v2_built_in.get() {
             Some(made) => made.clone(),
             None => {
@@ -384,6 +392,11 @@ impl OpenApi {
         let custom = version_2_parts(served, Vec::new(), |resource| resource.custom.is_some())?;
         paths.extend(custom.0);
         definitions.extend(custom.1);
+        for delegated in &picture.delegated {
+            if let Some((others_paths, others_definitions)) = &delegated.learned.load().v2 {
+                merged::merge(&mut paths, &mut definitions, others_paths, others_definitions);
+            }
+        }
         let document = json!({
             "swagger": "2.0",
             "info": info(),

@@ -6,6 +6,8 @@ use axum::body::Body;
 use http::header::{self, HeaderName};
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Uri};
 use http_body_util::{BodyExt, Limited};
+use hyper::body::Incoming;
+use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
 use skiff_apimachinery::status::{self, Status};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
@@ -38,18 +40,13 @@ pub struct Destination {
 }
 
 /// Forwards. The client's credentials stay here.
-pub async fn forward(mut request: Request<Body>, destination: Destination) -> Result<Response<Body>, Status> {
-    let upgrading = is_upgrade(request.headers());
-    let client = upgrading.then(|| hyper::upgrade::on(&mut request));
-    let (parts, body) = request.into_parts();
+pub async fn forward(request: Request<Body>, destination: Destination) -> Result<Response<Body>, Status> {
+    let (mut outgoing, client) = Outgoing::of(request).into_parts();
     let uri = destination
         .path_and_query
         .parse::<Uri>()
         .map_err(|error| status::bad_request(format!("unable to forward to this path: {error}")))?;
-    let mut outgoing = Request::new(body);
-    *outgoing.method_mut() = parts.method;
     *outgoing.uri_mut() = uri;
-    *outgoing.headers_mut() = passed_on(&parts.headers, upgrading);
     let host = match &destination.tls {
         _ if destination.address.host.contains(':') => {
             format!("[{}]:{}", destination.address.host, destination.address.port)
@@ -59,9 +56,43 @@ pub async fn forward(mut request: Request<Body>, destination: Destination) -> Re
     if let Ok(host) = HeaderValue::from_str(&host) {
         outgoing.headers_mut().insert(header::HOST, host);
     }
-    let mut answer = transport::send(&destination.address, destination.tls, outgoing)
+    let received = transport::send(&destination.address, destination.tls, outgoing)
         .await
         .map_err(|error| unreachable_error(&error))?;
+    Ok(answer(received, client))
+}
+
+/// A client's request as it is sent on, and what its connection becomes if the answer is an upgrade.
+pub struct Outgoing {
+    request: Request<Body>,
+    client: Option<OnUpgrade>,
+}
+
+impl Outgoing {
+    /// Of a client's request. The client's credentials stay here.
+    pub fn of(mut request: Request<Body>) -> Self {
+        let upgrading = is_upgrade(request.headers());
+        let client = upgrading.then(|| hyper::upgrade::on(&mut request));
+        let (parts, body) = request.into_parts();
+        let mut outgoing = Request::new(body);
+        *outgoing.method_mut() = parts.method;
+        *outgoing.headers_mut() = passed_on(&parts.headers, upgrading);
+        Self { request: outgoing, client }
+    }
+
+    /// Whether it asks for another protocol.
+    pub fn is_upgrading(&self) -> bool {
+        self.client.is_some()
+    }
+
+    /// The request, whose target is still to be set, and the client's end of an upgrade.
+    pub fn into_parts(self) -> (Request<Body>, Option<OnUpgrade>) {
+        (self.request, self.client)
+    }
+}
+
+/// The answer for the client: what the other side sent, or what both sides say to each other from now on.
+pub fn answer(mut answer: Response<Incoming>, client: Option<OnUpgrade>) -> Response<Body> {
     if answer.status() == StatusCode::SWITCHING_PROTOCOLS
         && let Some(client) = client
     {
@@ -69,13 +100,13 @@ pub async fn forward(mut request: Request<Body>, destination: Destination) -> Re
         let framed = is_websocket(answer.headers());
         tokio::spawn(copy(client, server, framed));
         let (parts, _) = answer.into_parts();
-        return Ok(Response::from_parts(parts, Body::empty()));
+        return Response::from_parts(parts, Body::empty());
     }
     let (mut parts, body) = answer.into_parts();
     parts.headers.remove(header::CONNECTION);
     parts.headers.remove(header::TRANSFER_ENCODING);
     HOP_BY_HOP.iter().for_each(|name| drop(parts.headers.remove(name)));
-    Ok(Response::from_parts(parts, Body::new(body)))
+    Response::from_parts(parts, Body::new(body))
 }
 
 fn unreachable_error(error: &anyhow::Error) -> Status {
@@ -107,7 +138,7 @@ fn passed_on(headers: &HeaderMap, upgrading: bool) -> HeaderMap {
 }
 
 /// Copies both ways until both sides have ended; a WebSocket's frames reach the client one by one.
-async fn copy(client: hyper::upgrade::OnUpgrade, server: hyper::upgrade::OnUpgrade, framed: bool) {
+async fn copy(client: OnUpgrade, server: OnUpgrade, framed: bool) {
     let (client, server) = match tokio::try_join!(client, server) {
         Ok(both) => both,
         Err(error) => return tracing::debug!(%error, "an upgrade did not happen"),

@@ -12,6 +12,29 @@ pub mod transport;
 
 use std::sync::Arc;
 
+use rustls_pki_types::pem::PemObject;
+use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+
+/// The certificate by which other API servers know this one, and believe what it says of users.
+#[derive(Clone)]
+pub struct FrontProxyIdentity {
+    certificate_pem: String,
+    key_pem: String,
+}
+
+impl FrontProxyIdentity {
+    /// Of PEM.
+    pub fn new(certificate_pem: &str, key_pem: &str) -> Self {
+        Self { certificate_pem: certificate_pem.to_owned(), key_pem: key_pem.to_owned() }
+    }
+
+    /// As TLS takes it.
+    pub fn parts(&self) -> anyhow::Result<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>)> {
+        let chain = CertificateDer::pem_slice_iter(self.certificate_pem.as_bytes()).collect::<Result<Vec<_>, _>>()?;
+        Ok((chain, PrivateKeyDer::from_pem_slice(self.key_pem.as_bytes())?))
+    }
+}
+
 /// How this server calls kubelets and pods.
 #[derive(Clone)]
 pub struct ProxyTls {
@@ -19,4 +42,13 @@ pub struct ProxyTls {
     pub kubelet: Arc<rustls::ClientConfig>,
     /// Trusts anybody: for `https:` pods and Services, whose certificates nobody here can know.
     pub insecure: Arc<rustls::ClientConfig>,
+    /// Shown to aggregated API servers.
+    pub front_proxy: Option<FrontProxyIdentity>,
+}
+
+impl ProxyTls {
+    /// The same with an identity for aggregated API servers.
+    pub fn with_front_proxy(self, identity: FrontProxyIdentity) -> Self {
+        Self { front_proxy: Some(identity), ..self }
+    }
 }

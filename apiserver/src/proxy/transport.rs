@@ -50,7 +50,7 @@ impl ProxyTls {
             .dangerous()
             .with_custom_certificate_verifier(Arc::new(Anybody(provider)))
             .with_no_client_auth();
-        Ok(Self { kubelet: Arc::new(kubelet), insecure: Arc::new(insecure) })
+        Ok(Self { kubelet: Arc::new(kubelet), insecure: Arc::new(insecure), front_proxy: None })
     }
 }
 
@@ -103,7 +103,14 @@ where
 
 /// Accepts any server certificate whose key the server holds.
 #[derive(Debug)]
-struct Anybody(Arc<CryptoProvider>);
+pub struct Anybody(Arc<CryptoProvider>);
+
+impl Anybody {
+    /// Checks signatures with this provider.
+    pub fn new(provider: Arc<CryptoProvider>) -> Self {
+        Self(provider)
+    }
+}
 
 impl ServerCertVerifier for Anybody {
     fn verify_server_cert(

@@ -36,6 +36,7 @@ use arc_swap::ArcSwap;
 use compact_str::CompactString;
 use skiff_api::KindInfo;
 use skiff_apimachinery::schema::SchemaRef;
+use tokio::sync::watch;
 
 pub use self::served::{Custom, Resource, ScalePaths, Served, Types};
 use self::store::Store;
@@ -49,6 +50,8 @@ pub type Hooks = HashMap<(&'static str, &'static str), Arc<dyn hook::Hook>>;
 /// All resources.
 pub struct Registry {
     served: ArcSwap<Served>,
+    /// Follows the number of what is served.
+    changes: watch::Sender<u64>,
     built_in: Vec<Arc<Resource>>,
     stores: HashMap<(CompactString, CompactString), Arc<Store>>,
 }
@@ -56,7 +59,12 @@ pub struct Registry {
 impl Registry {
     /// Every built-in resource in the versions that `serves` picks, stored in and read through `cacher`.
     pub fn new(cacher: &Cacher, hooks: &Hooks, serves: impl Fn(&KindInfo) -> bool) -> Self {
-        let mut registry = Self { served: ArcSwap::default(), built_in: Vec::new(), stores: HashMap::new() };
+        let mut registry = Self {
+            served: ArcSwap::default(),
+            changes: watch::Sender::new(0),
+            built_in: Vec::new(),
+            stores: HashMap::new(),
+        };
         for (info, position) in skiff_api::builtin().kinds.iter().zip(1..) {
             if !serves(info) {
                 continue;
@@ -114,6 +122,12 @@ impl Registry {
     pub fn serve_custom(&self, custom: &[Arc<Resource>]) {
         let generation = self.served.load().generation + 1;
         self.served.store(Arc::new(Served::new(generation, &self.built_in, custom)));
+        self.changes.send_replace(generation);
+    }
+
+    /// Tells when something else is served.
+    pub fn subscribe(&self) -> watch::Receiver<u64> {
+        self.changes.subscribe()
     }
 
     /// The store of a built-in resource, by the group in which it is stored.

@@ -8,7 +8,6 @@ pub fn warning(group: &str, plural: &str) -> Option<&'static str> {
         ("admissionregistration.k8s.io", kind) if !kind.ends_with("webhookconfigurations") => {
             "this object is stored but admission does not consult it yet"
         }
-        ("apiregistration.k8s.io", "apiservices") => "aggregated API servers are not called yet",
         ("autoscaling", "horizontalpodautoscalers") => "this object is stored but nothing scales by it yet",
         ("flowcontrol.apiserver.k8s.io", _) => "this object is stored but requests are not queued by it yet",
         ("networking.k8s.io", "networkpolicies") => {

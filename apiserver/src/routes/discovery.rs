@@ -13,9 +13,11 @@ use skiff_api::{KindInfo, Subresource};
 use skiff_apimachinery::status::{self, Status};
 
 use crate::ApiServer;
+use crate::aggregator::Picture;
+use crate::aggregator::listing::{self, By, GroupListing, VersionListing};
 use crate::context::RequestContext;
 use crate::negotiation::{self, parse_accept};
-use crate::registry::served::{Group, Served, Version};
+use crate::registry::served::{Group, Served};
 use crate::response::{self, Response};
 
 /// What the answer's Content-Type must say for clients to take it as aggregated.
@@ -24,9 +26,12 @@ const AGGREGATED: &str = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGrou
 /// The aggregated documents, made again when what is served changed.
 #[derive(Default)]
 pub struct Documents {
-    core: Mutex<Option<(u64, Arc<Document>)>>,
-    groups: Mutex<Option<(u64, Arc<Document>)>>,
+    core: Mutex<Option<(Of, Arc<Document>)>>,
+    groups: Mutex<Option<(Of, Arc<Document>)>>,
 }
+
+/// What a document was made of: the numbers of what this server serves and of what others do.
+type Of = (u64, u64);
 
 struct Document {
     body: Bytes,
@@ -37,6 +42,7 @@ struct Document {
 pub fn answer(server: &ApiServer, cx: &RequestContext, path: &str, headers: &HeaderMap) -> Result<Response, Status> {
     let parts = path.trim_matches('/').split('/').collect::<Vec<_>>();
     let served = server.registry.served();
+    let picture = server.aggregator.picture();
     let body = match parts.as_slice() {
         ["api"] if wants_aggregated(&cx.accept) => return Ok(aggregated(server, true, headers)),
         ["apis"] if wants_aggregated(&cx.accept) => return Ok(aggregated(server, false, headers)),
@@ -44,10 +50,10 @@ pub fn answer(server: &ApiServer, cx: &RequestContext, path: &str, headers: &Hea
         ["apis"] => json!({
             "kind": "APIGroupList",
             "apiVersion": "v1",
-            "groups": served.groups.iter().filter(|g| !g.name.is_empty()).map(|g| group_object(g, false)).collect::<Vec<_>>(),
+            "groups": groups(&served, &picture).iter().map(|g| group_object(g, false)).collect::<Vec<_>>(),
         }),
         ["api", version] => resource_list(&served, "", version).ok_or_else(status::no_such_resource)?,
-        ["apis", group] => match served.group(group) {
+        ["apis", group] => match groups(&served, &picture).iter().find(|g| g.name == *group) {
             Some(group) => group_object(group, true),
             None => return Ok(response::not_found_path()),
         },
@@ -92,12 +98,14 @@ fn wants_aggregated(accept: &str) -> bool {
 
 fn aggregated(server: &ApiServer, core: bool, headers: &HeaderMap) -> Response {
     let served = server.registry.served();
+    let picture = server.aggregator.picture();
+    let of = (served.generation, if core { 0 } else { picture.generation });
     let mut kept = if core { server.discovery.core.lock() } else { server.discovery.groups.lock() };
     let document = match &*kept {
-        Some((generation, document)) if *generation == served.generation => document.clone(),
+        Some((known, document)) if *known == of => document.clone(),
         _ => {
-            let document = Arc::new(aggregated_document(&served, core));
-            *kept = Some((served.generation, document.clone()));
+            let document = Arc::new(aggregated_document(&served, &picture, core));
+            *kept = Some((of, document.clone()));
             document
         }
     };
@@ -115,13 +123,17 @@ fn aggregated(server: &ApiServer, core: bool, headers: &HeaderMap) -> Response {
     answer
 }
 
-fn aggregated_document(served: &Served, core: bool) -> Document {
-    let items = served.groups.iter().filter(|g| g.name.is_empty() == core).map(aggregated_group);
+fn aggregated_document(served: &Served, picture: &Picture, core: bool) -> Document {
+    let items = if core {
+        served.groups.iter().filter(|g| g.name.is_empty()).map(|g| aggregated_group(&own(g))).collect::<Vec<_>>()
+    } else {
+        groups(served, picture).iter().map(aggregated_group).collect()
+    };
     let body = json!({
         "kind": "APIGroupDiscoveryList",
         "apiVersion": "apidiscovery.k8s.io/v2",
         "metadata": {},
-        "items": items.collect::<Vec<_>>(),
+        "items": items,
     })
     .to_string();
     let hash = Sha512::digest(body.as_bytes()).iter().map(|byte| format!("{byte:02X}")).collect::<String>();
@@ -138,11 +150,25 @@ fn api_versions(server: &ApiServer) -> Value {
     })
 }
 
-fn group_object(group: &Group, alone: bool) -> Value {
+/// All groups but core, in order. Those of this server alone are in the order in which it serves them.
+fn groups<'a>(served: &'a Served, picture: &'a Picture) -> Vec<GroupListing<'a>> {
+    if picture.delegated.is_empty() {
+        return served.groups.iter().filter(|g| !g.name.is_empty()).map(own).collect();
+    }
+    listing::groups(served, picture)
+}
+
+/// A group that this server serves alone.
+fn own(group: &Group) -> GroupListing<'_> {
+    let versions = group.versions.iter().map(|version| VersionListing { name: &version.name, by: By::Us(version) });
+    GroupListing { name: &group.name, versions: versions.collect() }
+}
+
+fn group_object(group: &GroupListing<'_>, alone: bool) -> Value {
     let version =
-        |v: &Version| json!({"groupVersion": format!("{}/{}", group.name, v.name), "version": v.name.as_str()});
+        |v: &VersionListing<'_>| json!({"groupVersion": format!("{}/{}", group.name, v.name), "version": v.name});
     let mut object = json!({
-        "name": group.name.as_str(),
+        "name": group.name,
         "versions": group.versions.iter().map(version).collect::<Vec<_>>(),
         "preferredVersion": group.versions.first().map(version),
     });
@@ -204,12 +230,23 @@ fn subresource_object(kind: &KindInfo, sub: &Subresource) -> Value {
     object
 }
 
-fn aggregated_group(group: &Group) -> Value {
-    let versions = group.versions.iter().map(|version| {
-        let resources = version.resources.iter().map(|r| aggregated_resource(&r.info)).collect::<Vec<_>>();
-        json!({"version": version.name.as_str(), "resources": resources, "freshness": "Current"})
+fn aggregated_group(group: &GroupListing<'_>) -> Value {
+    let versions = group.versions.iter().map(|version| match version.by {
+        By::Us(own) => {
+            let resources = own.resources.iter().map(|r| aggregated_resource(&r.info)).collect::<Vec<_>>();
+            json!({"version": version.name, "resources": resources, "freshness": "Current"})
+        }
+        By::Others(delegated) => {
+            let learned = delegated.learned.load();
+            let freshness = if learned.current { "Current" } else { "Stale" };
+            let mut object = json!({"version": version.name, "freshness": freshness});
+            if !learned.resources.is_empty() {
+                object["resources"] = json!(learned.resources);
+            }
+            object
+        }
     });
-    let metadata = if group.name.is_empty() { json!({}) } else { json!({"name": group.name.as_str()}) };
+    let metadata = if group.name.is_empty() { json!({}) } else { json!({"name": group.name}) };
     json!({"metadata": metadata, "versions": versions.collect::<Vec<_>>()})
 }
 

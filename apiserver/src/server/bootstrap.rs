@@ -100,7 +100,7 @@ impl ApiServer {
     }
 
     /// Creates an object unless there is one of its name.
-    pub(super) async fn ensure(&self, group: &str, resource: &str, mut object: Value) -> Result<(), Status> {
+    pub(crate) async fn ensure(&self, group: &str, resource: &str, mut object: Value) -> Result<(), Status> {
         let store = self.store(group, resource)?;
         if store.exists(meta::namespace(&object), meta::name(&object)).await? {
             return Ok(());

@@ -9,6 +9,7 @@ use super::security::ESCALATION;
 use super::{ApiServer, Settings};
 use crate::admission::webhook::{MutatingWebhooks, ValidatingWebhooks};
 use crate::admission::{Plugin, ResourceQuota};
+use crate::aggregator::{self, Aggregator};
 use crate::apiextensions::Controller;
 use crate::cacher::Cacher;
 use crate::config::Config;
@@ -39,7 +40,8 @@ impl ApiServer {
         let security = (config.security)(cacher.clone())?;
         let mut admission = security.admission;
         let own = Address { host: config.advertise_address.to_string(), port: config.advertise_port };
-        let webhooks = Arc::new(Client::new(Arc::new(ClusterIps::new(cacher.clone(), own))));
+        let services = config.services.unwrap_or_else(|| Arc::new(ClusterIps::new(cacher.clone(), own)));
+        let webhooks = Arc::new(Client::new(services.clone()));
         add_webhooks(&mut admission, &cacher, &registry, &webhooks);
         if let Some(quotas) = registry.store("", "resourcequotas") {
             // Last of all: what is charged is stored, unless the store itself refuses.
@@ -67,7 +69,9 @@ impl ApiServer {
             oidc: security.oidc,
             proxy_tls: security.proxy_tls,
             published: security.published,
+            services,
             webhooks,
+            aggregator: Aggregator::default(),
             flow_control,
             metrics,
             openapi: Default::default(),
@@ -77,6 +81,7 @@ impl ApiServer {
             shutdown: config.shutdown,
         });
         Controller::start(&server);
+        aggregator::Controller::start(&server);
         Ok(server)
     }
 }

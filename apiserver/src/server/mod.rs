@@ -26,6 +26,7 @@ pub(crate) use bootstrap::Own;
 pub use listen::Listener;
 
 use crate::admission::Plugin;
+use crate::aggregator::Aggregator;
 use crate::authentication::service_account::{OidcDocuments, TokenIssuer};
 use crate::authentication::{Authentication, Authenticator};
 use crate::authorization::Authorizer;
@@ -39,7 +40,7 @@ use crate::registry::Registry;
 use crate::response::Response;
 use crate::routes::discovery::Documents;
 use crate::routes::health::Health;
-use crate::webhook::Client;
+use crate::webhook::{Client, ServiceResolver};
 
 /// The API server. Made by [`ApiServer::build`], shared by every connection and in-process client.
 pub struct ApiServer {
@@ -67,6 +68,10 @@ pub struct ApiServer {
     pub proxy_tls: Option<ProxyTls>,
     /// ConfigMaps by which others know this server and its callers; entries that they have beside these stay.
     pub published: Vec<Value>,
+    /// Where Services are, for calls by this server.
+    pub services: Arc<dyn ServiceResolver>,
+    /// Group versions that others serve.
+    pub aggregator: Aggregator,
     /// Calls webhooks.
     pub webhooks: Arc<Client>,
     /// How many requests at once.

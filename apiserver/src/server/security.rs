@@ -18,7 +18,7 @@ use crate::config::{Security, SecurityBuilder};
 use crate::objects::Objects;
 use crate::pki::kubeconfig::cluster_info;
 use crate::pki::{Identity, Pki};
-use crate::proxy::ProxyTls;
+use crate::proxy::{FrontProxyIdentity, ProxyTls};
 
 /// Issuer of ServiceAccount tokens, and their default audience.
 pub(super) const ISSUER: &str = "https://kubernetes.default.svc.cluster.local";
@@ -35,6 +35,9 @@ impl Security {
         let kubelet_client = pki.client(&Identity::KubeletClient, Timestamp::now())?;
         let proxy_tls =
             ProxyTls::new(&kubelet_client.certificate_pem, &kubelet_client.key_pem, pki.ca().certificate_pem())?;
+        let front_proxy = pki.front_proxy_client();
+        let front_proxy = FrontProxyIdentity::new(&front_proxy.certificate_pem, &front_proxy.key_pem);
+        let proxy_tls = proxy_tls.with_front_proxy(front_proxy);
         let proxies = FrontProxyConfig::new(pki.front_proxy_ca().certificate_pem());
         let published = vec![
             extension_apiserver_authentication(pki.ca().certificate_pem(), &proxies),

@@ -142,7 +142,7 @@ fn is_local(host: &str) -> bool {
 }
 
 /// The innermost reason of a failed request.
-fn problem(error: &legacy::Error) -> String {
+pub fn problem(error: &legacy::Error) -> String {
     let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
     let mut last = error.to_string();
     while let Some(error) = cause {

@@ -57,6 +57,7 @@ impl Cluster {
             service_cidr: "10.96.0.0/16".parse().expect("cidr"),
             node_ports: 30000..=32767,
             runtime_config: Vec::new(),
+            services: None,
             history: HistoryLimits::default(),
             security: Security::from_pki(&pki, storage.clone(), "https://127.0.0.1").expect("security"),
             shutdown: shutdown.clone(),

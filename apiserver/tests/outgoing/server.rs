@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 
 use base64::Engine;
 use bytes::Bytes;
-use http::{Request, Response, StatusCode};
+use http::{HeaderMap, Request, Response, StatusCode};
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
@@ -22,11 +22,15 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 /// Answers a path and a body; `None` never answers.
 pub(crate) type Handler = Arc<dyn Fn(&str, &Value) -> Option<(u16, Value)> + Send + Sync>;
 
+/// Paths with queries, and headers, of what came.
+type Heads = Arc<Mutex<Vec<(String, HeaderMap)>>>;
+
 /// A running server; ends when dropped.
 pub(crate) struct Server {
     address: SocketAddr,
     authority_pem: String,
     seen: Arc<Mutex<Vec<Value>>>,
+    heads: Heads,
     _stop: DropGuard,
 }
 
@@ -37,15 +41,33 @@ impl Server {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("bound");
         let stop = CancellationToken::new();
-        let seen = Arc::new(Mutex::new(Vec::new()));
-        tokio::spawn(serve(listener, TlsAcceptor::from(tls), Arc::new(handler), seen.clone(), stop.clone()));
-        Self { address, authority_pem, seen, _stop: stop.drop_guard() }
+        let (seen, heads) = (Arc::new(Mutex::new(Vec::new())), Heads::default());
+        let kept = (seen.clone(), heads.clone());
+        tokio::spawn(serve(listener, TlsAcceptor::from(tls), Arc::new(handler), kept, stop.clone()));
+        Self { address, authority_pem, seen, heads, _stop: stop.drop_guard() }
     }
 
     /// `clientConfig` for a path.
     pub(crate) fn client_config(&self, path: &str) -> Value {
         let bundle = base64::engine::general_purpose::STANDARD.encode(&self.authority_pem);
         json!({"url": format!("https://{}{path}", self.address), "caBundle": bundle})
+    }
+
+    /// Where it listens.
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Its authority, as objects carry it.
+    pub(crate) fn bundle(&self) -> Value {
+        self.client_config("/")["caBundle"].clone()
+    }
+
+    /// Headers of the last request for a path.
+    pub(crate) fn last_headers(&self, path_and_query: &str) -> HeaderMap {
+        let heads = self.heads.lock().expect("lock");
+        let last = heads.iter().rev().find(|(path, _)| path == path_and_query);
+        last.unwrap_or_else(|| panic!("nobody asked for {path_and_query}")).1.clone()
     }
 
     /// The bodies that came, oldest first; forgotten thereafter.
@@ -59,7 +81,7 @@ fn certificates() -> (Arc<rustls::ServerConfig>, String) {
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     let authority = CertifiedIssuer::self_signed(params, KeyPair::generate().expect("key")).expect("authority");
     let key = KeyPair::generate().expect("key");
-    let leaf = CertificateParams::new(vec!["127.0.0.1".to_owned()]).expect("name");
+    let leaf = CertificateParams::new(vec!["127.0.0.1".to_owned(), "backend.demo.svc".to_owned()]).expect("name");
     let leaf = leaf.signed_by(&key, &authority).expect("certificate");
     let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der()));
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
@@ -77,7 +99,7 @@ async fn serve(
     listener: TcpListener,
     tls: TlsAcceptor,
     handler: Handler,
-    seen: Arc<Mutex<Vec<Value>>>,
+    kept: (Arc<Mutex<Vec<Value>>>, Heads),
     stop: CancellationToken,
 ) {
     loop {
@@ -85,10 +107,10 @@ async fn serve(
             accepted = listener.accept() => accepted.expect("a connection").0,
             () = stop.cancelled() => return,
         };
-        let (tls, handler, seen, stop) = (tls.clone(), handler.clone(), seen.clone(), stop.clone());
+        let (tls, handler, kept, stop) = (tls.clone(), handler.clone(), kept.clone(), stop.clone());
         tokio::spawn(async move {
             let Ok(stream) = tls.accept(stream).await else { return };
-            let service = service_fn(move |request| answer(request, handler.clone(), seen.clone()));
+            let service = service_fn(move |request| answer(request, handler.clone(), kept.clone()));
             let builder = auto::Builder::new(TokioExecutor::new());
             let connection = builder.serve_connection(TokioIo::new(stream), service);
             tokio::select! {
@@ -102,9 +124,11 @@ async fn serve(
 async fn answer(
     request: Request<Incoming>,
     handler: Handler,
-    seen: Arc<Mutex<Vec<Value>>>,
+    (seen, heads): (Arc<Mutex<Vec<Value>>>, Heads),
 ) -> Result<Response<Full<Bytes>>, Infallible> {
     let path = request.uri().path().to_owned();
+    let head = (request.uri().path_and_query().map_or("/", |p| p.as_str()).to_owned(), request.headers().clone());
+    heads.lock().expect("lock").push(head);
     let body = request.into_body().collect().await.map(|body| body.to_bytes()).unwrap_or_default();
     let body = serde_json::from_slice::<Value>(&body).unwrap_or_default();
     let answered = handler(&path, &body);

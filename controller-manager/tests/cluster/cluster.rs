@@ -65,6 +65,7 @@ impl Cluster {
             service_cidr: "10.96.0.0/16".parse().expect("a range"),
             node_ports: 30000..=32767,
             runtime_config: Vec::new(),
+            services: None,
             history: HistoryLimits::default(),
             security: Box::new(move |reader| Ok(with_roles(reader, recorded))),
             shutdown: shutdown.clone(),

@@ -40,7 +40,8 @@ pub(crate) fn in_node<F: Future<Output = ()>>(name: &'static str, test: impl FnO
     let outcome = std::thread::spawn(move || {
         netns::enter(&path).expect("enter the node");
         // Threads made from here on are in the namespace, too.
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("runtime");
+        let runtime =
+            tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("runtime");
         runtime.block_on(async {
             let node = Node::new(name, &home).await;
             test(node).await;
@@ -239,7 +240,11 @@ pub(crate) async fn until<T: std::fmt::Debug>(what: &str, look: impl FnMut() -> 
 }
 
 /// Looks again until what is found is as wanted, and returns it.
-pub(crate) async fn found<T: std::fmt::Debug>(what: &str, mut look: impl FnMut() -> T, wanted: impl Fn(&T) -> bool) -> T {
+pub(crate) async fn found<T: std::fmt::Debug>(
+    what: &str,
+    mut look: impl FnMut() -> T,
+    wanted: impl Fn(&T) -> bool,
+) -> T {
     let deadline = Instant::now() + DEADLINE;
     loop {
         let found = tokio::task::block_in_place(&mut look);
@@ -282,6 +287,7 @@ async fn api_server(shutdown: CancellationToken) -> Arc<ApiServer> {
         service_cidr: "10.96.0.0/12".parse().expect("range"),
         node_ports: 30000..=32767,
         runtime_config: Vec::new(),
+        services: None,
         history: HistoryLimits::default(),
         security: Box::new(|_reader| {
             Ok(Security {

@@ -14,9 +14,9 @@ use skiff_apiserver::authentication::{Authenticator, InProcessIdentity, UserInfo
 use skiff_apiserver::authorization::{Attributes, Authorizer, Decision, RulesReview};
 use skiff_apiserver::server::Service;
 use skiff_apiserver::{ApiServer, Config, Security};
-use skiff_client::{Kind, ResourceType};
 use skiff_client::objects::{DeleteOptions, Objects, PatchKind};
 use skiff_client::types::{Node, Pod};
+use skiff_client::{Kind, ResourceType};
 use skiff_storage::HistoryLimits;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
@@ -55,6 +55,7 @@ impl Cluster {
             service_cidr: "10.96.0.0/16".parse().expect("a range"),
             node_ports: 30000..=32767,
             runtime_config: Vec::new(),
+            services: None,
             history: HistoryLimits::default(),
             security: Box::new(|_| Ok(security())),
             shutdown: shutdown.clone(),
@@ -162,9 +163,11 @@ impl Cluster {
         let wait = async {
             loop {
                 let list = events.get("").await.expect("a list");
-                let found = list["items"].as_array().into_iter().flatten().find(|event| {
-                    event["involvedObject"]["name"] == pod && event["reason"] == reason
-                });
+                let found = list["items"]
+                    .as_array()
+                    .into_iter()
+                    .flatten()
+                    .find(|event| event["involvedObject"]["name"] == pod && event["reason"] == reason);
                 if let Some(event) = found {
                     return event.clone();
                 }
