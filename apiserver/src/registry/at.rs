@@ -185,6 +185,12 @@ impl<'a> At<'a> {
         At { value: Some(self.value.unwrap_or(&NULL)), ..*self }
     }
 
+    /// The same place, with the empty text for one that is not there.
+    pub fn or_empty(&self) -> Self {
+        static EMPTY: Value = Value::String(compact_str::CompactString::const_new(""));
+        At { value: Some(self.value.unwrap_or(&EMPTY)), ..*self }
+    }
+
     /// The same place, with 0 for a number that is not there.
     pub fn or_zero(&self) -> Self {
         static ZERO: Value = Value::Int(0);

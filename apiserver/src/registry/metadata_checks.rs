@@ -36,6 +36,7 @@ pub(super) fn own_checks(group: &str, plural: &str) -> OwnChecks {
         | ("networking.k8s.io", "ingressclasses" | "ingresses" | "ipaddresses")
         | ("node.k8s.io", _)
         | ("rbac.authorization.k8s.io", _)
+        | ("resource.k8s.io", "deviceclasses" | "resourceclaims" | "resourceclaimtemplates")
         | ("storage.k8s.io", "csistoragecapacities" | "storageclasses" | "volumeattributesclasses") => OwnChecks::All,
         _ => OwnChecks::Change,
     }

@@ -8,6 +8,7 @@ pub mod admission_registration;
 pub mod aggregation;
 pub mod autoscaling;
 pub mod certificates;
+pub mod devices;
 pub mod discovery;
 pub mod flow_control;
 pub mod network;

@@ -6,7 +6,7 @@ use super::conversion::Conversion;
 use super::core::{configmap, endpoints, event, limits, namespace, node, pod, service, storage, workload};
 use super::others::storage::{attachment, classes, csi};
 use super::others::{
-    access, admission_registration, aggregation, autoscaling, certificates, discovery, flow_control, network, policy,
+    access, admission_registration, aggregation, autoscaling, certificates, devices, discovery, flow_control, network, policy,
     volumes,
 };
 use super::strategy::{Generic, Strategy};
@@ -89,8 +89,10 @@ fn other(group: &str, plural: &str) -> &'static dyn Strategy {
         ("networking.k8s.io", "servicecidrs") => &network::addresses::ServiceCidrStrategy,
         ("node.k8s.io", "runtimeclasses") => &volumes::RuntimeClassStrategy,
         ("policy", "poddisruptionbudgets") => &policy::DisruptionBudgetStrategy,
-        ("resource.k8s.io", "resourceslices") => &volumes::ResourceSliceStrategy,
-        ("resource.k8s.io", _) => &volumes::DeviceKinds,
+        ("resource.k8s.io", "deviceclasses") => &devices::DeviceClassStrategy,
+        ("resource.k8s.io", "resourceclaims") => &devices::ClaimStrategy,
+        ("resource.k8s.io", "resourceclaimtemplates") => &devices::ClaimTemplateStrategy,
+        ("resource.k8s.io", "resourceslices") => &devices::ResourceSliceStrategy,
         ("scheduling.k8s.io", "priorityclasses") => &policy::PriorityClassStrategy,
         ("storage.k8s.io", "csidrivers") => &csi::CsiDriverStrategy,
         ("storage.k8s.io", "csinodes") => &csi::CsiNodeStrategy,

@@ -21,6 +21,7 @@ use crate::objects::Objects;
 use crate::proxy::transport::Address;
 use crate::registry::core::service::allocation::ServiceAllocation;
 use crate::registry::hook::Hook;
+use crate::registry::others::devices::admin_access::AdminAccess;
 use crate::registry::{Hooks, Registry};
 use crate::routes::discovery::Documents;
 use crate::routes::health::Health;
@@ -33,7 +34,11 @@ impl ApiServer {
         storage.healthy().await?;
         let allocation =
             ServiceAllocation::load(storage.clone(), config.service_cidr, config.node_ports.clone()).await?;
-        let hooks = Hooks::from([(("", "services"), allocation as Arc<dyn Hook>)]);
+        let hooks = Hooks::from([
+            (("", "services"), allocation as Arc<dyn Hook>),
+            (("resource.k8s.io", "resourceclaims"), Arc::new(AdminAccess::of_claims(storage.clone()))),
+            (("resource.k8s.io", "resourceclaimtemplates"), Arc::new(AdminAccess::of_templates(storage.clone()))),
+        ]);
         let cacher = Cacher::new(storage, config.history, config.shutdown.clone());
         let versions = RuntimeConfig::parse(&config.runtime_config).map_err(anyhow::Error::msg)?;
         let registry = Arc::new(Registry::new(&cacher, &hooks, |info| versions.serves(info)));

@@ -70,6 +70,15 @@ pub fn wildcard_dns1123_subdomain(text: &str) -> Vec<String> {
     messages
 }
 
+/// An identifier of C.
+pub fn c_identifier(text: &str) -> Vec<String> {
+    let word = |c: u8| c == b'_' || c.is_ascii_alphanumeric();
+    if !text.is_empty() && text.bytes().all(word) && !text.starts_with(|c: char| c.is_ascii_digit()) {
+        return Vec::new();
+    }
+    vec!["a valid C identifier must start with alphabetic character or '_', followed by a string of alphanumeric characters or '_' (e.g. 'my_name',  or 'MY_NAME',  or 'MyName', regex used for validation is '[A-Za-z_][A-Za-z0-9_]*')".to_owned()]
+}
+
 /// Like a DNS-1123 subdomain, but labels may have underscores and begin with one: paths that DNS resolvers search.
 pub fn dns1123_subdomain_with_underscore(text: &str) -> Vec<String> {
     let mut messages = Vec::new();

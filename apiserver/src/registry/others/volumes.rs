@@ -1,9 +1,8 @@
-//! node.k8s.io, and kinds of which little more is known than what their generation counts.
+//! node.k8s.io.
 
 use skiff_apimachinery::field::ErrorList;
 use skiff_apimachinery::value::Value;
 
-use crate::cacher::FieldSpec;
 use crate::registry::at::At;
 use crate::registry::core::validation::formats;
 use crate::registry::strategy::{Strategy, WriteScope};
@@ -35,35 +34,5 @@ impl Strategy for RuntimeClassStrategy {
 
     fn allow_unconditional_update(&self) -> bool {
         false
-    }
-}
-
-/// Kinds of resource.k8s.io: counted, and a delete answers with the object.
-pub struct DeviceKinds;
-
-impl Strategy for DeviceKinds {
-    fn counts_generation(&self) -> bool {
-        true
-    }
-
-    fn returns_deleted_object(&self) -> bool {
-        true
-    }
-}
-
-/// Slices of devices, which drivers and kubelets select by driver and node.
-pub struct ResourceSliceStrategy;
-
-impl Strategy for ResourceSliceStrategy {
-    fn counts_generation(&self) -> bool {
-        true
-    }
-
-    fn returns_deleted_object(&self) -> bool {
-        true
-    }
-
-    fn selectable_fields(&self) -> Vec<FieldSpec> {
-        vec![FieldSpec::new("spec.nodeName"), FieldSpec::new("spec.driver")]
     }
 }

@@ -151,6 +151,17 @@ fn cidr_faults(text: &str) -> Result<IpNet, &'static str> {
     }
 }
 
+/// Checks an address of an interface with the length of its network's prefix, in canonical form.
+pub fn interface_address(at: &At<'_>, errors: &mut ErrorList) {
+    let Some((ip, net)) = sloppy_cidr(at.text()) else {
+        return at.invalid(errors, "must be a valid address in CIDR form, (e.g. 10.9.8.7/24 or 2001:db8::1/64)");
+    };
+    let canonical = format!("{ip}/{}", net.prefix_len());
+    if canonical != at.text() {
+        at.invalid(errors, format!("must be in canonical form ({canonical:?})"));
+    }
+}
+
 /// What to tell a client that wrote an address of an older field in another than its canonical form.
 pub fn warning(path: &Path, text: &str) -> Option<String> {
     let ip = sloppy(text)?;

@@ -1,0 +1,18 @@
+//! resource.k8s.io: devices, who claims them and who has them.
+//!
+//! Follows `pkg/registry/resource` and `pkg/apis/resource/{v1/defaults.go,validation}`. What the expressions of selectors
+//! mean is not checked.
+
+pub mod admin_access;
+mod capacity;
+mod claim;
+mod claims;
+mod class;
+mod device;
+mod formats;
+mod slice;
+mod status;
+
+pub use self::claims::{ClaimStrategy, ClaimTemplateStrategy};
+pub use self::class::DeviceClassStrategy;
+pub use self::slice::ResourceSliceStrategy;
