@@ -52,6 +52,7 @@ impl KubeletFlags {
     pub fn apply(&self, config: skiff_kubelet::Config) -> skiff_kubelet::Config {
         let map = |pairs: &[(String, String)]| -> Thresholds { pairs.iter().cloned().collect() };
         let (eviction, images) = (config.eviction, config.image_gc);
+        let chosen = self.image_gc_high_threshold.or(self.image_gc_low_threshold).is_some();
         skiff_kubelet::Config {
             eviction: EvictionPolicy {
                 hard: self.eviction_hard.as_deref().map(map).or(eviction.hard),
@@ -67,6 +68,7 @@ impl KubeletFlags {
                 high_threshold_percent: self.image_gc_high_threshold.unwrap_or(images.high_threshold_percent),
                 low_threshold_percent: self.image_gc_low_threshold.unwrap_or(images.low_threshold_percent),
                 minimum_age: self.minimum_image_ttl_duration.unwrap_or(images.minimum_age),
+                counted_size: if chosen { u64::MAX } else { images.counted_size },
                 ..images
             },
             container_log_max_size: self.container_log_max_size.unwrap_or(config.container_log_max_size),

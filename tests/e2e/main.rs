@@ -2,4 +2,5 @@
 
 mod healing;
 mod identity;
+mod node_care;
 mod rolling_update;

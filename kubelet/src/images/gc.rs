@@ -33,7 +33,13 @@ pub struct ImageGcPolicy {
     pub minimum_age: Duration,
     /// An image that was not used for a longer time goes, however much room there is. Zero turns this off.
     pub maximum_age: Duration,
+    /// A larger disk counts as having this size, in bytes.
+    pub counted_size: u64,
 }
+
+/// Of a large disk that is used for other things, too, a fifth is much more than images need (kind turns the collection
+/// off for that reason). Thresholds that are set hold for disks of any size.
+const COUNTED_SIZE: u64 = 64 << 30;
 
 impl Default for ImageGcPolicy {
     fn default() -> Self {
@@ -42,6 +48,7 @@ impl Default for ImageGcPolicy {
             low_threshold_percent: 80,
             minimum_age: Duration::from_secs(2 * 60),
             maximum_age: Duration::ZERO,
+            counted_size: COUNTED_SIZE,
         }
     }
 }
@@ -59,11 +66,11 @@ impl ImageGcPolicy {
 
     /// Bytes to free on a disk; `None` if there is enough room.
     fn to_free(&self, disk: FileSystem) -> Option<u64> {
-        let free = disk.free.min(disk.size);
-        let percent = |percent: u8| u64::try_from(u128::from(disk.size) * u128::from(percent) / 100).unwrap_or(u64::MAX);
-        let used_percent = 100 - u128::from(free) * 100 / u128::from(disk.size.max(1));
-        let full = used_percent >= u128::from(self.high_threshold_percent) && self.high_threshold_percent < 100;
-        full.then(|| percent(100 - self.low_threshold_percent).saturating_sub(free))
+        let size = u128::from(disk.size.min(self.counted_size).max(1));
+        let free = u128::from(disk.free);
+        let full = free * 100 / size <= u128::from(100 - self.high_threshold_percent) && self.high_threshold_percent < 100;
+        let wanted = size * u128::from(100 - self.low_threshold_percent) / 100;
+        full.then(|| u64::try_from(wanted.saturating_sub(free)).unwrap_or(u64::MAX))
     }
 }
 
@@ -274,6 +281,10 @@ mod tests {
         assert_eq!(policy.to_free(disk(1000, 160)), None);
         assert_eq!(policy.to_free(disk(1000, 150)), Some(50));
         assert_eq!(policy.to_free(disk(1000, 0)), Some(200));
+        assert_eq!(policy.to_free(disk(1 << 40, 11 << 30)), None, "a hundredth of a large disk");
+        assert_eq!(policy.to_free(disk(1 << 40, 9 << 30)), Some((64 << 30) / 5 - (9 << 30)));
+        let exact = ImageGcPolicy { counted_size: u64::MAX, ..policy };
+        assert!(exact.to_free(disk(1 << 40, 10 << 30)).is_some());
         let off = ImageGcPolicy { high_threshold_percent: 100, ..policy };
         assert_eq!(off.to_free(disk(1000, 0)), None);
         off.validate().expect("fine");
