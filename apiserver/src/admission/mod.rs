@@ -15,6 +15,7 @@ mod namespace_lifecycle;
 mod node_restriction;
 mod persistent_volume_claim_resize;
 mod pod_security;
+pub mod policy;
 mod priority;
 mod resource_quota;
 mod runtime_class;

@@ -7,10 +7,12 @@ use skiff_storage::Storage;
 use super::quota::RegistryQuotas;
 use super::security::ESCALATION;
 use super::{ApiServer, Settings};
+use crate::admission::policy::ValidatingPolicies;
 use crate::admission::webhook::{MutatingWebhooks, ValidatingWebhooks};
 use crate::admission::{Plugin, ResourceQuota};
 use crate::aggregator::{self, Aggregator};
 use crate::apiextensions::Controller;
+use crate::authorization::Authorizer;
 use crate::cacher::Cacher;
 use crate::config::Config;
 use crate::flow_control::FlowControl;
@@ -47,7 +49,7 @@ impl ApiServer {
         let own = Address { host: config.advertise_address.to_string(), port: config.advertise_port };
         let services = config.services.unwrap_or_else(|| Arc::new(ClusterIps::new(cacher.clone(), own)));
         let webhooks = Arc::new(Client::new(services.clone()));
-        add_webhooks(&mut admission, &cacher, &registry, &webhooks);
+        add_webhooks(&mut admission, &cacher, &registry, &webhooks, &security.authorizer);
         if let Some(quotas) = registry.store("", "resourcequotas") {
             // Last of all: what is charged is stored, unless the store itself refuses.
             admission.push(Arc::new(ResourceQuota::new(Arc::new(RegistryQuotas::new(quotas.clone())))));
@@ -91,17 +93,19 @@ impl ApiServer {
     }
 }
 
-/// Adds the plugins that ask webhooks, in upstream's order: behind all that change objects, before those that look at the
+/// Adds the plugins that ask policies and webhooks, in upstream's order: behind all that change objects, before those that look at the
 /// result.
 fn add_webhooks(
     admission: &mut Vec<Arc<dyn Plugin>>,
     cacher: &Arc<Cacher>,
     registry: &Arc<Registry>,
     client: &Arc<Client>,
+    authorizer: &Arc<dyn Authorizer>,
 ) {
     let objects = Objects::new(cacher.clone(), cacher.storage().clone());
     let mutating = MutatingWebhooks::new(objects.clone(), registry.clone(), client.clone());
     let last_change = admission.iter().position(|plugin| plugin.name() == ESCALATION).unwrap_or(admission.len());
     admission.insert(last_change, Arc::new(mutating));
+    admission.push(Arc::new(ValidatingPolicies::new(objects.clone(), registry.clone(), authorizer.clone())));
     admission.push(Arc::new(ValidatingWebhooks::new(objects, registry.clone(), client.clone())));
 }

@@ -262,13 +262,10 @@ impl Checker<'_> {
         }
     }
 
-    fn join(&mut self, id: usize, before: Option<Type>, ty: Type) -> Type {
+    fn join(&mut self, before: Option<Type>, ty: Type) -> Type {
         let Some(before) = before else { return ty };
-        if self.mapping.assign(&before, &ty) {
-            return more_general(&before, &ty);
-        }
-        self.mismatch(id, &before, &ty);
-        Type::Error
+        // Constants of mixed types are refused later on, but for what is given to `format`.
+        if self.mapping.assign(&before, &ty) { more_general(&before, &ty) } else { Type::Dyn }
     }
 
     fn list(&mut self, items: &mut [Expr], optional: &[usize]) -> Type {
@@ -278,7 +275,7 @@ impl Checker<'_> {
             if optional.contains(&index) {
                 ty = self.held(item.id, ty);
             }
-            of = Some(self.join(item.id, of, ty));
+            of = Some(self.join(of, ty));
         }
         let of = of.unwrap_or_else(|| self.free_type());
         Type::list(of)
@@ -288,12 +285,12 @@ impl Checker<'_> {
         let (mut keys, mut values) = (None, None);
         for entry in entries {
             let key = self.check(&mut entry.key);
-            keys = Some(self.join(entry.key.id, keys, key));
+            keys = Some(self.join(keys, key));
             let mut value = self.check(&mut entry.value);
             if entry.optional {
                 value = self.held(entry.value.id, value);
             }
-            values = Some(self.join(entry.value.id, values, value));
+            values = Some(self.join(values, value));
         }
         match (keys, values) {
             (Some(keys), Some(values)) => Type::map(keys, values),

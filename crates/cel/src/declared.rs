@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use skiff_apimachinery::schema::ListKind;
 
+use crate::escape::escape;
 use crate::types::Type;
 
 /// The type of a value under a schema.
@@ -50,7 +51,7 @@ pub struct Member {
     pub ty: Arc<Declared>,
 }
 
-/// Only the name: types may hold themselves, and are told apart by their names.
+/// Only the name: types are told apart by their names.
 impl fmt::Debug for Object {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.name)
@@ -65,6 +66,11 @@ impl Object {
             (name.to_owned(), Member { key, ty: Arc::new(ty) })
         });
         Arc::new(Self { name: name.into(), fields: fields.collect() })
+    }
+
+    /// The field that an expression names; reserved words may be written as they are.
+    pub fn field(&self, name: &str) -> Option<&Member> {
+        self.fields.get(name).or_else(|| self.fields.get(&escape(name)?))
     }
 }
 

@@ -114,7 +114,7 @@ impl Environment {
             return Some(Some(Type::Dyn));
         }
         let object = self.objects.get(object)?;
-        Some(object.fields.get(field).map(|member| member.ty.ty()))
+        Some(object.field(field).map(|member| member.ty.ty()))
     }
 
     /// The ways to call a function.

@@ -18,13 +18,13 @@ pub(crate) fn parse(text: &str) -> Result<(Expr, Source), String> {
         Ok(parsed) => parsed,
         Err(errors) => {
             for error in errors.errors {
-                let (line, column) = (error.pos.0.unsigned_abs().max(1), error.pos.1.unsigned_abs().max(1));
-                let message = if error.msg.starts_with("Syntax error") || is_ours(&error.msg) {
-                    error.msg
-                } else {
-                    format!("Syntax error: {}", error.msg)
-                };
-                report.add((line, column), message);
+                let (line, mut column) = (error.pos.0.unsigned_abs().max(1), error.pos.1.unsigned_abs().max(1));
+                if error.msg.starts_with("unsupported syntax: '`'") {
+                    column += 1;
+                }
+                if !error.msg.starts_with("Incomplete ") {
+                    report.add((line, column), worded(error.msg));
+                }
             }
             return Err(report.show(&source));
         }
@@ -33,6 +33,27 @@ pub(crate) fn parse(text: &str) -> Result<(Expr, Source), String> {
     let mut reader = Reader { start: &start, expander: Expander { source: &mut source, report: &mut report } };
     let expression = reader.expression(parsed);
     if report.is_empty() { Ok((expression, source)) } else { Err(report.show(&source)) }
+}
+
+/// Tokens that could go on with any expression: upstream's parser does not name them when it has left it.
+const GO_ON: [&str; 19] = [
+    "'=='", "'!='", "'in'", "'<'", "'<='", "'>='", "'>'", "'&&'", "'||'", "'['", "'.'", "'-'", "'?'", "'+'", "'*'",
+    "'/'", "'%'", "','", "'{'",
+];
+
+/// An error of the parser in upstream's words.
+fn worded(message: String) -> String {
+    if is_ours(&message) {
+        return message;
+    }
+    let message = if message.starts_with("Syntax error") { message } else { format!("Syntax error: {message}") };
+    let Some((start, listed)) = message.split_once(" expecting {") else { return message };
+    let listed = listed.trim_end_matches('}').split(", ").collect::<Vec<_>>();
+    let left = listed.iter().filter(|token| !GO_ON.contains(token)).collect::<Vec<_>>();
+    match left.as_slice() {
+        [token] if listed.len() > GO_ON.len() / 2 => format!("{start} expecting {token}"),
+        _ => message,
+    }
 }
 
 /// Errors of the parser that are not about the grammar.

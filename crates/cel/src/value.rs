@@ -191,7 +191,7 @@ impl<'a> Val<'a> {
     pub fn field(&self, name: &str) -> Option<Val<'a>> {
         match self {
             Val::Json(value, Some(Declared { shape: Shape::Object(object), .. })) => {
-                let member = object.fields.get(name)?;
+                let member = object.field(name)?;
                 value.get(&member.key).map(|found| Val::of(found, Some(&member.ty)))
             }
             _ => self.member(name),

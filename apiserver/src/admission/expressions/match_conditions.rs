@@ -7,6 +7,7 @@ use skiff_cel::types::Type;
 use skiff_cel::value::Val;
 
 use super::environment::environment;
+use super::variables::{Declarations, Evaluated, Evaluator};
 use super::{Compiled, Context, OUT_OF_BUDGET, Variables};
 
 /// What the conditions of one webhook or policy may cost together (`RuntimeCELCostBudgetMatchConditions`).
@@ -35,33 +36,28 @@ impl MatchConditions {
     /// none is false, is for the failure policy: with `Fail` the request is refused, with `Ignore` it goes on
     /// unasked.
     pub fn matches(&self, context: &Context<'_>) -> Result<bool, String> {
-        self.matches_with(context, None)
+        self.matches_with(context, None, &Declarations::default())
     }
 
-    /// The same with the parameters of a policy.
-    pub fn matches_with(&self, context: &Context<'_>, params: Option<&Value>) -> Result<bool, String> {
+    /// The same with the parameters and variables of a policy.
+    pub fn matches_with(
+        &self,
+        context: &Context<'_>,
+        params: Option<&Value>,
+        declarations: &Declarations,
+    ) -> Result<bool, String> {
         if self.0.is_empty() {
             return Ok(true);
         }
         let variables = Variables::new(context, None, params);
-        let (mut errors, mut left) = (Vec::new(), BUDGET);
+        let mut evaluator = Evaluator::new(declarations, variables.values(), BUDGET);
+        let mut errors = Vec::new();
         for condition in &self.0 {
-            let program = match &condition.program {
-                Ok(program) => program,
-                Err(error) => {
-                    errors.push(format!("compilation error: {error}"));
-                    continue;
-                }
-            };
-            let (outcome, cost) = program.evaluate(variables.values());
-            if cost > left {
-                return Err(OUT_OF_BUDGET.to_owned());
-            }
-            left -= cost;
-            match outcome {
-                Ok(Val::Bool(true)) => {}
-                Ok(_) => return Ok(false),
-                Err(error) => errors.push(format!("expression '{}' resulted in error: {error}", condition.text)),
+            match evaluator.evaluate(condition) {
+                Evaluated::Value(Val::Bool(true)) => {}
+                Evaluated::Value(_) => return Ok(false),
+                Evaluated::Failed(error) => errors.push(error),
+                Evaluated::OutOfBudget => return Err(OUT_OF_BUDGET.to_owned()),
             }
         }
         match errors.as_slice() {

@@ -1,12 +1,13 @@
 //! Expressions about requests: what they may speak of, and how they are evaluated.
 //!
 //! [`environment`] declares the variables, [`Context`] has their values, [`match_conditions`] are the conditions of
-//! webhooks and policies. Follows `k8s.io/apiserver/pkg/admission/plugin/cel`.
+//! webhooks and policies, [`variables`] the expressions of a policy that have names. Follows `k8s.io/apiserver/pkg/admission/plugin/cel`.
 
 pub mod authorizer;
 pub mod environment;
 pub mod match_conditions;
 mod request;
+pub mod variables;
 
 use std::sync::Arc;
 

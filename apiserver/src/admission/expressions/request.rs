@@ -3,7 +3,6 @@
 use skiff_apimachinery::value::{Object, Value};
 
 use super::{Context, Versioned};
-use crate::admission::Operation;
 
 /// Of a request.
 pub(super) fn of(context: &Context<'_>) -> Value {
@@ -24,20 +23,11 @@ pub(super) fn of(context: &Context<'_>) -> Value {
             set(key, text.into());
         }
     }
-    set("operation", operation(context.operation).into());
+    set("operation", context.operation.as_str().into());
     set("userInfo", user(context));
     set("dryRun", context.dry_run.into());
     set("options", context.options.clone());
     request
-}
-
-fn operation(operation: Operation) -> &'static str {
-    match operation {
-        Operation::Create => "CREATE",
-        Operation::Update => "UPDATE",
-        Operation::Delete => "DELETE",
-        Operation::Connect => "CONNECT",
-    }
 }
 
 fn versioned((group, version, name): Versioned<'_>, key: &str) -> Value {

@@ -44,6 +44,9 @@ impl Strategy for DefinitionStrategy {
         object.set_at(&["status"], Object::new());
         remember_storage_version(object);
         object.set_at(&["status", "conditions"], Value::Null);
+        for name in ["plural", "kind"] {
+            object.set_at(&["status", "acceptedNames", name], "");
+        }
     }
 
     fn prepare_for_update(&self, _scope: WriteScope<'_>, new: &mut Value, _old: &Value) {
