@@ -8,7 +8,7 @@ use super::quota::RegistryQuotas;
 use super::security::ESCALATION;
 use super::{ApiServer, Settings};
 use crate::admission::policy::ValidatingPolicies;
-use crate::admission::webhook::{MutatingWebhooks, ValidatingWebhooks};
+use crate::admission::webhook::{MutatingWebhooks, ValidatingWebhooks, WebhookConfig};
 use crate::admission::{Plugin, ResourceQuota};
 use crate::aggregator::{self, Aggregator};
 use crate::apiextensions::Controller;
@@ -49,7 +49,13 @@ impl ApiServer {
         let own = Address { host: config.advertise_address.to_string(), port: config.advertise_port };
         let services = config.services.unwrap_or_else(|| Arc::new(ClusterIps::new(cacher.clone(), own)));
         let webhooks = Arc::new(Client::new(services.clone()));
-        add_webhooks(&mut admission, &cacher, &registry, &webhooks, &security.authorizer);
+        let asking = WebhookConfig {
+            objects: Objects::new(cacher.clone(), cacher.storage().clone()),
+            registry: registry.clone(),
+            client: webhooks.clone(),
+            authorizer: security.authorizer.clone(),
+        };
+        add_webhooks(&mut admission, asking);
         if let Some(quotas) = registry.store("", "resourcequotas") {
             // Last of all: what is charged is stored, unless the store itself refuses.
             admission.push(Arc::new(ResourceQuota::new(Arc::new(RegistryQuotas::new(quotas.clone())))));
@@ -95,17 +101,10 @@ impl ApiServer {
 
 /// Adds the plugins that ask policies and webhooks, in upstream's order: behind all that change objects, before those that look at the
 /// result.
-fn add_webhooks(
-    admission: &mut Vec<Arc<dyn Plugin>>,
-    cacher: &Arc<Cacher>,
-    registry: &Arc<Registry>,
-    client: &Arc<Client>,
-    authorizer: &Arc<dyn Authorizer>,
-) {
-    let objects = Objects::new(cacher.clone(), cacher.storage().clone());
-    let mutating = MutatingWebhooks::new(objects.clone(), registry.clone(), client.clone());
+fn add_webhooks(admission: &mut Vec<Arc<dyn Plugin>>, config: WebhookConfig) {
+    let WebhookConfig { objects, registry, authorizer, .. } = config.clone();
     let last_change = admission.iter().position(|plugin| plugin.name() == ESCALATION).unwrap_or(admission.len());
-    admission.insert(last_change, Arc::new(mutating));
-    admission.push(Arc::new(ValidatingPolicies::new(objects.clone(), registry.clone(), authorizer.clone())));
-    admission.push(Arc::new(ValidatingWebhooks::new(objects, registry.clone(), client.clone())));
+    admission.insert(last_change, Arc::new(MutatingWebhooks::new(config.clone())));
+    admission.push(Arc::new(ValidatingPolicies::new(objects, registry, authorizer)));
+    admission.push(Arc::new(ValidatingWebhooks::new(config)));
 }

@@ -354,3 +354,27 @@ async fn subresources_are_shown_in_their_own_kind() {
         json!({"kind": "PodExecOptions", "apiVersion": "v1", "container": "c", "stdin": true, "command": ["sh", "-c"]});
     assert_eq!((&request["operation"], &request["object"]), (&json!("CONNECT"), &options));
 }
+
+#[tokio::test]
+async fn match_conditions_choose_requests() {
+    let server = Server::start(usual).await;
+    let api = Api::secured().await;
+    let conditions = |expression: &str| json!({"matchConditions": [{"name": "c", "expression": expression}]});
+    let mut skip = webhook(&server, "/deny", map_rules(), conditions("object.metadata.name != 'skip-me'"));
+    skip["failurePolicy"] = "Fail".into();
+    configure(&api, VALIDATING, "conditions", vec![skip]).await;
+    api.post(MAPS, map("skip-me", json!({}))).await.expect(201);
+    api.post(MAPS, map("other", json!({}))).await.expect(403);
+    // The condition fails for want of data: what then happens is the failure policy's.
+    for (policy, code) in [("Fail", 403), ("Ignore", 201)] {
+        api.delete(&format!("{VALIDATING}/conditions"), None).await.expect(200);
+        let mut failing = webhook(&server, "/deny", map_rules(), conditions("object.data.nothing == 'x'"));
+        failing["failurePolicy"] = policy.into();
+        configure(&api, VALIDATING, "conditions", vec![failing]).await;
+        let answer = api.post(MAPS, map(&policy.to_lowercase(), json!({"k": "v"}))).await.expect(code);
+        if code == 403 {
+            let message = "configmaps \"fail\" is forbidden: expression 'object.data.nothing == 'x'' resulted in error: no such key: nothing";
+            assert_eq!(answer.json()["message"], message);
+        }
+    }
+}

@@ -32,6 +32,11 @@ impl MatchConditions {
         Self(conditions.iter().map(|condition| Compiled::new(&text(condition), environment, &[Type::Bool])).collect())
     }
 
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// Whether all conditions hold. One that is false decides, whatever fails besides; the error, if some fail and
     /// none is false, is for the failure policy: with `Fail` the request is refused, with `Ignore` it goes on
     /// unasked.

@@ -5,6 +5,7 @@ use std::time::Duration;
 use skiff_apimachinery::meta;
 use skiff_apimachinery::value::{Object, Value};
 
+use crate::admission::expressions::MatchConditions;
 use crate::admission::matching::Rule;
 use crate::webhook::ClientConfig;
 
@@ -45,6 +46,8 @@ pub struct Webhook {
     pub review_versions: Vec<String>,
     /// Whether it is to be asked again when others change the object.
     pub reinvoked: bool,
+    /// What must be true of a request besides.
+    pub conditions: MatchConditions,
 }
 
 impl Configuration {
@@ -85,6 +88,7 @@ impl Webhook {
                 .map(str::to_owned)
                 .collect(),
             reinvoked: text("reinvocationPolicy") == "IfNeeded",
+            conditions: MatchConditions::compile(webhook.array_at(&["matchConditions"])),
         }
     }
 }

@@ -14,11 +14,14 @@ mod validating;
 
 use std::sync::Arc;
 
-use skiff_apimachinery::status::Status;
+use skiff_apimachinery::status::{self, Status};
 
 use self::configuration::{Configuration, Webhook};
-use super::matching::{is_exempt, matched, namespace_selected, object_selected};
-use super::{Operation, Request};
+use self::subject::Subject;
+use super::expressions::Context;
+use super::matching::{is_exempt, matched, namespace_of, namespace_selected, object_selected};
+use super::{Asked, Operation, Request};
+use crate::authorization::Authorizer;
 use crate::objects::{Extracts, Objects};
 use crate::registry::{Registry, Resource};
 use crate::webhook::Client;
@@ -34,11 +37,27 @@ struct Webhooks {
     objects: Objects,
     registry: Arc<Registry>,
     client: Arc<Client>,
+    authorizer: Arc<dyn Authorizer>,
+}
+
+/// What the plugins need.
+#[derive(Clone)]
+pub struct WebhookConfig {
+    /// Reads of configurations and namespaces.
+    pub objects: Objects,
+    /// The resources, with their versions.
+    pub registry: Arc<Registry>,
+    /// Calls webhooks.
+    pub client: Arc<Client>,
+    /// Asked by match conditions.
+    pub authorizer: Arc<dyn Authorizer>,
 }
 
 impl Webhooks {
-    fn new(resource: &'static str, objects: Objects, registry: Arc<Registry>, client: Arc<Client>) -> Self {
-        Self { configurations: Extracts::new(GROUP, resource, Configuration::parse), objects, registry, client }
+    fn new(resource: &'static str, config: WebhookConfig) -> Self {
+        let WebhookConfig { objects, registry, client, authorizer } = config;
+        let configurations = Extracts::new(GROUP, resource, Configuration::parse);
+        Self { configurations, objects, registry, client, authorizer }
     }
 
     fn handle(&self, _operation: Operation, group: &str, resource: &str) -> bool {
@@ -61,5 +80,45 @@ impl Webhooks {
             return Ok(None);
         }
         Ok(Some(resource))
+    }
+
+    /// Whether the match conditions of a webhook hold for a request, whose objects are in the version that it knows.
+    fn conditions_hold(
+        &self,
+        webhook: &Webhook,
+        request: &Request<'_>,
+        asked: &dyn Asked,
+        subject: &Subject,
+    ) -> Result<bool, Status> {
+        if webhook.conditions.is_empty() {
+            return Ok(true);
+        }
+        let names = |resource: &Resource| {
+            let info = resource.info.clone();
+            (info.group.clone(), info.version.clone(), info.plural.clone())
+        };
+        let (matched, own) = (names(&subject.resource), names(asked.resource()));
+        let options = asked.options(request.operation, request.delete_options);
+        let held = webhook.conditions.matches(&Context {
+            operation: request.operation,
+            kind: subject.kind(),
+            resource: (&matched.0, &matched.1, &matched.2),
+            request_kind: asked.kind(),
+            request_resource: (&own.0, &own.1, &own.2),
+            subresource: request.subresource,
+            name: request.name,
+            namespace: namespace_of(request),
+            user: request.user,
+            dry_run: request.dry_run,
+            options: &options,
+            object: subject.object.as_ref(),
+            old_object: subject.old_object.as_ref(),
+            authorizer: self.authorizer.as_ref(),
+        });
+        match held {
+            Ok(held) => Ok(held),
+            Err(_) if webhook.fails_open => Ok(false),
+            Err(error) => Err(status::forbidden(&own.0, &own.2, request.name, error)),
+        }
     }
 }

@@ -1,21 +1,16 @@
 //! Mutating webhooks: asked one after the other, by the names of their configurations; each sees what the others made.
 
-use std::sync::Arc;
-
 use skiff_apimachinery::managedfields;
 use skiff_apimachinery::patch::json as json_patch;
 use skiff_apimachinery::status::{self, Status};
 use skiff_apimachinery::value::Value;
 
-use super::Webhooks;
 use super::call::{Failure, ask, internal};
 use super::configuration::Webhook;
 use super::review::Answer;
 use super::subject::Subject;
+use super::{WebhookConfig, Webhooks};
 use crate::admission::{Asked, Operation, Plugin, Request};
-use crate::objects::Objects;
-use crate::registry::Registry;
-use crate::webhook::Client;
 
 const NAME: &str = "MutatingAdmissionWebhook";
 const MANAGED_FIELDS: &[&str] = &["metadata", "managedFields"];
@@ -24,9 +19,9 @@ const MANAGED_FIELDS: &[&str] = &["metadata", "managedFields"];
 pub struct MutatingWebhooks(Webhooks);
 
 impl MutatingWebhooks {
-    /// Asks the webhooks of the MutatingWebhookConfigurations that `objects` reads.
-    pub fn new(objects: Objects, registry: Arc<Registry>, client: Arc<Client>) -> Self {
-        Self(Webhooks::new("mutatingwebhookconfigurations", objects, registry, client))
+    /// Asks the webhooks of the MutatingWebhookConfigurations that there are.
+    pub fn new(config: WebhookConfig) -> Self {
+        Self(Webhooks::new("mutatingwebhookconfigurations", config))
     }
 
     async fn dispatch(&self, request: &mut Request<'_>, asked: &dyn Asked) -> Result<(), Status> {
@@ -45,6 +40,9 @@ impl MutatingWebhooks {
                 }
                 let subject = subject.get_or_insert_with(|| Subject::of(request, asked));
                 subject.convert(&resource).await?;
+                if !self.0.conditions_hold(webhook, request, asked, subject)? {
+                    continue;
+                }
                 let changed = self.ask(webhook, request, asked, subject).await?;
                 if changed {
                     request.reinvocation.round(NAME).changed();

@@ -7,14 +7,11 @@ use futures::future::BoxFuture;
 use futures::stream::FuturesUnordered;
 use skiff_apimachinery::status::Status;
 
-use super::Webhooks;
 use super::call::{Failure, ask};
 use super::configuration::Webhook;
 use super::subject::Subject;
+use super::{WebhookConfig, Webhooks};
 use crate::admission::{Asked, Operation, Plugin, Request};
-use crate::objects::Objects;
-use crate::registry::Registry;
-use crate::webhook::Client;
 
 /// Lets webhooks refuse requests.
 pub struct ValidatingWebhooks(Webhooks);
@@ -22,9 +19,9 @@ pub struct ValidatingWebhooks(Webhooks);
 type Outcome<'a> = (&'a Webhook, Option<Failure>, Vec<String>);
 
 impl ValidatingWebhooks {
-    /// Asks the webhooks of the ValidatingWebhookConfigurations that `objects` reads.
-    pub fn new(objects: Objects, registry: Arc<Registry>, client: Arc<Client>) -> Self {
-        Self(Webhooks::new("validatingwebhookconfigurations", objects, registry, client))
+    /// Asks the webhooks of the ValidatingWebhookConfigurations that there are.
+    pub fn new(config: WebhookConfig) -> Self {
+        Self(Webhooks::new("validatingwebhookconfigurations", config))
     }
 
     async fn dispatch(&self, request: &mut Request<'_>, asked: &dyn Asked) -> Result<(), Status> {
@@ -43,7 +40,9 @@ impl ValidatingWebhooks {
                     subject
                 }
             };
-            invoked.push((webhook, subject));
+            if self.0.conditions_hold(webhook, request, asked, &subject)? {
+                invoked.push((webhook, subject));
+            }
         }
         let (refusal, warnings) = self.ask_all(&invoked, request, asked).await;
         request.warnings.extend(warnings);
