@@ -57,7 +57,7 @@ pub fn object(
 }
 
 /// The protobuf document of an object whose JSON is at hand.
-fn document(ty: ObjectType<'_>, json: &[u8]) -> Result<Bytes, Status> {
+pub fn document(ty: ObjectType<'_>, json: &[u8]) -> Result<Bytes, Status> {
     let (mut encoder, mut out) = (protobuf::Encoder::default(), Vec::new());
     let message = encoder.message(ty.schema, json);
     let message = message.map_err(|error| status::internal_error(format!("unable to encode the response: {error}")))?;

@@ -24,8 +24,10 @@ use crate::objects::Extracts;
 use crate::request_info::RequestInfo;
 use crate::response::{self, Response};
 
-/// Seats of the whole server: upstream's `--max-requests-inflight` and `--max-mutating-requests-inflight` together.
-const SEATS: usize = 400 + 200;
+/// Upstream's `--max-requests-inflight`. Together with the next it is the seats of the whole server.
+pub const MAX_READS: usize = 400;
+/// Upstream's `--max-mutating-requests-inflight`.
+pub const MAX_WRITES: usize = 200;
 /// Longest wait for a seat: a quarter of the request timeout, as upstream.
 const MAX_WAIT: Duration = Duration::from_secs(15);
 const GROUP: &str = "flowcontrol.apiserver.k8s.io";
@@ -152,7 +154,7 @@ impl FlowControl {
         }
         flows.sort_by(|a, b| (a.schema.precedence, &a.schema.name).cmp(&(b.schema.precedence, &b.schema.name)));
         let specs = specs.iter().map(|spec| LevelSpec::clone(spec)).collect::<Vec<_>>();
-        self.levels.lock().configure(&specs, SEATS);
+        self.levels.lock().configure(&specs, MAX_READS + MAX_WRITES);
         *config = Arc::new(Config { generations: Some(generations), flows });
         config.clone()
     }

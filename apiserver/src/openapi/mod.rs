@@ -21,6 +21,7 @@ use flate2::Compression;
 use flate2::read::GzDecoder;
 use flate2::write::GzEncoder;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use jiff::Timestamp;
 use parking_lot::Mutex;
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha512};
@@ -38,6 +39,7 @@ use crate::response::{self, Response};
 use crate::routes::version;
 
 const JSON: &str = "application/json";
+const TEXT: &str = "text/plain; charset=utf-8";
 /// Protobuf of each version, as clients have called it over time. Go cannot parse the older name of the type, so answers
 /// have the newer one.
 const PROTOBUF_V2: [&str; 2] = [
@@ -83,13 +85,14 @@ struct Document {
     protobuf: Bytes,
     /// SHA-512 of the JSON, in upper-case hexadecimal.
     hash: String,
+    made: Timestamp,
 }
 
 impl Document {
     fn new(document: &Value, protobuf: &[u8]) -> std::io::Result<Self> {
         let json = document.to_string();
         let hash = Sha512::digest(&json).iter().map(|byte| format!("{byte:02X}")).collect();
-        Ok(Self { json: compress(json.as_bytes())?, protobuf: compress(protobuf)?, hash })
+        Ok(Self { json: compress(json.as_bytes())?, protobuf: compress(protobuf)?, hash, made: Timestamp::now() })
     }
 
     fn etag(&self) -> HeaderValue {
@@ -137,7 +140,10 @@ fn index(server: &ApiServer, cx: &RequestContext) -> Result<Response, Status> {
     };
     let mut paths = documents.iter().map(path).collect::<Map<_, _>>();
     merged::add_paths(&mut paths, &server.aggregator.picture());
-    Ok(response::finish(cx, StatusCode::OK, JSON, json!({ "paths": paths }).to_string().into()))
+    let mut answer = response::finish(cx, StatusCode::OK, TEXT, json!({ "paths": paths }).to_string().into());
+    let latest = documents.values().map(|kept| kept.document.made).max();
+    set(&mut answer, header::LAST_MODIFIED, &http_date(latest.unwrap_or_else(Timestamp::now)));
+    Ok(answer)
 }
 
 fn version_3(server: &ApiServer, cx: &RequestContext, headers: &HeaderMap, name: &str) -> Result<Response, Status> {
@@ -156,8 +162,8 @@ fn version_3(server: &ApiServer, cx: &RequestContext, headers: &HeaderMap, name:
         return Ok(answer);
     }
     set(&mut answer, header::CACHE_CONTROL, FOREVER);
-    let expires = jiff::Timestamp::now() + ONE_YEAR;
-    set(&mut answer, header::EXPIRES, &expires.strftime("%a, %d %b %Y %H:%M:%S GMT").to_string());
+    let expires = Timestamp::now() + ONE_YEAR;
+    set(&mut answer, header::EXPIRES, &http_date(expires));
     Ok(answer)
 }
 
@@ -203,7 +209,13 @@ fn send(
 ) -> Result<Response, Status> {
     let etag = document.etag();
     let gzip = if media == JSON { &document.json } else { &document.protobuf };
-    let mut answer = if headers.get(header::IF_NONE_MATCH) == Some(&etag) {
+    let modified = http_date(document.made);
+    // The date counts only for those who do not know the tag.
+    let known = match headers.get(header::IF_NONE_MATCH) {
+        Some(tag) => *tag == etag,
+        None => headers.get(header::IF_MODIFIED_SINCE).is_some_and(|since| *since == *modified),
+    };
+    let mut answer = if known {
         response::plain(StatusCode::NOT_MODIFIED, media, "")
     } else if cx.accepts_gzip {
         let mut answer = response::plain(StatusCode::OK, media, gzip.clone());
@@ -215,8 +227,13 @@ fn send(
         response::plain(StatusCode::OK, media, plain)
     };
     answer.headers_mut().insert(header::ETAG, etag);
+    set(&mut answer, header::LAST_MODIFIED, &modified);
     set(&mut answer, header::VARY, "Accept-Encoding, Accept");
     Ok(answer)
+}
+
+fn http_date(time: Timestamp) -> String {
+    time.strftime("%a, %d %b %Y %H:%M:%S GMT").to_string()
 }
 
 fn set(response: &mut Response, name: HeaderName, value: &str) {

@@ -2,7 +2,7 @@
 //!
 //! Follows `k8s.io/apiserver/pkg/endpoints/discovery` and its `aggregated` package.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
@@ -18,10 +18,16 @@ use crate::aggregator::listing::{self, By, GroupListing, VersionListing};
 use crate::context::RequestContext;
 use crate::negotiation::{self, parse_accept};
 use crate::registry::served::{Group, Served};
-use crate::response::{self, Response};
+use crate::response::{self, ObjectType, Response};
 
 /// What the answer's Content-Type must say for clients to take it as aggregated.
 const AGGREGATED: &str = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList";
+/// The same in protobuf.
+const AGGREGATED_PROTOBUF: &str =
+    "application/vnd.kubernetes.protobuf;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList";
+const PROTOBUF: &str = "application/vnd.kubernetes.protobuf";
+const GROUP: &str = "apidiscovery.k8s.io";
+const KIND: &str = "APIGroupDiscoveryList";
 
 /// The aggregated documents, made again when what is served changed.
 #[derive(Default)]
@@ -34,7 +40,9 @@ pub struct Documents {
 type Of = (u64, u64);
 
 struct Document {
-    body: Bytes,
+    json: Bytes,
+    /// Made when somebody asks for it.
+    protobuf: OnceLock<Bytes>,
     etag: HeaderValue,
 }
 
@@ -44,8 +52,9 @@ pub fn answer(server: &ApiServer, cx: &RequestContext, path: &str, headers: &Hea
     let served = server.registry.served();
     let picture = server.aggregator.picture();
     let body = match parts.as_slice() {
-        ["api"] if wants_aggregated(&cx.accept) => return Ok(aggregated(server, true, headers)),
-        ["apis"] if wants_aggregated(&cx.accept) => return Ok(aggregated(server, false, headers)),
+        [root @ ("api" | "apis")] if let Some(media) = aggregated_media(&cx.accept) => {
+            return aggregated(server, *root == "api", media, headers);
+        }
         ["api"] => api_versions(server),
         ["apis"] => json!({
             "kind": "APIGroupList",
@@ -74,29 +83,33 @@ fn respond(cx: &RequestContext, body: &Value) -> Result<Response, Status> {
     let kind = body["kind"].as_str().unwrap_or_default();
     let schema = skiff_api::builtin().schema_of("", "v1", kind);
     let schema = schema.ok_or_else(|| status::internal_error(format!("no schema for v1 {kind}")))?;
-    response::value(cx, output, response::ObjectType { api_version: "v1", kind, schema }, StatusCode::OK, value)
+    response::value(cx, output, ObjectType { api_version: "v1", kind, schema }, StatusCode::OK, value)
 }
 
-/// Whether the client prefers the aggregated document over plain JSON.
-fn wants_aggregated(accept: &str) -> bool {
+/// The form in which the client prefers the aggregated document, if it does.
+fn aggregated_media(accept: &str) -> Option<&'static str> {
     for clause in parse_accept(accept) {
-        if !clause.covers("application/json") {
-            continue;
+        let media = match (clause.covers("application/json"), clause.covers(PROTOBUF)) {
+            (true, _) => AGGREGATED,
+            (_, true) => AGGREGATED_PROTOBUF,
+            _ => continue,
+        };
+        if clause.param("as") != Some(KIND) {
+            return None;
         }
-        match clause.param("as") {
-            Some("APIGroupDiscoveryList") => {
-                let fits = clause.param("g") == Some("apidiscovery.k8s.io") && clause.param("v") == Some("v2");
-                if fits {
-                    return true;
-                }
-            }
-            _ => return false,
+        if clause.param("g") == Some(GROUP) && clause.param("v") == Some("v2") {
+            return Some(media);
         }
     }
-    false
+    None
 }
 
-fn aggregated(server: &ApiServer, core: bool, headers: &HeaderMap) -> Response {
+fn aggregated(
+    server: &ApiServer,
+    core: bool,
+    media: &'static str,
+    headers: &HeaderMap,
+) -> Result<Response, Status> {
     let served = server.registry.served();
     let picture = server.aggregator.picture();
     let of = (served.generation, if core { 0 } else { picture.generation });
@@ -112,15 +125,29 @@ fn aggregated(server: &ApiServer, core: bool, headers: &HeaderMap) -> Response {
     drop(kept);
     let unchanged = headers.get(header::IF_NONE_MATCH) == Some(&document.etag);
     let mut answer = if unchanged {
-        response::plain(StatusCode::NOT_MODIFIED, AGGREGATED, Bytes::new())
+        response::plain(StatusCode::NOT_MODIFIED, media, Bytes::new())
+    } else if media == AGGREGATED {
+        response::plain(StatusCode::OK, media, document.json.clone())
     } else {
-        response::plain(StatusCode::OK, AGGREGATED, document.body.clone())
+        response::plain(StatusCode::OK, media, document.protobuf()?)
     };
     let headers = answer.headers_mut();
     headers.insert(header::ETAG, document.etag.clone());
     headers.insert(header::VARY, HeaderValue::from_static("Accept"));
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("public"));
-    answer
+    Ok(answer)
+}
+
+impl Document {
+    fn protobuf(&self) -> Result<Bytes, Status> {
+        if let Some(known) = self.protobuf.get() {
+            return Ok(known.clone());
+        }
+        let schema = skiff_api::builtin().schema_of(GROUP, "v2", KIND);
+        let schema = schema.ok_or_else(|| status::internal_error(format!("no schema for {GROUP}/v2 {KIND}")))?;
+        let made = response::document(ObjectType { api_version: "apidiscovery.k8s.io/v2", kind: KIND, schema }, &self.json)?;
+        Ok(self.protobuf.get_or_init(|| made).clone())
+    }
 }
 
 fn aggregated_document(served: &Served, picture: &Picture, core: bool) -> Document {
@@ -138,7 +165,7 @@ fn aggregated_document(served: &Served, picture: &Picture, core: bool) -> Docume
     .to_string();
     let hash = Sha512::digest(body.as_bytes()).iter().map(|byte| format!("{byte:02X}")).collect::<String>();
     let etag = HeaderValue::from_str(&format!("\"{hash}\"")).unwrap_or(HeaderValue::from_static("\"\""));
-    Document { body: body.into(), etag }
+    Document { json: body.into(), protobuf: OnceLock::new(), etag }
 }
 
 fn api_versions(server: &ApiServer) -> Value {

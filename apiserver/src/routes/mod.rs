@@ -3,6 +3,7 @@
 pub mod discovery;
 pub mod health;
 pub mod version;
+pub mod zpages;
 
 use std::sync::Arc;
 
@@ -42,6 +43,9 @@ pub async fn dispatch(
     match path {
         "/" | "/index.html" => Ok(index(server, cx)),
         "/metrics" => metrics(server).await,
+        "/statusz" => zpages::statusz(cx),
+        "/flagz" => zpages::flagz(server, cx),
+        _ if is_below(path, "/debug/pprof") => Ok(no_profiles()),
         "/metrics/slis" => Ok(health::metrics(server)),
         "/healthz" | "/livez" | "/readyz" => Ok(health::answer(server, cx, path)),
         path if health::is_single_check(path) => Ok(health::answer_one(server, path)),
@@ -73,6 +77,12 @@ fn oidc(server: &ApiServer, content_type: &'static str, body: impl FnOnce(&OidcD
     answer
 }
 
+/// Says that there are no profiles of Go, and what there is instead.
+fn no_profiles() -> Response {
+    let text = "This server is not written in Go and has no pprof profiles; use perf on the process.\n";
+    response::text(StatusCode::NOT_FOUND, text)
+}
+
 /// `/`: the paths there are.
 fn index(server: &ApiServer, cx: &RequestContext) -> Response {
     let mut paths = [
@@ -81,6 +91,7 @@ fn index(server: &ApiServer, cx: &RequestContext) -> Response {
         "/api/v1",
         "/apis",
         "/apis/",
+        "/flagz",
         "/healthz",
         "/livez",
         "/metrics",
@@ -90,6 +101,7 @@ fn index(server: &ApiServer, cx: &RequestContext) -> Response {
         "/openapi/v3/",
         "/openid/v1/jwks",
         "/readyz",
+        "/statusz",
         "/version",
     ]
     .map(str::to_owned)

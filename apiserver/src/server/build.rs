@@ -27,12 +27,14 @@ use crate::registry::others::devices::admin_access::AdminAccess;
 use crate::registry::{Hooks, Registry};
 use crate::routes::discovery::Documents;
 use crate::routes::health::Health;
+use crate::routes::zpages;
 use crate::runtime_config::RuntimeConfig;
 use crate::webhook::{Client, ClusterIps};
 
 impl ApiServer {
     /// A server over this store. Reads work once [`ApiServer::ready`] has returned.
     pub async fn build(config: Config, storage: Arc<dyn Storage>) -> anyhow::Result<Arc<Self>> {
+        zpages::started();
         storage.healthy().await?;
         let allocation =
             ServiceAllocation::load(storage.clone(), config.service_cidr, config.node_ports.clone()).await?;
@@ -70,6 +72,7 @@ impl ApiServer {
                 advertise_port: config.advertise_port,
                 service_cidr: config.service_cidr,
                 node_ports: config.node_ports,
+                runtime_config: config.runtime_config,
             },
             registry,
             cacher,

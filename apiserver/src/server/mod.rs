@@ -101,6 +101,8 @@ pub struct Settings {
     pub service_cidr: Ipv4Net,
     /// Range of node ports.
     pub node_ports: RangeInclusive<u16>,
+    /// Group versions that are served or not other than by default.
+    pub runtime_config: Vec<String>,
 }
 
 impl ApiServer {

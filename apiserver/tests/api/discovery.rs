@@ -1,5 +1,6 @@
 //! What the server says of itself.
 
+use http_body_util::BodyExt;
 use serde_json::json;
 
 use skiff_fixture::Api;
@@ -29,6 +30,48 @@ async fn both_forms_of_discovery() {
     assert_eq!((&pods["singularName"], &pods["shortNames"]), (&json!("pod"), &json!(["po"])));
     api.get("/apis/none").await.expect(404);
     assert_eq!(api.get("/api/").await.expect(200).json()["versions"], json!(["v1"]));
+}
+
+#[tokio::test]
+async fn aggregated_in_protobuf_says_the_same() {
+    let api = Api::open().await;
+    let media = AGGREGATED.replace("json", "vnd.kubernetes.protobuf");
+    for path in ["/api", "/apis"] {
+        let answer = api.raw("GET", path, &[("accept", media.as_str())], Vec::new()).await;
+        assert_eq!(answer.headers()["content-type"], media.as_str());
+        let bytes = answer.into_body().collect().await.expect("body").to_bytes();
+        let schema = skiff_api::builtin().schema_of("apidiscovery.k8s.io", "v2", "APIGroupDiscoveryList");
+        let decoded = skiff_apimachinery::protobuf::decode(&bytes, schema.expect("schema")).expect("a document");
+        let json = api.send("GET", path, &[("accept", AGGREGATED)], Vec::new()).await.expect(200).json();
+        let names = |list: &[String]| list.join(",");
+        let ours = decoded.array_at(&["items"]).iter().flat_map(|group| group.array_at(&["versions"]));
+        let ours = ours.flat_map(|version| version.array_at(&["resources"])).map(|resource| {
+            let verbs = resource.array_at(&["verbs"]).iter().filter_map(|verb| verb.as_str().map(str::to_owned));
+            format!("{:?} {}", resource.str_at(&["resource"]), names(&verbs.collect::<Vec<_>>()))
+        });
+        let lists = |value: &serde_json::Value, field: &str| value[field].as_array().cloned().unwrap_or_default();
+        let wanted = lists(&json, "items").into_iter().flat_map(|group| lists(&group, "versions"));
+        let wanted = wanted.flat_map(|version| lists(&version, "resources")).map(|resource| {
+            let verbs = lists(&resource, "verbs").into_iter().filter_map(|verb| verb.as_str().map(str::to_owned));
+            format!("{:?} {}", resource["resource"].as_str(), names(&verbs.collect::<Vec<_>>()))
+        });
+        assert_eq!(ours.collect::<Vec<_>>(), wanted.collect::<Vec<_>>(), "{path}");
+    }
+}
+
+#[tokio::test]
+async fn pages_for_people() {
+    let api = Api::open().await;
+    let text = api.get("/statusz").await.expect(200).text;
+    assert!(text.starts_with("\napiserver statusz\nWarning: ") && text.contains("Emulation version: 1.36\n"), "{text}");
+    let text = api.get("/flagz").await.expect(200).text;
+    assert!(text.contains("\nservice-cluster-ip-range 10.96.0.0/16\n"), "{text}");
+    let accept = [("accept", "application/json;v=v1alpha1;g=config.k8s.io;as=Flagz")];
+    let answer = api.send("GET", "/flagz", &accept, Vec::new()).await.expect(200);
+    assert_eq!(answer.headers["content-type"], "application/json;g=config.k8s.io;v=v1alpha1;as=Flagz");
+    assert!(answer.headers["warning"].to_str().expect("text").contains("deprecated"));
+    assert_eq!(answer.json()["flags"]["secure-port"], "6443");
+    assert!(api.get("/debug/pprof/heap").await.expect(404).text.contains("perf"));
 }
 
 #[tokio::test]
