@@ -171,6 +171,14 @@ impl<'a> At<'a> {
         At { value: self.value, parent: self.parent, step: Step::Child(name) }
     }
 
+    /// The same value as if it were a member of itself: upstream puts some values into a structure before it looks at them.
+    pub fn wrapped<'b>(&'b self, name: &'b str) -> At<'b>
+    where
+        'a: 'b,
+    {
+        At { value: self.value, parent: Some(self), step: Step::Child(name) }
+    }
+
     /// The same value as if it were at the place that it is a part of: upstream's paths sometimes end early.
     pub fn at_parent(&self) -> At<'a> {
         match self.parent {

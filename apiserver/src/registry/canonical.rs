@@ -34,7 +34,8 @@ fn structure(object: &mut Object, id: TypeId, schema: SchemaRef<'_>, top: bool) 
     }
     object.retain(|name, value| match def.field(name) {
         Some(field) => {
-            let drops = matches!(field.ty, Type::Struct(id) if !disabled::fields(id).is_empty()) && field.wire.pointer;
+            let drops = matches!(field.ty, Type::Struct(id) if !disabled::fields(id).is_empty() && disabled::goes_when_empty(id))
+                && field.wire.pointer;
             let was_empty = drops && value.as_object().is_some_and(Object::is_empty);
             nested(value, SchemaRef::new(schema.table, &field.ty));
             // What only had disabled fields goes with them.

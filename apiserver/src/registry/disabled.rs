@@ -22,6 +22,15 @@ static DISABLED: LazyLock<HashMap<TypeId, &'static [&'static str]>> = LazyLock::
     FIELDS.iter().filter_map(|(name, fields)| Some((id(name)?, *fields))).collect()
 });
 
+/// Whether an object that has nothing but such fields goes with them. Where upstream fills in defaults before it drops the
+/// fields, it stays.
+pub fn goes_when_empty(id: TypeId) -> bool {
+    static STAYS: LazyLock<Option<TypeId>> = LazyLock::new(|| {
+        skiff_api::builtin().types.lookup("io.k8s.api.apps.v1.RollingUpdateStatefulSetStrategy")
+    });
+    Some(id) != *STAYS
+}
+
 /// The fields of a type that are dropped.
 pub fn fields(id: TypeId) -> &'static [&'static str] {
     DISABLED.get(&id).copied().unwrap_or_default()

@@ -14,6 +14,14 @@ pub(super) enum OwnChecks {
     All,
 }
 
+/// What it validates when its status is written.
+pub(super) fn own_checks_of_status(group: &str, plural: &str) -> OwnChecks {
+    match own_checks(group, plural) {
+        OwnChecks::All if group != "certificates.k8s.io" => OwnChecks::Change,
+        checks => checks,
+    }
+}
+
 /// What the kind stored as this resource validates.
 pub(super) fn own_checks(group: &str, plural: &str) -> OwnChecks {
     match (group, plural) {

@@ -13,5 +13,5 @@ pub mod discovery;
 pub mod flow_control;
 pub mod network;
 pub mod policy;
+pub mod runtime_class;
 pub mod storage;
-pub mod volumes;

@@ -21,7 +21,7 @@ use super::deletion::{self, DeleteOptions, Deletion};
 use super::draft::draft;
 use super::errors::{OPTIMISTIC_LOCK, storage_error};
 use super::hook::{Hook, Reservation};
-use super::metadata_checks::{OwnChecks, own_checks};
+use super::metadata_checks::{OwnChecks, own_checks, own_checks_of_status};
 use super::object_meta;
 use super::strategy::{Behaviour, WriteScope, path_segment};
 use super::unenforced;
@@ -242,6 +242,7 @@ impl Store {
         if self.strategy.counts_generation() {
             object.set_at(&["metadata", "generation"], 1);
         }
+        write.warnings.extend(self.strategy.early_warnings(object));
         self.strategy.prepare_for_create(self.scope(write), object);
         canonical::complete_status(object, self.schema);
         let mut errors = object_meta::validate(object, self.namespaced, self.strategy.name_rule());
@@ -358,7 +359,8 @@ impl Store {
             }
             canonical::complete_status(new, self.schema);
             self.strategy.prepare_for_status_update(new, old);
-            self.validate_metadata_change(new, old, |s| s.strategy.validate_status_update(new, old))
+            let own = own_checks_of_status(&self.group, &self.resource);
+            self.validate_metadata_change(new, old, own, |s| s.strategy.validate_status_update(new, old))
         } else {
             if self.has_status && !self.strategy.writes_status(write.subresource) {
                 restore(new, old, "status");
@@ -370,7 +372,8 @@ impl Store {
                 let generation = old.i64_at(&["metadata", "generation"]).unwrap_or(0);
                 new.set_at(&["metadata", "generation"], generation + 1);
             }
-            self.validate_metadata_change(new, old, |s| s.strategy.validate_update(scope, new, old))
+            let own = own_checks(&self.group, &self.resource);
+            self.validate_metadata_change(new, old, own, |s| s.strategy.validate_update(scope, new, old))
         };
         if !errors.is_empty() {
             return Err(status::invalid(&self.group, &self.kind, meta::name(new), errors));
@@ -390,11 +393,11 @@ impl Store {
         &self,
         new: &Value,
         old: &Value,
+        own: OwnChecks,
         then: impl FnOnce(&Self) -> skiff_apimachinery::field::ErrorList,
     ) -> skiff_apimachinery::field::ErrorList {
         let mut errors = object_meta::validate(new, self.namespaced, path_segment);
         errors.extend(object_meta::validate_update(new, old));
-        let own = own_checks(&self.group, &self.resource);
         if own != OwnChecks::None {
             errors.extend(object_meta::validate_update(new, old));
         }

@@ -6,8 +6,8 @@ use super::conversion::Conversion;
 use super::core::{configmap, endpoints, event, limits, namespace, node, pod, service, storage, workload};
 use super::others::storage::{attachment, classes, csi};
 use super::others::{
-    access, admission_registration, aggregation, autoscaling, certificates, devices, discovery, flow_control, network, policy,
-    volumes,
+    access, admission_registration, aggregation, autoscaling, certificates, devices, discovery, flow_control, network,
+    policy, runtime_class,
 };
 use super::strategy::{Generic, Strategy};
 use super::workloads::{daemonset, deployment, job, statefulset};
@@ -87,7 +87,7 @@ fn other(group: &str, plural: &str) -> &'static dyn Strategy {
         ("networking.k8s.io", "ipaddresses") => &network::addresses::IpAddressStrategy,
         ("networking.k8s.io", "networkpolicies") => &network::network_policy::NetworkPolicyStrategy,
         ("networking.k8s.io", "servicecidrs") => &network::addresses::ServiceCidrStrategy,
-        ("node.k8s.io", "runtimeclasses") => &volumes::RuntimeClassStrategy,
+        ("node.k8s.io", "runtimeclasses") => &runtime_class::RuntimeClassStrategy,
         ("policy", "poddisruptionbudgets") => &policy::DisruptionBudgetStrategy,
         ("resource.k8s.io", "deviceclasses") => &devices::DeviceClassStrategy,
         ("resource.k8s.io", "resourceclaims") => &devices::ClaimStrategy,

@@ -55,7 +55,7 @@ pub(super) fn selects_template(selector: &At<'_>, template: &At<'_>, errors: &mu
 }
 
 /// Validates the numbers of a status: none is negative, and none in `parts` is above the one it is a part of.
-pub(super) fn status_counts(status: &At<'_>, fields: &[&str], parts: &[(&str, &str, &str)], errors: &mut ErrorList) {
+pub(crate) fn status_counts(status: &At<'_>, fields: &[&str], parts: &[(&str, &str, &str)], errors: &mut ErrorList) {
     for field in fields {
         status.child(field).not_negative(errors);
     }

@@ -5,9 +5,10 @@
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use skiff_apimachinery::field::{Error, ErrorList, Path};
-use skiff_apimachinery::names;
 use skiff_apimachinery::value::Value;
+use skiff_apimachinery::{json, names};
 
+use super::tls_pair;
 use crate::cacher::FieldSpec;
 use crate::registry::at::At;
 use crate::registry::defaults;
@@ -81,6 +82,7 @@ fn immutable(new: &Value, old: &Value, fields: &[&str], errors: &mut ErrorList) 
 
 const DOCKER_CFG: &str = "kubernetes.io/dockercfg";
 const DOCKER_CONFIG_JSON: &str = "kubernetes.io/dockerconfigjson";
+const TLS: &str = "kubernetes.io/tls";
 const SERVICE_ACCOUNT_TOKEN: &str = "kubernetes.io/service-account-token";
 const SERVICE_ACCOUNT_NAME: &str = "kubernetes.io/service-account.name";
 
@@ -127,6 +129,14 @@ impl Strategy for SecretStrategy {
         }
     }
 
+    fn warnings(&self, new: &Value, _old: Option<&Value>) -> Vec<String> {
+        if new.str_at(&["type"]) != Some(TLS) {
+            return Vec::new();
+        }
+        let part = |key: &str| BASE64_STANDARD.decode(new.str_at(&["data", key]).unwrap_or("")).unwrap_or_default();
+        Vec::from_iter(tls_pair::fault(&part("tls.crt"), &part("tls.key")))
+    }
+
     fn selectable_fields(&self) -> Vec<FieldSpec> {
         vec![FieldSpec::new("type")]
     }
@@ -168,7 +178,7 @@ fn by_type(root: &At<'_>, data: &At<'_>, errors: &mut ErrorList) {
         "kubernetes.io/ssh-auth" if data.key("ssh-privatekey").is_empty() => {
             data.key("ssh-privatekey").required(errors, "");
         }
-        "kubernetes.io/tls" => {
+        TLS => {
             need("tls.crt");
             need("tls.key");
         }
@@ -181,9 +191,20 @@ fn docker_config(at: &At<'_>, errors: &mut ErrorList) {
         return at.required(errors, "");
     }
     let decoded = BASE64_STANDARD.decode(at.text()).unwrap_or_default();
-    if let Err(error) = serde_json::from_slice::<serde_json::Map<String, serde_json::Value>>(&decoded) {
-        errors.push(Error::invalid(&at.path(), "<secret contents redacted>", error.to_string()));
-    }
+    let fault = match json::parse(&decoded) {
+        Ok(Value::Object(_) | Value::Null) => return,
+        Ok(other) => {
+            let kind = match other {
+                Value::Array(_) => "array",
+                Value::String(_) => "string",
+                Value::Bool(_) => "bool",
+                _ => "number",
+            };
+            format!("json: cannot unmarshal {kind} into Go value of type map[string]interface {{}}")
+        }
+        Err(error) => error.to_string(),
+    };
+    errors.push(Error::invalid(&at.path(), "<secret contents redacted>", fault));
 }
 
 #[cfg(test)]

@@ -105,7 +105,11 @@ fn ordered(item: &At<'_>, errors: &mut ErrorList) {
     let [min, request, default, max] = ["min", "defaultRequest", "default", "max"].map(|field| item.child(field));
     let lists = [&min, &request, &default, &max];
     let ratios = item.child("maxLimitRequestRatio");
-    let mut names = lists.iter().chain([&&ratios]).flat_map(|list| list.entries().map(|(name, _)| name.to_owned())).collect::<Vec<_>>();
+    let mut names = lists
+        .iter()
+        .chain([&&ratios])
+        .flat_map(|list| list.entries().map(|(name, _)| name.to_owned()))
+        .collect::<Vec<_>>();
     names.sort();
     names.dedup();
     for name in &names {
@@ -254,10 +258,16 @@ fn scope_selector(spec: &At<'_>, errors: &mut ErrorList) {
         }
         match operator.text() {
             "In" | "NotIn" if values.is_empty() => {
-                values.required(errors, "must be at least one value when `operator` is 'In' or 'NotIn' for scope selector");
+                values.required(
+                    errors,
+                    "must be at least one value when `operator` is 'In' or 'NotIn' for scope selector",
+                );
             }
             "Exists" | "DoesNotExist" if !values.is_empty() => {
-                values.or_null().invalid(errors, "must be no value when `operator` is 'Exist' or 'DoesNotExist' for scope selector");
+                values.or_null().invalid(
+                    errors,
+                    "must be no value when `operator` is 'Exist' or 'DoesNotExist' for scope selector",
+                );
             }
             "In" | "NotIn" | "Exists" | "DoesNotExist" => {}
             _ => operator.invalid(errors, "not a valid selector operator"),
@@ -312,6 +322,16 @@ impl Strategy for ServiceAccountStrategy {
 
     fn prepare_for_update(&self, _scope: WriteScope<'_>, new: &mut Value, _old: &Value) {
         names_only(new);
+    }
+
+    fn warnings(&self, new: &Value, old: Option<&Value>) -> Vec<String> {
+        const ENFORCED: &str = "kubernetes.io/enforce-mountable-secrets";
+        let has = |account: &Value| account.at(&["metadata", "annotations", ENFORCED]).is_some();
+        if !has(new) || old.is_some_and(has) {
+            return Vec::new();
+        }
+        let advice = "prefer separate namespaces to isolate access to mounted secrets";
+        vec![format!("metadata.annotations[{ENFORCED}]: deprecated in v1.32+; {advice}")]
     }
 
     fn returns_deleted_object(&self) -> bool {

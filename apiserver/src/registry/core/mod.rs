@@ -14,4 +14,6 @@ pub mod pod_warnings;
 pub mod service;
 pub mod storage;
 pub mod validation;
+mod image_name;
+mod tls_pair;
 pub mod workload;

@@ -44,18 +44,12 @@ impl Strategy for NamespaceStrategy {
     }
 
     fn validate(&self, object: &Value) -> ErrorList {
-        let mut errors = ErrorList::default();
-        let path = Path::new("spec").child("finalizers");
-        for finalizer in object.array_at(&["spec", "finalizers"]).iter().filter_map(Value::as_str) {
-            for message in names::qualified_name(finalizer) {
-                errors.push(Error::invalid(&path, finalizer, message));
-            }
-            if !finalizer.contains('/') && finalizer != FINALIZER {
-                let message = "name is neither a standard finalizer name nor is it fully qualified";
-                errors.push(Error::invalid(&path, finalizer, message));
-            }
-        }
-        errors
+        // Upstream says which one it is only to those who finalize.
+        finalizers(object, |path, _| path.clone())
+    }
+
+    fn validate_update(&self, scope: WriteScope<'_>, new: &Value, _old: &Value) -> ErrorList {
+        if scope.subresource == "finalize" { finalizers(new, Path::index) } else { self.validate(new) }
     }
 
     fn validate_status_update(&self, new: &Value, old: &Value) -> ErrorList {
@@ -63,6 +57,8 @@ impl Strategy for NamespaceStrategy {
         let (root, deleting) = (At::root(new), old.at(&["metadata", "deletionTimestamp"]).is_some());
         let status = root.child("status");
         let phase = status.child("phase");
+        // Upstream's name of the field.
+        let phase = phase.renamed("Phase");
         match (deleting, phase.text()) {
             (false, "Active" | "") | (true, "Terminating") => {}
             (false, _) => phase.invalid(&mut errors, "may only be 'Active' if `deletionTimestamp` is empty"),
@@ -92,6 +88,23 @@ impl Strategy for NamespaceStrategy {
         // Namespaces end when they are empty, not after a time.
         object.remove_at(&["metadata", "deletionGracePeriodSeconds"]);
     }
+}
+
+/// Validates the finalizers; `place` is where one of an index is reported.
+fn finalizers(object: &Value, place: fn(&Path, usize) -> Path) -> ErrorList {
+    let mut errors = ErrorList::default();
+    let path = Path::new("spec").child("finalizers");
+    for (index, finalizer) in object.array_at(&["spec", "finalizers"]).iter().enumerate() {
+        let (path, finalizer) = (place(&path, index), finalizer.as_str().unwrap_or(""));
+        for message in names::qualified_name(finalizer) {
+            errors.push(Error::invalid(&path, finalizer, message));
+        }
+        if !finalizer.contains('/') && finalizer != FINALIZER {
+            let message = "name is neither a standard finalizer name nor is it fully qualified";
+            errors.push(Error::invalid(&path, finalizer, message));
+        }
+    }
+    errors
 }
 
 fn has_finalizer(object: &Value) -> bool {

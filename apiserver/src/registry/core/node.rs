@@ -4,13 +4,14 @@
 
 use std::collections::HashSet;
 
-use skiff_apimachinery::field::{Error, ErrorList};
-use skiff_apimachinery::names;
+use skiff_apimachinery::field::{Error, ErrorList, Path};
 use skiff_apimachinery::value::Value;
+use skiff_apimachinery::{json, names};
 
-use super::validation::{formats, label_selector, resources, scheduling};
+use super::validation::{ip, resources, scheduling};
 use crate::cacher::FieldSpec;
 use crate::registry::at::At;
+use crate::registry::internal;
 use crate::registry::strategy::{Strategy, WriteScope};
 
 /// See the module.
@@ -33,46 +34,56 @@ impl Strategy for NodeStrategy {
         }
     }
 
+    fn prepare_for_create(&self, _scope: WriteScope<'_>, object: &mut Value) {
+        drop_old_config(object, &Value::Null, &["spec", "configSource"]);
+        drop_old_config(object, &Value::Null, &["status", "config"]);
+    }
+
+    fn prepare_for_update(&self, _scope: WriteScope<'_>, new: &mut Value, old: &Value) {
+        drop_old_config(new, old, &["spec", "configSource"]);
+    }
+
+    fn prepare_for_status_update(&self, new: &mut Value, old: &Value) {
+        drop_old_config(new, old, &["status", "config"]);
+    }
+
     fn validate(&self, object: &Value) -> ErrorList {
         let mut errors = ErrorList::default();
         let root = At::root(object);
         let spec = root.child("spec");
+        annotations(&root, &mut errors);
         taints(&spec.child("taints"), &mut errors);
-        cidrs(&spec, &mut errors);
         status_resources(&root, &mut errors);
+        cidrs(&spec, &mut errors);
         errors
     }
 
     fn validate_update(&self, _scope: WriteScope<'_>, new: &Value, old: &Value) -> ErrorList {
         let mut errors = self.validate(new);
-        let (new_root, old_root) = (At::root(new), At::root(old));
-        let (spec, before) = (new_root.child("spec"), old_root.child("spec"));
-        for (field, message) in [
-            ("providerID", "node updates may not change providerID except from \"\" to valid"),
-            ("podCIDRs", "node updates may not change podCIDR except from \"\" to valid"),
-        ] {
-            let (now, was) = (spec.child(field), before.child(field));
-            if !was.is_empty() && now.value() != was.value() {
-                now.forbidden(&mut errors, message);
-            }
-        }
+        changes(new, old, &mut errors);
         errors
     }
 
-    fn validate_status_update(&self, new: &Value, _old: &Value) -> ErrorList {
+    fn validate_status_update(&self, new: &Value, old: &Value) -> ErrorList {
         let mut errors = ErrorList::default();
-        let root = At::root(new);
-        let status = root.child("status");
-        let addresses = status.child("addresses");
-        let mut seen = HashSet::new();
-        for address in addresses.items() {
-            let key = (address.child("type").text().to_owned(), address.child("address").text().to_owned());
-            if !seen.insert(key) {
-                address.duplicate(&mut errors);
-            }
-        }
-        status_resources(&root, &mut errors);
+        changes(new, old, &mut errors);
         errors
+    }
+
+    fn warnings(&self, new: &Value, _old: Option<&Value>) -> Vec<String> {
+        let mut warnings = Vec::new();
+        let root = At::root(new);
+        let spec = root.child("spec");
+        if spec.child("configSource").is_set() {
+            warnings.push("spec.configSource: the feature is removed".to_owned());
+        }
+        if !spec.child("externalID").is_empty() {
+            warnings.push("spec.externalID: this field is deprecated, and is unused by Kubernetes".to_owned());
+        }
+        for cidr in spec.child("podCIDRs").items() {
+            warnings.extend(ip::cidr_warnings(&cidr.path(), cidr.text()));
+        }
+        warnings
     }
 
     fn keeps_status_on_create(&self) -> bool {
@@ -84,18 +95,91 @@ impl Strategy for NodeStrategy {
     }
 }
 
+/// Drops what configured kubelets once, unless it was there before.
+fn drop_old_config(new: &mut Value, old: &Value, steps: &[&str]) {
+    if old.at(steps).is_none() {
+        new.remove_at(steps);
+    }
+}
+
+/// Validates what changed (`ValidateNodeUpdate` upstream).
+fn changes(new: &Value, old: &Value, errors: &mut ErrorList) {
+    let (new, old) = (At::root(new), At::root(old));
+    let (spec, before) = (new.child("spec"), old.child("spec"));
+    annotations(&new, errors);
+    status_resources(&new, errors);
+    let status = new.child("status");
+    let mut seen = HashSet::new();
+    for address in status.child("addresses").items() {
+        let key = (address.child("type").text().to_owned(), address.child("address").text().to_owned());
+        if !seen.insert(key) {
+            errors.push(Error::duplicate(&address.path(), internal::shown(address.value(), "NodeAddress")));
+        }
+    }
+    let (cidrs, cidrs_before) = (spec.child("podCIDRs"), before.child("podCIDRs"));
+    let changed = cidrs.texts().iter().zip(cidrs_before.texts()).filter(|(now, before)| *now != before).count();
+    let changed = if cidrs.len() == cidrs_before.len() { changed } else { usize::from(!cidrs_before.is_empty()) };
+    for _ in 0..changed {
+        cidrs.forbidden(errors, "node updates may not change podCIDR except from \"\" to valid");
+    }
+    let (provider, provider_before) = (spec.child("providerID"), before.child("providerID"));
+    if !provider_before.is_empty() && provider.text() != provider_before.text() {
+        provider.forbidden(errors, "node updates may not change providerID except from \"\" to valid");
+    }
+    taints(&spec.child("taints"), errors);
+    if spec.child("externalID").text() != before.child("externalID").text() {
+        spec.child("externalID").forbidden(errors, "may not be updated");
+    }
+}
+
+/// Validates the annotation by which nodes once asked for pods to go elsewhere.
+fn annotations(root: &At<'_>, errors: &mut ErrorList) {
+    const AVOID_PODS: &str = "scheduler.alpha.kubernetes.io/preferAvoidPods";
+    let metadata = root.child("metadata");
+    let annotations = metadata.child("annotations");
+    let text = annotations.key(AVOID_PODS).text();
+    if text.is_empty() {
+        return;
+    }
+    let path = annotations.path();
+    let avoided = match json::parse(text.as_bytes()) {
+        Ok(avoided) => avoided,
+        Err(error) => return errors.push(Error::invalid(&path.child("AvoidPods"), AVOID_PODS, error.to_string())),
+    };
+    for (index, entry) in avoided.array_at(&["preferAvoidPods"]).iter().enumerate() {
+        let path = path.child(AVOID_PODS).index(index).child("PodSignature");
+        match entry.at(&["podSignature", "podController"]) {
+            None => errors.push(Error::required(&path, "")),
+            Some(owner) if owner.bool_at(&["controller"]) != Some(true) => {
+                let path = path.child("PodController").child("Controller");
+                errors.push(Error::invalid(&path, false, "must point to a controller"));
+            }
+            Some(_) => {}
+        }
+    }
+}
+
+/// Validates taints. Upstream reports them at a place in `metadata`.
 fn taints(list: &At<'_>, errors: &mut ErrorList) {
     let mut seen = HashSet::new();
-    for taint in list.items() {
+    for (index, taint) in list.items().enumerate() {
+        let path = Path::new("metadata").child("taints").index(index);
         let (key, value, effect) = (taint.child("key"), taint.child("value"), taint.child("effect"));
-        label_selector::label_name(&key, errors);
-        value.messages(errors, names::label_value(value.text()));
-        effect.one_of(errors, scheduling::TAINT_EFFECTS);
+        for fault in names::qualified_name(key.text()) {
+            errors.push(Error::invalid(&path.child("key"), key.text(), fault));
+        }
+        let faults = names::label_value(value.text());
+        if !faults.is_empty() {
+            errors.push(Error::invalid(&path.child("value"), value.text(), faults.join(";")));
+        }
+        if effect.is_empty() {
+            errors.push(Error::required(&path.child("effect"), ""));
+        } else if !scheduling::TAINT_EFFECTS.contains(&effect.text()) {
+            errors.push(Error::not_supported(&path.child("effect"), effect.text(), scheduling::TAINT_EFFECTS));
+        }
         if !seen.insert((key.text().to_owned(), effect.text().to_owned())) {
-            let path = taint.path();
-            let message = "taints must be unique by key and effect pair";
-            let mut error = Error::duplicate(&path, taint.value().cloned().unwrap_or_default());
-            error.detail = message.to_owned();
+            let mut error = Error::duplicate(&path, internal::shown(taint.value(), "Taint"));
+            error.detail = "taints must be unique by key and effect pair".to_owned();
             errors.push(error);
         }
     }
@@ -104,12 +188,10 @@ fn taints(list: &At<'_>, errors: &mut ErrorList) {
 fn cidrs(spec: &At<'_>, errors: &mut ErrorList) {
     let list = spec.child("podCIDRs");
     for cidr in list.items() {
-        if cidr.text().parse::<ipnet::IpNet>().is_err() {
-            cidr.invalid(errors, "must be a valid CIDR value, (e.g. 10.9.8.0/24 or 2001:db8::/64)");
-        }
+        ip::legacy_cidr(&cidr.path(), cidr.text(), &[], errors);
     }
-    let version = |at: At<'_>| at.text().parse::<ipnet::IpNet>().ok().map(|cidr| cidr.addr().is_ipv4());
-    if list.len() > 1 && (list.len() > 2 || version(list.index(0)) == version(list.index(1))) {
+    let is_four = |cidr: At<'_>| cidr.text().parse::<ipnet::IpNet>().is_ok_and(|cidr| cidr.addr().is_ipv4());
+    if list.len() > 1 && (list.len() > 2 || is_four(list.index(0)) == is_four(list.index(1))) {
         list.invalid(errors, "may specify no more than one CIDR for each IP family");
     }
 }
@@ -118,17 +200,9 @@ fn status_resources(root: &At<'_>, errors: &mut ErrorList) {
     let status = root.child("status");
     for field in ["capacity", "allocatable"] {
         let list = status.child(field);
-        for (name, value) in list.entries() {
-            for message in names::qualified_name(name) {
-                errors.push(Error::invalid(&value.path(), name, message));
-            }
-            resources::quantity_value(name, &value, errors);
+        for (name, _) in list.entries() {
+            // Upstream's path has the name like a field.
+            resources::quantity_value(name, &list.child(name), errors);
         }
-    }
-    let endpoints = status.child("daemonEndpoints");
-    let endpoint = endpoints.child("kubeletEndpoint");
-    let port = endpoint.child("Port");
-    if port.int().unwrap_or(0) != 0 {
-        formats::port_number(&port, errors);
     }
 }

@@ -107,11 +107,12 @@ impl Strategy for PodStrategy {
         errors
     }
 
+    fn early_warnings(&self, new: &Value) -> Vec<String> {
+        pod_annotations::app_armor_warnings(new)
+    }
+
     fn warnings(&self, new: &Value, old: Option<&Value>) -> Vec<String> {
         let mut warnings = Vec::new();
-        if old.is_none() {
-            warnings.extend(pod_annotations::app_armor_warnings(new));
-        }
         let messages = names::dns1123_label(meta::name(new));
         if old.is_none() && !messages.is_empty() {
             warnings.push(format!(

@@ -4,6 +4,7 @@
 
 use skiff_apimachinery::value::{Object, Value};
 
+use super::image_name;
 use crate::registry::defaults::{absent, each, nonzero, text, within};
 
 /// Mode of files in secret, configMap, downwardAPI and projected volumes: 0644.
@@ -58,6 +59,11 @@ pub fn pod_spec(spec: &mut Object) {
     each(spec, "topologySpreadConstraints", |_| {});
 }
 
+/// What is the latest of its name is asked for anew.
+fn pull_policy(image: &str) -> &'static str {
+    if image_name::is_latest(image) { "Always" } else { "IfNotPresent" }
+}
+
 fn container(container: &mut Object) {
     let image = container.get("image").and_then(Value::as_str).unwrap_or("").to_owned();
     text(container, "imagePullPolicy", pull_policy(&image));
@@ -65,7 +71,12 @@ fn container(container: &mut Object) {
     text(container, "terminationMessagePolicy", "File");
     absent(container, "resources", Object::new());
     each(container, "ports", |port| text(port, "protocol", "TCP"));
-    each(container, "env", |env| within(env, "valueFrom", |from| within(from, "fieldRef", field_ref)));
+    each(container, "env", |env| {
+        within(env, "valueFrom", |from| {
+            within(from, "fieldRef", field_ref);
+            within(from, "fileKeyRef", |file| absent(file, "optional", false));
+        })
+    });
     for name in ["livenessProbe", "readinessProbe", "startupProbe"] {
         within(container, name, probe);
     }
@@ -74,17 +85,6 @@ fn container(container: &mut Object) {
             within(lifecycle, name, |handler| within(handler, "httpGet", http_get));
         }
     });
-}
-
-/// `Always` for the tag `latest`, which is also the one of an image without tag and digest.
-fn pull_policy(image: &str) -> &'static str {
-    let (name, digest) = image.split_once('@').map_or((image, false), |(name, _)| (name, true));
-    let tag = name.rsplit('/').next().and_then(|last| last.split_once(':')).map(|(_, tag)| tag);
-    match tag {
-        Some("latest") => "Always",
-        None if !digest => "Always",
-        _ => "IfNotPresent",
-    }
 }
 
 fn probe(probe: &mut Object) {
@@ -239,14 +239,16 @@ mod tests {
 
     #[test]
     fn images_decide_the_pull_policy() {
+        let digest = format!("sha256:{}", "a".repeat(64));
         for (image, want) in [
             ("nginx", "Always"),
             ("nginx:latest", "Always"),
             ("nginx:1.27", "IfNotPresent"),
             ("registry:5000/nginx", "Always"),
             ("registry:5000/nginx:1", "IfNotPresent"),
-            ("nginx@sha256:abc", "IfNotPresent"),
-            ("nginx:latest@sha256:abc", "Always"),
+            (&format!("nginx@{digest}"), "IfNotPresent"),
+            (&format!("nginx:latest@{digest}"), "Always"),
+            ("nginx:latest@sha256:abc", "IfNotPresent"),
         ] {
             assert_eq!(pull_policy(image), want, "{image}");
         }

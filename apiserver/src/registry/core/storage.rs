@@ -3,6 +3,7 @@
 //! Follows `pkg/registry/core/{persistentvolume,persistentvolumeclaim}` and their validation.
 
 use skiff_apimachinery::field::{Error, ErrorList, Path};
+use skiff_apimachinery::names;
 use skiff_apimachinery::value::Value;
 
 use super::pod_defaults;
@@ -87,6 +88,7 @@ impl Strategy for ClaimStrategy {
                 errors.push(Error::invalid(&amount.path(), shown, "must be a valid resource quantity"));
             }
         }
+        allocated(&capacity, &mut errors);
         errors
     }
 
@@ -222,6 +224,51 @@ fn access_modes(list: &At<'_>, missing: &str, errors: &mut ErrorList) {
     let single = list.items().any(|mode| mode.text() == "ReadWriteOncePod");
     if single && list.items().any(|mode| mode.text() != "ReadWriteOncePod") {
         list.forbidden(errors, "may not use ReadWriteOncePod with other access modes");
+    }
+}
+
+/// States of a claim that grows.
+const RESIZE_STATES: &[&str] = &[
+    "ControllerResizeInProgress",
+    "ControllerResizeInfeasible",
+    "NodeResizeInProgress",
+    "NodeResizeInfeasible",
+    "NodeResizePending",
+];
+
+/// Validates what a claim that grows was given so far.
+fn allocated(status: &At<'_>, errors: &mut ErrorList) {
+    let storage_only = |name: &str, path: &Path, errors: &mut ErrorList| {
+        let faults = names::qualified_name(name);
+        if !faults.is_empty() {
+            errors.extend(faults.into_iter().map(|fault| Error::invalid(path, name, fault)));
+            return false;
+        }
+        let fits = name == "storage" || (name.contains('/') && !name.contains("kubernetes.io/"));
+        if !fits {
+            errors.push(Error::not_supported(path, name, &["storage"]));
+        }
+        fits
+    };
+    let states = status.child("allocatedResourceStatuses");
+    for (name, state) in states.entries() {
+        storage_only(name, &states.path(), errors);
+        if !RESIZE_STATES.contains(&state.text()) {
+            errors.push(Error::not_supported(&states.path(), name, RESIZE_STATES));
+        }
+    }
+    let amounts = status.child("allocatedResources");
+    for (name, amount) in amounts.entries() {
+        if !storage_only(name, &amounts.path(), errors) {
+            continue;
+        }
+        match resources::quantity(&amount) {
+            Some(quantity) if quantity.is_negative() => {
+                let shown = Value::Raw(amount.text().into());
+                errors.push(Error::invalid(&amount.path(), shown, "must be a valid resource quantity"));
+            }
+            _ => resources::quantity_value("storage", &amount, errors),
+        }
     }
 }
 

@@ -4,14 +4,25 @@
 
 use skiff_apimachinery::field::{Error, ErrorList};
 use skiff_apimachinery::value::Value;
+use skiff_apimachinery::{meta, names};
 
-use super::{pod_defaults, pod_warnings};
 use super::validation::pod_spec;
+use super::{pod_defaults, pod_warnings};
 use crate::cacher::FieldSpec;
 use crate::registry::at::At;
 use crate::registry::defaults::absent;
-use crate::registry::object_meta;
 use crate::registry::strategy::{GarbageCollection, Strategy};
+use crate::registry::workloads::status_counts;
+
+/// Numbers in a status, and those that are parts of others.
+const COUNTS: &[&str] =
+    &["replicas", "fullyLabeledReplicas", "readyReplicas", "availableReplicas", "observedGeneration"];
+const PARTS: &[(&str, &str, &str)] = &[
+    ("fullyLabeledReplicas", "replicas", "status.replicas"),
+    ("readyReplicas", "replicas", "status.replicas"),
+    ("availableReplicas", "replicas", "status.replicas"),
+    ("availableReplicas", "readyReplicas", "readyReplicas"),
+];
 
 /// See the module.
 pub struct ReplicationControllerStrategy;
@@ -37,9 +48,6 @@ impl Strategy for ReplicationControllerStrategy {
         let spec = root.child("spec");
         spec.child("minReadySeconds").not_negative(&mut errors);
         let selector = spec.child("selector");
-        if let Some(value) = selector.value() {
-            errors.extend(object_meta::validate_labels(value, &selector.path()));
-        }
         selector.require(&mut errors);
         spec.child("replicas").not_negative(&mut errors);
         let template = spec.child("template");
@@ -59,12 +67,21 @@ impl Strategy for ReplicationControllerStrategy {
         errors
     }
 
+    fn validate_status_update(&self, new: &Value, _old: &Value) -> ErrorList {
+        let mut errors = ErrorList::default();
+        let root = At::root(new);
+        status_counts(&root.child("status"), COUNTS, PARTS, &mut errors);
+        errors
+    }
+
     fn selectable_fields(&self) -> Vec<FieldSpec> {
         vec![FieldSpec::at("status.replicas", &["status.replicas"], "0")]
     }
 
     fn warnings(&self, new: &Value, old: Option<&Value>) -> Vec<String> {
-        pod_warnings::of_changed_template(new, old, &["spec", "template"])
+        let mut warnings = Vec::from_iter(name_warning(new, old));
+        warnings.extend(pod_warnings::of_changed_template(new, old, &["spec", "template"]));
+        warnings
     }
 
     fn counts_generation(&self) -> bool {
@@ -74,6 +91,17 @@ impl Strategy for ReplicationControllerStrategy {
     fn garbage_collection(&self) -> GarbageCollection {
         GarbageCollection::OrphanDependents
     }
+}
+
+/// What to tell a client whose new object will give its pods a name that is no label.
+pub fn name_warning(new: &Value, old: Option<&Value>) -> Option<String> {
+    let messages = names::dns1123_label(meta::name(new));
+    (old.is_none() && !messages.is_empty()).then(|| {
+        format!(
+            "metadata.name: this is used in Pod names and hostnames, which can result in surprising behavior; a DNS label is recommended: [{}]",
+            messages.join(" ")
+        )
+    })
 }
 
 /// Pods of a set that keeps them running restart always and have no deadline.

@@ -34,6 +34,9 @@ impl Strategy for RoleStrategy {
             }
             for selector in selectors.items() {
                 label_selector::validate(&selector, &mut errors);
+                if !label_selector::is_usable(&selector) {
+                    errors.push(Error::invalid(&selector.path(), Value::Null, "invalid label selector."));
+                }
             }
         }
         errors

@@ -4,9 +4,9 @@ use skiff_apimachinery::field::{Error, ErrorList, Path};
 use skiff_apimachinery::value::Value;
 
 use crate::registry::at::At;
-use crate::registry::core::validation::label_selector;
+use crate::registry::core::validation::{conditions, label_selector};
 use crate::registry::defaults::absent;
-use crate::registry::strategy::{Strategy, WriteScope};
+use crate::registry::strategy::{NameRule, Strategy, WriteScope, path_segment};
 use crate::registry::workloads::{at_most_100_percent, int_or_percent};
 
 /// PodDisruptionBudget.
@@ -19,7 +19,11 @@ impl Strategy for DisruptionBudgetStrategy {
         let spec = root.child("spec");
         let (min, max) = (spec.child("minAvailable"), spec.child("maxUnavailable"));
         if min.is_set() && max.is_set() {
-            spec.invalid(&mut errors, "minAvailable and maxUnavailable cannot be both set");
+            spec.invalid_as(
+                "PodDisruptionBudgetSpec",
+                &mut errors,
+                "minAvailable and maxUnavailable cannot be both set",
+            );
         }
         for at in [&min, &max] {
             int_or_percent(at, &mut errors);
@@ -28,6 +32,22 @@ impl Strategy for DisruptionBudgetStrategy {
         label_selector::validate(&spec.child("selector"), &mut errors);
         spec.child("unhealthyPodEvictionPolicy").if_set_one_of(&mut errors, &["AlwaysAllow", "IfHealthyBudget"]);
         errors
+    }
+
+    fn validate_status_update(&self, new: &Value, _old: &Value) -> ErrorList {
+        let mut errors = ErrorList::default();
+        let root = At::root(new);
+        let status = root.child("status");
+        conditions::validate(&status.child("conditions"), &mut errors);
+        for field in ["disruptionsAllowed", "currentHealthy", "desiredHealthy", "expectedPods"] {
+            status.child(field).not_negative(&mut errors);
+        }
+        errors
+    }
+
+    /// Upstream has no rule of its own for these.
+    fn name_rule(&self) -> NameRule {
+        path_segment
     }
 
     fn counts_generation(&self) -> bool {

@@ -1,6 +1,6 @@
 //! Environment variables and where their values come from.
 
-use skiff_apimachinery::field::ErrorList;
+use skiff_apimachinery::field::{Error, ErrorList};
 use skiff_apimachinery::names;
 
 use super::formats;
@@ -182,6 +182,31 @@ fn file_key_ref(at: &At<'_>, errors: &mut ErrorList) {
     }
     if path.require(errors) {
         formats::no_backsteps(&path, errors);
+    }
+}
+
+/// Checks that files with values of variables are in volumes that begin empty.
+pub fn files(spec: &At<'_>, errors: &mut ErrorList) {
+    let volumes = spec.child("volumes");
+    for list in ["initContainers", "containers", "ephemeralContainers"] {
+        for container in spec.child(list).items() {
+            for variable in container.child("env").items() {
+                let from = variable.child("valueFrom");
+                let file = from.child("fileKeyRef");
+                let name = file.child("volumeName");
+                if !file.is_set() {
+                    continue;
+                }
+                let mut volumes = volumes.items();
+                match volumes.find(|volume| volume.child("name").text() == name.text()) {
+                    None => errors.push(Error::not_found(&name.path(), name.text())),
+                    Some(volume) if !volume.child("emptyDir").is_set() => {
+                        name.invalid(errors, "referenced volume must be of type emptyDir");
+                    }
+                    Some(_) => {}
+                }
+            }
+        }
     }
 }
 

@@ -81,10 +81,9 @@ fn app_armor_profile(text: &str) -> Option<Value> {
 
 /// Copies AppArmor profiles from annotations to containers that have none of their own.
 pub fn app_armor_to_fields(pod: &mut Value) {
-    let profiles = profiles(pod);
-    for (list, index, _, profile) in profiles {
+    for Annotated { list, index, profile, .. } in annotated(pod) {
         let containers = pod.object_at_mut(&["spec"]).get_mut(list).and_then(Value::as_array_mut);
-        if let Some(container) = containers.and_then(|containers| containers.get_mut(index)) {
+        if let (Some(container), Some(profile)) = (containers.and_then(|all| all.get_mut(index)), profile) {
             container.set_at(&["securityContext", "appArmorProfile"], profile);
         }
     }
@@ -93,26 +92,33 @@ pub fn app_armor_to_fields(pod: &mut Value) {
 /// Warnings about profiles in annotations of a pod that has not been changed by [`app_armor_to_fields`].
 pub fn app_armor_warnings(pod: &Value) -> Vec<String> {
     let text = "deprecated since v1.30; use the \"appArmorProfile\" field instead";
-    let annotations = pod.at(&["metadata", "annotations"]).and_then(Value::as_object);
-    let keys = annotations.into_iter().flat_map(|annotations| annotations.keys()).filter_map(|key| key.strip_prefix(APP_ARMOR));
-    let named = |name: &&str| {
-        CONTAINERS.iter().any(|list| pod.array_at(&["spec", list]).iter().any(|c| c.str_at(&["name"]) == Some(name)))
-    };
-    keys.filter(named).map(|name| format!("metadata.annotations[{APP_ARMOR}{name}]: {text}")).collect()
+    annotated(pod).into_iter().map(|one| format!("metadata.annotations[{}]: {text}", one.key)).collect()
 }
 
-fn profiles(pod: &Value) -> Vec<(&'static str, usize, String, Value)> {
+/// A container whose profile only an annotation states.
+struct Annotated {
+    list: &'static str,
+    index: usize,
+    key: String,
+    /// What the annotation says, if it says something that is valid.
+    profile: Option<Value>,
+}
+
+/// Containers with a profile in an annotation that is not also that of the pod.
+fn annotated(pod: &Value) -> Vec<Annotated> {
     let mut found = Vec::new();
-    if pod.str_at(&["spec", "os", "name"]) == Some("windows") {
+    if pod.str_at(&["spec", "os", "name"]) == Some("windows") || pod.at(&["metadata", "annotations"]).is_none() {
         return found;
     }
+    let of_pod = pod.at(&["spec", "securityContext", "appArmorProfile"]);
     for list in CONTAINERS {
         for (index, container) in pod.array_at(&["spec", list]).iter().enumerate() {
             let key = format!("{APP_ARMOR}{}", container.str_at(&["name"]).unwrap_or(""));
-            let annotation = pod.str_at(&["metadata", "annotations", &key]);
+            let Some(annotation) = pod.str_at(&["metadata", "annotations", &key]) else { continue };
+            let profile = app_armor_profile(annotation);
             let own = container.at(&["securityContext", "appArmorProfile"]);
-            if let (Some(profile), None) = (annotation.and_then(app_armor_profile), own) {
-                found.push((list, index, key, profile));
+            if own.is_none() && (profile.is_none() || profile.as_ref() != of_pod) {
+                found.push(Annotated { list, index, key, profile });
             }
         }
     }

@@ -6,7 +6,7 @@ use skiff_apimachinery::field::{Error, ErrorList};
 use skiff_apimachinery::names;
 
 use super::container::{self, Surroundings};
-use super::{formats, ip, os, pod_annotations, resources, scheduling, security_context, volume};
+use super::{env, formats, ip, os, pod_annotations, resources, scheduling, security_context, volume};
 use crate::registry::at::At;
 use crate::registry::object_meta;
 
@@ -54,6 +54,7 @@ pub fn validate(pod: &At<'_>, is_pod: bool, errors: &mut ErrorList) {
     scheduling::tolerations(&spec.child("tolerations"), errors);
     host_aliases(&spec.child("hostAliases"), errors);
     rest(&spec, errors);
+    env::files(&spec, errors);
     if is_pod {
         only_for_pod(&spec, errors);
         // Of a template, where upstream leaves `metadata` out of the path, they are validated with it.
@@ -237,9 +238,7 @@ fn rest(spec: &At<'_>, errors: &mut ErrorList) {
     }
     spec.child("preemptionPolicy").if_set_one_of(errors, &["PreemptLowerPriority", "Never"]);
     let overhead = spec.child("overhead");
-    for (name, value) in overhead.entries() {
-        resources::quantity_value(name, &value, errors);
-    }
+    resources::overhead(&overhead.wrapped("limits"), errors);
     let os = spec.child("os");
     if os.is_set() {
         let name = os.child("name");

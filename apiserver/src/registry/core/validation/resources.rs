@@ -55,6 +55,17 @@ pub fn lists(at: &At<'_>, errors: &mut ErrorList) {
     }
 }
 
+/// Validates what pods take beside their containers, in the form of limits.
+pub fn overhead(limits: &At<'_>, errors: &mut ErrorList) {
+    for (name, value) in limits.entries() {
+        entry(name, &value, errors);
+    }
+    let has = |wanted: fn(&str) -> bool| limits.entries().any(|(name, _)| wanted(name));
+    if has(is_huge_pages) && !has(|name| matches!(name, "cpu" | "memory")) {
+        limits.at_parent().forbidden(errors, "HugePages require cpu or memory");
+    }
+}
+
 fn entry(name: &str, value: &At<'_>, errors: &mut ErrorList) {
     resource_name(name, value, errors);
     quantity_value(name, value, errors);

@@ -12,7 +12,7 @@ use skiff_apimachinery::value::{Object, Value};
 use self::validation::Allowed;
 use crate::authentication::UserInfo;
 use crate::cacher::FieldSpec;
-use crate::registry::strategy::{Strategy, WriteScope};
+use crate::registry::strategy::{NameRule, Strategy, WriteScope, path_segment};
 
 /// CertificateSigningRequest.
 pub struct SigningRequestStrategy;
@@ -64,6 +64,11 @@ impl Strategy for SigningRequestStrategy {
 
     fn writes_status(&self, subresource: &str) -> bool {
         subresource == "approval"
+    }
+
+    /// Upstream has no rule of its own for these.
+    fn name_rule(&self) -> NameRule {
+        path_segment
     }
 
     fn selectable_fields(&self) -> Vec<FieldSpec> {

@@ -17,6 +17,8 @@ use crate::registry::at::At;
 const MIN_EXPIRATION_SECONDS: i64 = 600;
 /// Longest domain of a signer's name.
 const MAX_SIGNER_DOMAIN: usize = 253;
+/// Longest name of a signer: domain, namespace and name of a resource, and what stands between them.
+const MAX_SIGNER: usize = 571;
 const LEGACY_SIGNER: &str = "kubernetes.io/legacy-unknown";
 /// Conditions that are true or absent.
 const FINAL: [&str; 3] = ["Approved", "Denied", "Failed"];
@@ -65,7 +67,7 @@ pub(super) fn of_request(object: &Value, old: &Value) -> ErrorList {
     let spec = root.child("spec");
     let request = spec.child("request");
     if let Err(reason) = certificate_request(request.text()) {
-        request.invalid(&mut errors, reason);
+        request.or_null().invalid(&mut errors, reason);
     }
     usages(&spec.child("usages"), old, &mut errors);
     let signer = spec.child("signerName");
@@ -188,6 +190,9 @@ fn signer_name(at: &At<'_>, errors: &mut ErrorList) {
         errors.push(Error::invalid(&at.path(), domain, text));
     }
     labels(at, path, names::dns1123_subdomain, errors);
+    if at.text().len() > MAX_SIGNER {
+        at.too_long(errors, MAX_SIGNER);
+    }
 }
 
 /// Checks the parts of a name between dots; the first bad one says enough.

@@ -7,9 +7,10 @@ use skiff_apimachinery::cron::Schedule;
 use skiff_apimachinery::field::{Error, ErrorList};
 use skiff_apimachinery::value::Value;
 
-use super::{name_warnings, spec_warnings, validation};
+use super::{spec_warnings, validation};
 use crate::registry::at::At;
 use crate::registry::core::pod_defaults;
+use crate::registry::core::workload::name_warning;
 use crate::registry::defaults::{absent, spec, text};
 use crate::registry::strategy::{Strategy, WriteScope};
 
@@ -53,7 +54,7 @@ impl Strategy for CronJobStrategy {
     }
 
     fn warnings(&self, new: &Value, old: Option<&Value>) -> Vec<String> {
-        let mut warnings = Vec::from_iter(name_warnings(new, old));
+        let mut warnings = Vec::from_iter(name_warning(new, old));
         warnings.extend(spec_warnings(new, old, &["spec", "jobTemplate", "spec"]));
         if old.is_some() && new.str_at(&["spec", "schedule"]).is_some_and(|schedule| schedule.contains("TZ")) {
             let text = "cannot use TZ or CRON_TZ in spec.spec.schedule, use timeZone instead, see https://kubernetes.io/docs/concepts/workloads/controllers/cron-jobs/ for more details";

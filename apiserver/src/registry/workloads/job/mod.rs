@@ -11,10 +11,11 @@ mod validation;
 
 use skiff_apimachinery::field::ErrorList;
 use skiff_apimachinery::value::{Object, Value};
-use skiff_apimachinery::{meta, names};
+use skiff_apimachinery::meta;
 
 use crate::cacher::FieldSpec;
 use crate::registry::at::At;
+use crate::registry::core::workload::name_warning;
 use crate::registry::core::{pod_defaults, pod_warnings};
 use crate::registry::defaults::{absent, each, spec, text};
 use crate::registry::strategy::{GarbageCollection, Strategy, WriteScope};
@@ -68,7 +69,7 @@ impl Strategy for JobStrategy {
     }
 
     fn warnings(&self, new: &Value, old: Option<&Value>) -> Vec<String> {
-        let mut warnings = Vec::from_iter(name_warnings(new, old));
+        let mut warnings = Vec::from_iter(name_warning(new, old));
         warnings.extend(spec_warnings(new, old, &["spec"]));
         warnings
     }
@@ -84,17 +85,6 @@ impl Strategy for JobStrategy {
     fn garbage_collection(&self) -> GarbageCollection {
         GarbageCollection::OrphanDependents
     }
-}
-
-/// Pods are called after what makes them.
-fn name_warnings(new: &Value, old: Option<&Value>) -> Option<String> {
-    let messages = names::dns1123_label(meta::name(new));
-    (old.is_none() && !messages.is_empty()).then(|| {
-        format!(
-            "metadata.name: this is used in Pod names and hostnames, which can result in surprising behavior; a DNS label is recommended: [{}]",
-            messages.join(" ")
-        )
-    })
 }
 
 /// Warnings about the spec of a Job at these steps (`WarningsForJobSpec` upstream).
