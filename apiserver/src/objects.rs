@@ -5,23 +5,31 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use parking_lot::Mutex;
+use quick_cache::sync::Cache;
 use skiff_apimachinery::status::{self, Status};
 use skiff_apimachinery::value::Value;
 use skiff_storage::Storage;
 
 use crate::cacher::{ObjectReader, SharedReader};
 
+/// Objects whose trees are kept: every write asks for a few of always the same namespaces and service accounts.
+const KEPT_TREES: usize = 1024;
+/// Bytes up to which an object's tree is kept.
+const KEPT_BYTES: usize = 8 * 1024;
+
 /// Reads of single objects: from the cache, and where being a commit behind would be wrong, from the store.
 #[derive(Clone)]
 pub struct Objects {
     reader: SharedReader,
     storage: Arc<dyn Storage>,
+    /// Trees by address of the bytes. The bytes are kept, so that an address means the same object.
+    trees: Arc<Cache<usize, (Bytes, Arc<Value>)>>,
 }
 
 impl Objects {
     /// Reads from these.
     pub fn new(reader: SharedReader, storage: Arc<dyn Storage>) -> Self {
-        Self { reader, storage }
+        Self { reader, storage, trees: Arc::new(Cache::new(KEPT_TREES)) }
     }
 
     /// The cache.
@@ -30,8 +38,8 @@ impl Objects {
     }
 
     /// An object as the cache has it.
-    pub fn cached(&self, group: &str, resource: &str, namespace: &str, name: &str) -> Option<Value> {
-        self.reader.get(group, resource, namespace, name).and_then(|json| parse(&json))
+    pub fn cached(&self, group: &str, resource: &str, namespace: &str, name: &str) -> Option<Arc<Value>> {
+        self.reader.get(group, resource, namespace, name).and_then(|json| self.tree(json))
     }
 
     /// An object as the store has it now.
@@ -41,12 +49,12 @@ impl Objects {
         resource: &str,
         namespace: &str,
         name: &str,
-    ) -> Result<Option<Value>, Status> {
+    ) -> Result<Option<Arc<Value>>, Status> {
         if name.is_empty() {
             return Ok(None);
         }
         match self.storage.get(&storage_key(group, resource, namespace, name)).await {
-            Ok((entry, _)) => Ok(entry.and_then(|entry| parse(&entry.object.json))),
+            Ok((entry, _)) => Ok(entry.and_then(|entry| self.tree(entry.object.json))),
             Err(error) => Err(status::internal_error(error)),
         }
     }
@@ -58,7 +66,7 @@ impl Objects {
         resource: &str,
         namespace: &str,
         name: &str,
-    ) -> Result<Option<Value>, Status> {
+    ) -> Result<Option<Arc<Value>>, Status> {
         match self.cached(group, resource, namespace, name) {
             Some(object) => Ok(Some(object)),
             None => self.live(group, resource, namespace, name).await,
@@ -66,8 +74,21 @@ impl Objects {
     }
 
     /// The objects of a resource, in one namespace or (empty) in all, as the cache has them.
-    pub fn list(&self, group: &str, resource: &str, namespace: &str) -> Vec<Value> {
-        self.reader.list(group, resource, namespace).iter().filter_map(|json| parse(json)).collect()
+    pub fn list(&self, group: &str, resource: &str, namespace: &str) -> Vec<Arc<Value>> {
+        self.reader.list(group, resource, namespace).into_iter().filter_map(|json| self.tree(json)).collect()
+    }
+
+    /// The tree of a stored object, parsed once.
+    pub fn tree(&self, json: Bytes) -> Option<Arc<Value>> {
+        let address = json.as_ptr() as usize;
+        if let Some((_, tree)) = self.trees.get(&address).filter(|(kept, _)| kept.len() == json.len()) {
+            return Some(tree);
+        }
+        let tree = Arc::new(parse(&json)?);
+        if json.len() <= KEPT_BYTES {
+            self.trees.insert(address, (json, tree.clone()));
+        }
+        Some(tree)
     }
 }
 

@@ -2,6 +2,8 @@
 //!
 //! Follows `plugin/pkg/admission/limitranger`.
 
+use std::sync::Arc;
+
 use skiff_apimachinery::quantity::Quantity;
 use skiff_apimachinery::status::Status;
 use skiff_apimachinery::value::{Object, Value};
@@ -22,7 +24,7 @@ impl LimitRanger {
     }
 
     /// The namespace's limit ranges; none for objects that are on their way out.
-    async fn ranges(&self, request: &Request<'_>) -> Vec<Value> {
+    async fn ranges(&self, request: &Request<'_>) -> Vec<Arc<Value>> {
         if request.old().at(&["metadata", "deletionTimestamp"]).is_some() {
             return Vec::new();
         }

@@ -37,7 +37,7 @@ impl NamespaceLifecycle {
                 return Ok(Some(phase));
             }
         }
-        Ok(self.objects.live("", "namespaces", "", name).await?.as_ref().map(phase))
+        Ok(self.objects.live("", "namespaces", "", name).await?.as_deref().map(phase))
     }
 }
 

@@ -2,6 +2,8 @@
 //!
 //! Follows `plugin/pkg/admission/runtimeclass`.
 
+use std::sync::Arc;
+
 use skiff_apimachinery::status::Status;
 use skiff_apimachinery::value::{Object, Value};
 
@@ -17,7 +19,7 @@ impl RuntimeClass {
         Self { objects }
     }
 
-    async fn class_of(&self, request: &Request<'_>) -> Result<Option<Value>, Status> {
+    async fn class_of(&self, request: &Request<'_>) -> Result<Option<Arc<Value>>, Status> {
         let Some(name) = request.object().str_at(&["spec", "runtimeClassName"]) else { return Ok(None) };
         match self.objects.find("node.k8s.io", "runtimeclasses", "", name).await? {
             Some(class) => Ok(Some(class)),
@@ -54,7 +56,7 @@ impl Plugin for RuntimeClass {
 
     async fn admit(&self, request: &mut Request<'_>) -> Result<(), Status> {
         let class = self.class_of(request).await?;
-        if let Some(fixed) = overhead(class.as_ref()) {
+        if let Some(fixed) = overhead(class.as_deref()) {
             let given = request.object().at(&["spec", "overhead"]);
             if !is_empty(given) && !same(&fixed, given) {
                 return Err(request.forbidden(MISMATCH));
@@ -94,7 +96,7 @@ impl Plugin for RuntimeClass {
     async fn validate(&self, request: &mut Request<'_>) -> Result<(), Status> {
         let class = self.class_of(request).await?;
         let given = request.object().at(&["spec", "overhead"]);
-        match overhead(class.as_ref()) {
+        match overhead(class.as_deref()) {
             Some(fixed) if !same(&fixed, given) => Err(request.forbidden(MISMATCH)),
             None if given.is_some() => {
                 Err(request

@@ -2,6 +2,7 @@
 //!
 //! Follows `plugin/pkg/admission/serviceaccount`.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use skiff_apimachinery::status::Status;
@@ -31,7 +32,7 @@ impl ServiceAccount {
         Self { objects }
     }
 
-    async fn account(&self, request: &Request<'_>, name: &str) -> Result<Value, Status> {
+    async fn account(&self, request: &Request<'_>, name: &str) -> Result<Arc<Value>, Status> {
         let attempts = if name == DEFAULT_ACCOUNT { DEFAULT_ACCOUNT_ATTEMPTS } else { 1 };
         for attempt in 0..attempts {
             if attempt > 0 {

@@ -10,7 +10,7 @@ use skiff_storage::{HistoryLimits, Storage};
 use tokio_util::sync::CancellationToken;
 
 use super::ObjectReader;
-use super::cache::{Freshness, ResourceConfig, WatchCache};
+use super::cache::{ResourceConfig, WatchCache};
 use super::list::ListResult;
 use super::predicate::Predicate;
 
@@ -125,7 +125,7 @@ impl ObjectReader for Cacher {
     fn caught_up<'a>(&'a self, group: &'a str, resource: &'a str) -> BoxFuture<'a, ()> {
         Box::pin(async move {
             let Some(cache) = self.cache(group, resource) else { return };
-            if let Err(error) = cache.wait_until(Freshness::Latest).await {
+            if let Err(error) = cache.caught_up().await {
                 tracing::warn!(%group, %resource, ?error, "a watch cache is behind");
             }
         })

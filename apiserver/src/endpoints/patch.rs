@@ -164,7 +164,7 @@ fn patched(
     if let Form::Apply(applied) = &patch.form {
         let merged = managedfields::apply(live, applied.clone(), call.schema(), &manager.info(), options.force)?;
         // What the client sent is as it wrote it; stored is the canonical form.
-        return conform(call, &merged, None, &[], options);
+        return conform(call, merged, None, &[], options);
     }
     let Some(live) = live else {
         return Err(status::not_found(&call.cx.info.group, &call.cx.info.resource, &call.cx.info.name));
@@ -180,20 +180,26 @@ fn patched(
         Form::Apply(applied) => applied.clone(),
     };
     let shown = if let Form::Strategic(patch) = &patch.form { Some(patch) } else { None };
-    conform(call, &result, shown, &patch.strict, options)
+    conform(call, result, shown, &patch.strict, options)
 }
 
 /// Decodes what a patch made under the schema: canonical scalars, no unknown fields, no wrong types. Errors quote what
 /// was made, or the patch itself if it is `shown`, as Go prints a map.
 fn conform(
     call: &Call<'_>,
-    object: &Value,
+    object: Value,
     shown: Option<&Value>,
     of_patch: &[String],
     options: &WriteOptions,
 ) -> Result<Value, Status> {
+    let expected = call.expected();
+    let mismatch = shown.and_then(|_| unstructured::mismatch(&object, expected.schema));
+    let is_plain = mismatch.is_none() && of_patch.is_empty() && expected.pruning.is_none();
+    if is_plain && is_of_type(call, &object) && json::conforms(&object, expected.schema) {
+        return Ok(object);
+    }
     let mut text = Vec::with_capacity(4096);
-    json::write(object, &mut text);
+    json::write(&object, &mut text);
     let invalid = |detail: String| {
         let mut errors = ErrorList::default();
         let quoted = match shown {
@@ -203,8 +209,7 @@ fn conform(
         errors.push(Error::invalid(&Path::new("patch"), quoted, detail));
         status::invalid("", "", "", errors)
     };
-    let expected = call.expected();
-    if let Some(wrong) = shown.and_then(|_| unstructured::mismatch(object, expected.schema)) {
+    if let Some(wrong) = mismatch {
         return Err(invalid(wrong));
     }
     let mut decoded = json::decode(&text, expected.schema).map_err(|error| invalid(error.to_string()))?;

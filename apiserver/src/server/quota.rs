@@ -11,7 +11,7 @@ use skiff_apimachinery::{meta, time};
 
 use super::bootstrap::Own;
 use crate::admission::QuotaStore;
-use crate::cacher::{Freshness, ListRequest, ListRevision, Predicate, WatchCache};
+use crate::cacher::{Predicate, WatchCache};
 use crate::registry::store::Store;
 
 /// Who charges, as managedFields shows it.
@@ -38,9 +38,8 @@ impl QuotaStore for RegistryQuotas {
     /// quota that was made before this request. What a request is charged to is read from the store.
     async fn quotas(&self, namespace: &str) -> Result<Vec<Value>, Status> {
         let predicate = Predicate { namespace: namespace.to_owned(), ..Predicate::default() };
-        let request =
-            ListRequest { revision: ListRevision::Fresh(Freshness::Latest), predicate, limit: 0, start: None };
-        let known = self.cache().list(&request).await?.objects;
+        self.cache().caught_up().await?;
+        let known = self.cache().list_cached(&predicate).objects;
         let mut quotas = Vec::with_capacity(known.len());
         for object in known {
             let name = object.name().to_owned();

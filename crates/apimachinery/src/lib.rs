@@ -13,6 +13,7 @@ pub mod labels;
 pub mod managedfields;
 pub mod meta;
 pub mod names;
+mod order;
 pub mod patch;
 pub mod protobuf;
 pub mod quantity;

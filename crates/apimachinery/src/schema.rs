@@ -9,6 +9,7 @@ use std::collections::HashMap;
 
 use compact_str::CompactString;
 
+use crate::order::Key;
 use crate::value::{Object, Value};
 
 /// Index of a struct type in its [`TypeTable`].
@@ -240,7 +241,8 @@ pub struct TypeDef {
 impl TypeDef {
     /// The field with this JSON name.
     pub fn field(&self, name: &str) -> Option<&FieldDef> {
-        self.fields.binary_search_by(|f| f.name.as_str().cmp(name)).ok().map(|i| &self.fields[i])
+        let name = Key::new(name);
+        self.fields.binary_search_by(|f| name.order_of(&f.name)).ok().map(|i| &self.fields[i])
     }
 }
 

@@ -4,7 +4,11 @@
 //! is a walk of two sorted lists. Keys of known fields come from the schema tables and are at most 24 bytes or static,
 //! so they cost no allocation. See `docs/adr/0001-object-in-flight.md`.
 
+use std::cmp::Ordering;
+
 use compact_str::CompactString;
+
+use crate::order::{Key, order};
 
 /// One JSON value of an object in flight.
 #[derive(Clone, Debug, PartialEq, Default)]
@@ -57,7 +61,8 @@ impl Object {
     }
 
     fn position(&self, key: &str) -> Result<usize, usize> {
-        self.entries.binary_search_by(|(k, _)| k.as_str().cmp(key))
+        let key = Key::new(key);
+        self.entries.binary_search_by(|(k, _)| key.order_of(k))
     }
 
     /// Whether `key` is present, null included.
@@ -81,7 +86,7 @@ impl Object {
     /// Sets `key`, returning what was there. Appending keys in sorted order costs no search beyond one comparison.
     pub fn insert(&mut self, key: impl Into<CompactString>, value: impl Into<Value>) -> Option<Value> {
         let (key, value) = (key.into(), value.into());
-        if self.entries.last().is_none_or(|(last, _)| last.as_str() < key.as_str()) {
+        if self.entries.last().is_none_or(|(last, _)| order(last, &key) == Ordering::Less) {
             self.entries.push((key, value));
             return None;
         }
@@ -156,10 +161,10 @@ impl Object {
 
     /// Builds an object from entries in any order; of equal keys the last wins. Returns whether a key was repeated.
     pub fn from_unsorted(mut entries: Vec<(CompactString, Value)>) -> (Self, bool) {
-        if entries.is_sorted_by(|a, b| a.0 < b.0) {
+        if entries.is_sorted_by(|a, b| order(&a.0, &b.0) == Ordering::Less) {
             return (Self { entries }, false);
         }
-        entries.sort_by(|a, b| a.0.cmp(&b.0));
+        entries.sort_by(|a, b| order(&a.0, &b.0));
         let before = entries.len();
         let mut unique: Vec<(CompactString, Value)> = Vec::with_capacity(before);
         for entry in entries {

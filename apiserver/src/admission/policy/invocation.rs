@@ -77,7 +77,7 @@ impl Surroundings {
             return Ok(None);
         }
         match self.objects.find("", "namespaces", "", request.namespace).await? {
-            Some(namespace) => Ok(Some(namespace)),
+            Some(namespace) => Ok(Some(Arc::unwrap_or_clone(namespace))),
             None => Err(skiff_apimachinery::status::not_found("", "namespaces", request.namespace)),
         }
     }

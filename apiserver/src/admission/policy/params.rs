@@ -1,5 +1,7 @@
 //! The parameters that a binding names (`CollectParams` in `policy/generic/policy_dispatcher.go`).
 
+use std::sync::Arc;
+
 use skiff_apimachinery::value::Value;
 
 use crate::objects::Objects;
@@ -78,7 +80,7 @@ pub fn collect(
         (true, "") => namespace,
         (true, named) => named,
     };
-    let mut found = if !reference.name.is_empty() {
+    let found = if !reference.name.is_empty() {
         objects.cached(&info.group, &info.plural, within, &reference.name).into_iter().collect::<Vec<_>>()
     } else if let Some(selector) = &reference.selector {
         let mut all = objects.list(&info.group, &info.plural, within);
@@ -93,6 +95,7 @@ pub fn collect(
     if found.is_empty() && reference.deny_if_missing {
         return Err("no params found for policy binding with `Deny` parameterNotFoundAction".to_owned());
     }
+    let mut found: Vec<Value> = found.into_iter().map(Arc::unwrap_or_clone).collect();
     for object in &mut found {
         object.set_at(&["apiVersion"], kind.api_version.as_str());
         object.set_at(&["kind"], kind.kind.as_str());

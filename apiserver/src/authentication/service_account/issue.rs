@@ -215,7 +215,7 @@ impl TokenIssuer {
             return Ok(None);
         }
         let node = self.objects.find("", "nodes", "", name).await?;
-        let uid = node.as_ref().map_or("", uid_of).to_owned();
+        let uid = node.as_deref().map_or("", uid_of).to_owned();
         Ok(Some(Reference { name: name.into(), uid }))
     }
 }

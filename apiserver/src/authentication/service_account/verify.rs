@@ -211,9 +211,14 @@ struct Look<'a> {
 }
 
 impl Look<'_> {
-    async fn find(&mut self, resource: &'static str, namespace: &str, name: &str) -> Result<Option<Value>, String> {
+    async fn find(
+        &mut self,
+        resource: &'static str,
+        namespace: &str,
+        name: &str,
+    ) -> Result<Option<Arc<Value>>, String> {
         if let Some(json) = self.objects.reader().get("", resource, namespace, name) {
-            let object = crate::objects::parse(&json);
+            let object = self.objects.tree(json.clone());
             if let Some(list) = &mut self.stands_on {
                 list.push((resource, namespace.to_owned(), name.to_owned(), json));
             }

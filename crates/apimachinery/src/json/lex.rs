@@ -8,12 +8,28 @@ use super::DecodeError;
 const REPLACEMENT: char = '\u{fffd}';
 
 /// A place in JSON text.
+#[derive(Clone, Copy)]
 pub(super) struct Lexer<'a> {
     pub(super) bytes: &'a [u8],
+    /// The same as text, if all of it is.
+    text: Option<&'a str>,
     pub(super) at: usize,
 }
 
 impl<'a> Lexer<'a> {
+    /// The start of a text.
+    pub(super) fn new(bytes: &'a [u8]) -> Self {
+        Self { bytes, text: std::str::from_utf8(bytes).ok(), at: 0 }
+    }
+
+    /// What was taken since `start`, if it is text.
+    fn since(&self, start: usize) -> Option<&'a str> {
+        match self.text {
+            Some(text) => text.get(start..self.at),
+            None => std::str::from_utf8(&self.bytes[start..self.at]).ok(),
+        }
+    }
+
     pub(super) fn peek(&self) -> Option<u8> {
         self.bytes.get(self.at).copied()
     }
@@ -66,7 +82,7 @@ impl<'a> Lexer<'a> {
             }
             self.digits("in exponent of numeric literal")?;
         }
-        std::str::from_utf8(&self.bytes[start..self.at]).map_err(|_| self.unexpected("in numeric literal"))
+        self.since(start).ok_or_else(|| self.unexpected("in numeric literal"))
     }
 
     fn digits(&mut self, context: &str) -> Result<(), DecodeError> {
@@ -82,10 +98,12 @@ impl<'a> Lexer<'a> {
     /// Takes a string. Bytes that are not UTF-8 and halves of surrogate pairs become U+FFFD.
     pub(super) fn string(&mut self) -> Result<CompactString, DecodeError> {
         self.at += 1;
+        let start = self.at;
         let plain = self.plain();
         if self.peek() == Some(b'"') {
+            let text = self.since(start);
             self.at += 1;
-            if let Ok(text) = std::str::from_utf8(plain) {
+            if let Some(text) = text {
                 return Ok(text.into());
             }
             let mut text = String::new();
@@ -113,7 +131,7 @@ impl<'a> Lexer<'a> {
     /// The bytes up to what ends or interrupts a string.
     fn plain(&mut self) -> &'a [u8] {
         let rest = &self.bytes[self.at..];
-        let end = rest.iter().position(|byte| matches!(byte, b'"' | b'\\' | 0..0x20)).unwrap_or(rest.len());
+        let end = plain_length(rest);
         self.at += end;
         &rest[..end]
     }
@@ -122,11 +140,11 @@ impl<'a> Lexer<'a> {
     /// then nothing is taken. Such text needs no tree to be known as valid.
     pub(super) fn nested_objects(&mut self) -> Option<&'a str> {
         let start = self.at;
-        let end = self.nested_objects_end();
-        self.at = start;
-        let text = std::str::from_utf8(&self.bytes[start..end?]).ok()?;
-        self.at = end?;
-        Some(text)
+        let text = self.nested_objects_end().and_then(|_| self.since(start));
+        if text.is_none() {
+            self.at = start;
+        }
+        text
     }
 
     fn nested_objects_end(&mut self) -> Option<usize> {
@@ -223,6 +241,25 @@ impl<'a> Lexer<'a> {
         self.at = before;
         REPLACEMENT
     }
+}
+
+/// How many bytes there are before a quote, a backslash or a control character; eight are looked at together.
+pub(super) fn plain_length(bytes: &[u8]) -> usize {
+    const EACH: u64 = 0x0101_0101_0101_0101;
+    const HIGH: u64 = 0x80 * EACH;
+    // The lowest mark of each is right: a borrow only reaches higher bytes.
+    let is_below = |word: u64, bound: u64| word.wrapping_sub(EACH * bound) & !word & HIGH;
+    let is = |word: u64, byte: u8| is_below(word ^ (EACH * u64::from(byte)), 1);
+    let (words, rest) = bytes.as_chunks::<8>();
+    for (i, word) in words.iter().enumerate() {
+        let word = u64::from_le_bytes(*word);
+        let marks = is_below(word, 0x20) | is(word, b'"') | is(word, b'\\');
+        if marks != 0 {
+            return i * 8 + marks.trailing_zeros() as usize / 8;
+        }
+    }
+    let is_plain = |byte: &u8| !matches!(byte, b'"' | b'\\' | 0..0x20);
+    words.len() * 8 + rest.iter().position(|byte| !is_plain(byte)).unwrap_or(rest.len())
 }
 
 /// Go replaces every byte, not every broken sequence.

@@ -3,6 +3,7 @@
 //! With a schema the parse itself finds unknown and duplicate fields, refuses values of the wrong type and writes
 //! scalars in their canonical form, so that no second pass is needed.
 
+mod conforms;
 mod lex;
 mod read;
 mod scalar;
@@ -11,6 +12,7 @@ mod write;
 use crate::schema::{SchemaRef, Type, TypeTable};
 use crate::value::Value;
 
+pub use conforms::conforms;
 pub use write::write;
 
 /// Deepest nesting that is read.
@@ -47,7 +49,7 @@ pub fn parse(bytes: &[u8]) -> Result<Value, DecodeError> {
 
 /// Reads a string in quotes.
 pub(crate) fn unquote(text: &[u8]) -> Result<compact_str::CompactString, DecodeError> {
-    lex::Lexer { bytes: text, at: 0 }.string()
+    lex::Lexer::new(text).string()
 }
 
 /// Parses under a schema.

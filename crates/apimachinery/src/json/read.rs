@@ -1,5 +1,6 @@
 //! The walk over JSON text under a schema.
 
+use std::cmp::Ordering;
 use std::collections::HashSet;
 
 use compact_str::CompactString;
@@ -7,19 +8,26 @@ use compact_str::CompactString;
 use super::lex::Lexer;
 use super::scalar;
 use super::{DecodeError, Decoded, FEW_MEMBERS, MAX_DEPTH, MAX_REPORTED, write};
+use crate::order::order;
 use crate::schema::{FieldDef, Scalar, SchemaRef, Type};
 use crate::value::{Object, Value};
 
 static ANY: Type = Type::Any;
 
+/// Members for which an object has room from the start.
+const USUAL_MEMBERS: usize = 6;
+
+/// A step on the way to a value. Names are read again where a path is needed: in errors.
+#[derive(Clone, Copy)]
 enum Step {
-    Field(CompactString),
+    /// A field, by the place of its name in the text.
+    Field(usize),
     Index(usize),
 }
 
 /// Reads a whole text.
 pub(super) fn read(bytes: &[u8], schema: SchemaRef<'_>) -> Result<Decoded, DecodeError> {
-    let text = Lexer { bytes, at: 0 };
+    let text = Lexer::new(bytes);
     let mut parser = Parser { text, root: schema, path: Vec::new(), depth: 0, out: Decoded::default() };
     parser.text.skip_space();
     let value = parser.value(schema)?;
@@ -39,15 +47,22 @@ struct Parser<'a> {
 }
 
 impl Parser<'_> {
+    /// The name of a field that was read before.
+    fn name_at(&self, at: usize) -> CompactString {
+        let mut text = self.text;
+        text.at = at;
+        text.string().unwrap_or_default()
+    }
+
     fn path_text(&self) -> String {
         let mut out = String::new();
         for step in &self.path {
             match step {
-                Step::Field(name) => {
+                Step::Field(at) => {
                     if !out.is_empty() {
                         out.push('.');
                     }
-                    out.push_str(name);
+                    out.push_str(&self.name_at(*at));
                 }
                 Step::Index(i) => out.push_str(&format!("[{i}]")),
             }
@@ -64,13 +79,15 @@ impl Parser<'_> {
         let (mut owner, mut names, mut schema) = (None, Vec::new(), Some(self.root));
         for step in &self.path {
             schema = match (step, schema) {
-                (Step::Field(name), Some(at)) => {
+                (Step::Field(place), Some(at)) => {
+                    let name = self.name_at(*place);
+                    let member = at.member(&name);
                     // Keys of maps are no fields.
                     if let Some(def) = at.struct_def() {
                         owner = Some(def);
-                        names.push(name.as_str());
+                        names.push(name);
                     }
-                    at.member(name)
+                    member
                 }
                 (Step::Index(_), Some(at)) => at.item(),
                 (_, None) => None,
@@ -156,8 +173,8 @@ impl Parser<'_> {
         }
         self.enter()?;
         self.text.at += 1;
-        let mut entries: Vec<(CompactString, Value)> = Vec::new();
-        let (mut seen, mut blanked) = (HashSet::new(), false);
+        let mut members = Members::default();
+        let mut blanked = false;
         self.text.skip_space();
         if self.text.peek() == Some(b'}') {
             self.text.at += 1;
@@ -169,6 +186,7 @@ impl Parser<'_> {
             if self.text.peek() != Some(b'"') {
                 return Err(self.text.unexpected("looking for beginning of object key string"));
             }
+            let place = self.text.at;
             let key = self.text.string()?;
             self.text.skip_space();
             if self.text.peek() != Some(b':') {
@@ -176,8 +194,8 @@ impl Parser<'_> {
             }
             self.text.at += 1;
             self.text.skip_space();
-            self.path.push(Step::Field(key.clone()));
-            let repeated = is_repeated(&entries, &mut seen, &key);
+            self.path.push(Step::Field(place));
+            let repeated = members.has(&key);
             if repeated && self.out.duplicate.len() < MAX_REPORTED {
                 let path = self.path_text();
                 self.out.duplicate.push(path);
@@ -188,20 +206,14 @@ impl Parser<'_> {
                 None => schema.member(&key),
             };
             match member {
-                Some(member) if matches!(schema.ty, Type::Map(_)) => entries.push((key, self.element(member)?)),
+                Some(member) if matches!(schema.ty, Type::Map(_)) => members.push(key, self.element(member)?),
                 Some(member) => {
                     let value = self.value(member)?;
-                    let keep = match field {
-                        // Empty, it asks the server to forget all managers.
-                        Some(_) if key == "managedFields" && !value.is_null() => true,
-                        Some(field) => !is_absent(&value, field),
-                        None => true,
-                    };
-                    if keep {
-                        entries.push((key, value));
+                    if field.is_none_or(|field| is_kept(&key, &value, field)) {
+                        members.push(key, value);
                     } else if repeated {
                         // Hides the earlier value; taken out once, at the end.
-                        entries.push((key, Value::Null));
+                        members.push(key, Value::Null);
                         blanked = true;
                     }
                 }
@@ -223,7 +235,7 @@ impl Parser<'_> {
         }
         self.text.at += 1;
         self.depth -= 1;
-        let mut object = Object::from_unsorted(entries).0;
+        let mut object = Object::from_unsorted(members.entries).0;
         if blanked {
             object.retain(|key, value| !value.is_null() || schema.field_def(key).is_none());
         }
@@ -263,15 +275,46 @@ impl Parser<'_> {
     }
 }
 
-/// Whether an object has the key already. Large objects are hashed: a body of maximal size is one object of 300 000 keys.
-fn is_repeated(entries: &[(CompactString, Value)], seen: &mut HashSet<CompactString>, key: &CompactString) -> bool {
-    if entries.len() <= FEW_MEMBERS {
-        return entries.iter().any(|(earlier, _)| earlier == key);
+/// Members of an object that is being read.
+#[derive(Default)]
+struct Members {
+    entries: Vec<(CompactString, Value)>,
+    /// Keys so far, once there are many: a body of maximal size is one object of 300 000 keys.
+    seen: Option<HashSet<CompactString>>,
+    /// Whether a key came before a smaller one; what was stored is sorted.
+    unsorted: bool,
+}
+
+impl Members {
+    /// Whether the key is there already.
+    fn has(&mut self, key: &CompactString) -> bool {
+        let Some((last, _)) = self.entries.last() else { return false };
+        if !self.unsorted && order(last, key) == Ordering::Less {
+            return false;
+        }
+        self.unsorted = true;
+        if self.entries.len() <= FEW_MEMBERS {
+            return self.entries.iter().any(|(earlier, _)| earlier == key);
+        }
+        let entries = &self.entries;
+        self.seen.get_or_insert_with(|| entries.iter().map(|(earlier, _)| earlier.clone()).collect()).contains(key)
     }
-    if seen.is_empty() {
-        seen.extend(entries.iter().map(|(earlier, _)| earlier.clone()));
+
+    fn push(&mut self, key: CompactString, value: Value) {
+        if self.entries.is_empty() {
+            self.entries.reserve(USUAL_MEMBERS);
+        }
+        if let Some(seen) = &mut self.seen {
+            seen.insert(key.clone());
+        }
+        self.entries.push((key, value));
     }
-    !seen.insert(key.clone())
+}
+
+/// Whether a field is there at all with this value.
+pub(super) fn is_kept(key: &str, value: &Value, field: &FieldDef) -> bool {
+    // Empty, it asks the server to forget all managers.
+    key == "managedFields" && !value.is_null() || !is_absent(value, field)
 }
 
 /// Null is absence but where Go writes it, and so is the zero value where Go cannot tell them apart.

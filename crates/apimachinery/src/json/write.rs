@@ -1,5 +1,8 @@
 //! Compact JSON from a tree.
 
+use std::io::Write as _;
+
+use super::lex::plain_length;
 use crate::value::Value;
 
 /// Writes compact JSON.
@@ -8,7 +11,8 @@ pub fn write(value: &Value, out: &mut Vec<u8>) {
         Value::Null => out.extend_from_slice(b"null"),
         Value::Bool(true) => out.extend_from_slice(b"true"),
         Value::Bool(false) => out.extend_from_slice(b"false"),
-        Value::Int(n) => out.extend_from_slice(n.to_string().as_bytes()),
+        // Writing to memory cannot fail.
+        Value::Int(n) => drop(write!(out, "{n}")),
         Value::Float(n) => write_float(*n, out),
         Value::String(text) => write_string(text, out),
         Value::Array(items) => {
@@ -51,27 +55,21 @@ fn write_float(number: f64, out: &mut Vec<u8>) {
 }
 
 fn write_string(text: &str, out: &mut Vec<u8>) {
+    let mut rest = text.as_bytes();
     out.push(b'"');
-    let mut start = 0;
-    for (at, byte) in text.bytes().enumerate() {
-        let escape: &[u8] = match byte {
-            b'"' => b"\\\"",
-            b'\\' => b"\\\\",
-            b'\n' => b"\\n",
-            b'\r' => b"\\r",
-            b'\t' => b"\\t",
-            0..=0x1f => {
-                out.extend_from_slice(&text.as_bytes()[start..at]);
-                out.extend_from_slice(format!("\\u{byte:04x}").as_bytes());
-                start = at + 1;
-                continue;
-            }
-            _ => continue,
-        };
-        out.extend_from_slice(&text.as_bytes()[start..at]);
-        out.extend_from_slice(escape);
-        start = at + 1;
+    loop {
+        let (plain, special) = rest.split_at(plain_length(rest));
+        out.extend_from_slice(plain);
+        let Some((byte, behind)) = special.split_first() else { break };
+        match byte {
+            b'"' => out.extend_from_slice(b"\\\""),
+            b'\\' => out.extend_from_slice(b"\\\\"),
+            b'\n' => out.extend_from_slice(b"\\n"),
+            b'\r' => out.extend_from_slice(b"\\r"),
+            b'\t' => out.extend_from_slice(b"\\t"),
+            other => out.extend_from_slice(format!("\\u{other:04x}").as_bytes()),
+        }
+        rest = behind;
     }
-    out.extend_from_slice(&text.as_bytes()[start..]);
     out.push(b'"');
 }
