@@ -21,14 +21,17 @@ ROOTS = ["PodSpec", "PodIP", "HostIP", "PersistentVolumeSpec", "PersistentVolume
          "EndpointPort", "ServicePort", "LimitRangeItem", "Taint", "Toleration", "NodeConfigSource", "PodFailurePolicyRule",
          "SuccessPolicyRule", "StatefulSetSpec", "DaemonSetSpec", "TopologySelectorTerm", "IngressClassSpec",
          "ServiceSpec", "StorageClass", "ResourceClaimSpec", "DeviceClassSpec", "ResourceSliceSpec", "ResourceClaimStatus",
-         "ServiceCIDRSpec", "ResourceClaimTemplateSpec", "AuditAnnotation", "WebhookClientConfig", "FlowSchemaSpec", "PriorityLevelConfigurationSpec", "SecretReference", "ParentReference", "EventSource", "PodDisruptionBudgetSpec", "JobStatus", "Overhead", "Scheduling"]
+         "ServiceCIDRSpec", "CustomResourceDefinitionVersion", "ResourceClaimTemplateSpec", "AuditAnnotation", "WebhookClientConfig", "FlowSchemaSpec", "PriorityLevelConfigurationSpec", "SecretReference", "ParentReference", "EventSource", "PodDisruptionBudgetSpec", "JobStatus", "Overhead", "Scheduling"]
 SCALARS = {"string": "s", "bool": "b", "int": "i", "int32": "i", "int64": "i", "uint32": "i", "float64": "i",
            "types.UID": "s", "resource.Quantity": "q", "metav1.Time": "t", "metav1.MicroTime": "t", "apimachinerytypes.UID": "s",
-           "intstr.IntOrString": "o", "[]byte": "x", "types.NodeName": "s", "runtime.RawExtension": "x", "metav1.Duration": "s"}
+           "intstr.IntOrString": "o", "[]byte": "x", "types.NodeName": "s", "runtime.RawExtension": "x", "metav1.Duration": "s", "JSON": "x"}
 
 structs, aliases = {}, {}
-for group in GROUPS:
-    text = open(f"{sys.argv[1]}/pkg/apis/{group}/types.go").read()
+EXTENSIONS = "staging/src/k8s.io/apiextensions-apiserver/pkg/apis/apiextensions"
+FILES = [(group, f"pkg/apis/{group}/types.go") for group in GROUPS]
+FILES += [("apiextensions", f"{EXTENSIONS}/{file}") for file in ("types.go", "types_jsonschema.go")]
+for group, file in FILES:
+    text = open(f"{sys.argv[1]}/{file}").read()
     text = re.sub(r"//[^\n]*", "", re.sub(r"/\*.*?\*/", "", text, flags=re.S))
     if group == "flowcontrol":
         text = re.sub(r"\bSubject\b", "FlowSubject", text)  # that of rbac is another type

@@ -193,6 +193,11 @@ impl<'a> At<'a> {
         At { value: Some(self.value.unwrap_or(&NULL)), ..*self }
     }
 
+    /// The same place, with another value: upstream's names for what a value is part of are sometimes other ones.
+    pub fn with_value(&self, value: Option<&'a Value>) -> Self {
+        At { value, ..*self }
+    }
+
     /// The same place, with the empty text for one that is not there.
     pub fn or_empty(&self) -> Self {
         static EMPTY: Value = Value::String(compact_str::CompactString::const_new(""));

@@ -38,6 +38,7 @@ pub(super) fn own_checks(group: &str, plural: &str) -> OwnChecks {
             | "secrets"
             | "serviceaccounts",
         )
+        | ("apiregistration.k8s.io", _)
         | ("apps", "controllerrevisions")
         | ("batch", "jobs")
         | ("certificates.k8s.io", _)

@@ -175,6 +175,18 @@ mod tests {
     use super::*;
 
     #[test]
+    fn webhooks_are_called_by_https() {
+        for (text, count) in
+            [("https://a/b", 0), ("http://a", 1), ("https://", 1), ("https://u@a", 1), ("https://a?x#y", 2)]
+        {
+            let value = skiff_apimachinery::value::Value::from(text);
+            let mut errors = ErrorList::default();
+            url(&At::root(&value), &mut errors);
+            assert_eq!(errors.len(), count, "{text}: {errors:?}");
+        }
+    }
+
+    #[test]
     fn urls_as_go_reads_them() {
         let parsed = Url::parse("HTTPS://u:p@a:1/x?q=1#f").expect("a URL");
         let wanted =

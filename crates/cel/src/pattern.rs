@@ -39,8 +39,39 @@ pub fn compile(text: &str) -> Result<Regex, String> {
     let built = RegexBuilder::new(&translated).size_limit(MAX_COMPILED).nest_limit(MAX_NESTING).build();
     built.map_err(|error| match error {
         regex::Error::CompiledTooBig(_) => format!("error parsing regexp: expression too large: `{text}`"),
+        regex::Error::Syntax(problem) => format!("error parsing regexp: {}", syntax_error(text, &problem)),
         _ => format!("error parsing regexp: invalid expression: `{text}`"),
     })
+}
+
+/// What Go says of an expression that is none, for the common mistakes.
+fn syntax_error(text: &str, problem: &str) -> String {
+    let says = |what: &str| problem.contains(what);
+    if says("unclosed character class") {
+        format!("missing closing ]: `{}`", &text[open_class(text)..])
+    } else if says("unclosed group") {
+        format!("missing closing ): `{text}`")
+    } else if says("unopened group") {
+        format!("unexpected ): `{text}`")
+    } else {
+        format!("invalid expression: `{text}`")
+    }
+}
+
+/// Where the class begins that nothing closes.
+fn open_class(text: &str) -> usize {
+    let (mut start, mut escaped) = (None, false);
+    for (at, c) in text.char_indices() {
+        match c {
+            _ if escaped => escaped = false,
+            '\\' => escaped = true,
+            '[' => start = start.or(Some(at)),
+            // One that stands first is in the class.
+            ']' if start.is_some_and(|start| !matches!(&text[start..at], "[" | "[^")) => start = None,
+            _ => {}
+        }
+    }
+    start.unwrap_or(0)
 }
 
 /// Go's `\d`, `\w`, `\s` and `\b` are those of ASCII, and `\Q...\E` quotes; the rest is read alike.

@@ -7,8 +7,8 @@ mod schemas;
 mod validation;
 
 use skiff_apimachinery::field::ErrorList;
-use skiff_apimachinery::meta;
 use skiff_apimachinery::value::{Object, Value};
+use skiff_apimachinery::{meta, value};
 
 use super::conditions::{self, Condition};
 use skiff_cel::formats;
@@ -30,8 +30,10 @@ impl Strategy for DefinitionStrategy {
                     text(names, "listKind", &format!("{kind}List"));
                 }
             });
+            if spec.get("conversion").is_none_or(Value::is_null) {
+                spec.insert("conversion", value!({"strategy": "None"}));
+            }
             let conversion = spec.object_mut("conversion");
-            text(conversion, "strategy", "None");
             within(conversion, "webhook", |webhook| {
                 within(webhook, "clientConfig", |config| {
                     within(config, "service", |service| crate::registry::defaults::absent(service, "port", 443));

@@ -10,6 +10,7 @@ use skiff_apimachinery::value::Value;
 use super::super::{approval, conditions};
 use super::schemas;
 use crate::registry::at::At;
+use crate::registry::{internal, webhook_client};
 
 /// Fields that selectors can name in one version.
 const MAX_SELECTABLE: usize = 8;
@@ -229,36 +230,24 @@ fn check_version_list(spec: &At<'_>, versions: &At<'_>, shared: &Shared, errors:
 
 /// Versions as Go's error shows its structs: with all fields, and without what stands once for all.
 fn as_go_shows(versions: &At<'_>, shared: &Shared) -> Value {
-    let absent = Value::Null;
-    let flag = Value::Bool(false);
-    let shown = versions.items().map(|version| {
-        let fields = [
-            ("Name", "name", &absent),
-            ("Served", "served", &flag),
-            ("Storage", "storage", &flag),
-            ("Deprecated", "deprecated", &flag),
-            ("DeprecationWarning", "deprecationWarning", &absent),
-            ("Schema", "schema", &absent),
-            ("Subresources", "subresources", &absent),
-            ("AdditionalPrinterColumns", "additionalPrinterColumns", &absent),
-            ("SelectableFields", "selectableFields", &absent),
-        ];
-        let once = |key: &str| match key {
-            "schema" => shared.schema,
-            "subresources" => shared.subresources,
-            "additionalPrinterColumns" => shared.columns,
-            "selectableFields" => shared.selectable,
-            _ => false,
-        };
-        let fields = fields.map(|(name, key, default)| {
-            let given = version.value().and_then(|version| version.get(key)).filter(|_| !once(key));
-            let mut text = Vec::new();
-            skiff_apimachinery::json::write(given.unwrap_or(default), &mut text);
-            format!("{name:?}:{}", String::from_utf8_lossy(&text))
-        });
-        Value::Raw(format!("{{{}}}", fields.join(",")).into())
-    });
-    Value::Array(shown.collect())
+    if versions.is_empty() {
+        return Value::Null;
+    }
+    let once = [
+        ("schema", shared.schema),
+        ("subresources", shared.subresources),
+        ("additionalPrinterColumns", shared.columns),
+        ("selectableFields", shared.selectable),
+    ];
+    let own = |version: At<'_>| {
+        let mut version = version.value().cloned().unwrap_or_default();
+        for (field, _) in once.iter().filter(|(_, shared)| *shared) {
+            version.remove_at(&[field]);
+        }
+        version
+    };
+    let versions = Value::Array(versions.items().map(own).collect());
+    internal::shown(Some(&versions), "[CustomResourceDefinitionVersion")
 }
 
 fn check_names(names: &At<'_>, errors: &mut ErrorList) {
@@ -431,77 +420,13 @@ fn check_conversion(conversion: &At<'_>, errors: &mut ErrorList) {
         }
         return;
     }
-    if !client.is_set() {
-        errors.push(Error::required(&client_path, "required when strategy is set to Webhook"));
-    } else if client.child("url").is_set() == client.child("service").is_set() {
-        errors.push(Error::required(&client_path, "exactly one of url or service is required"));
-    } else if client.child("url").is_set() {
-        check_url(client.child("url").text(), &client_path.child("url"), errors);
+    if client.is_set() {
+        let place = conversion.child("webhookClientConfig");
+        webhook_client::validate(&place.with_value(client.value()), errors);
     } else {
-        check_service(&client.child("service"), &client_path.child("service"), errors);
+        errors.push(Error::required(&client_path, "required when strategy is set to Webhook"));
     }
     check_review_versions(&versions, &versions_path, errors);
-}
-
-fn check_url(url: &str, place: &Path, errors: &mut ErrorList) {
-    const FORM: &str = "; desired format: https://host[/path]";
-    let Some((scheme, rest)) = url.split_once("://") else {
-        errors.push(Error::invalid(place, "", format!("'https' is the only allowed URL scheme{FORM}")));
-        return;
-    };
-    if scheme != "https" {
-        errors.push(Error::invalid(place, scheme, format!("'https' is the only allowed URL scheme{FORM}")));
-    }
-    let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
-    let (host, after) = rest.split_at(end);
-    if host.is_empty() {
-        errors.push(Error::invalid(place, host, format!("host must be specified{FORM}")));
-    }
-    if let Some((user, _)) = host.split_once('@') {
-        errors.push(Error::invalid(place, user, "user information is not permitted in the URL"));
-    }
-    if let Some((_, fragment)) = after.split_once('#') {
-        errors.push(Error::invalid(place, fragment, "fragments are not permitted in the URL"));
-    }
-    if let Some((_, query)) = after.split('#').next().unwrap_or("").split_once('?') {
-        errors.push(Error::invalid(place, query, "query parameters are not permitted in the URL"));
-    }
-}
-
-fn check_service(service: &At<'_>, place: &Path, errors: &mut ErrorList) {
-    for (field, why) in [("name", "service name is required"), ("namespace", "service namespace is required")] {
-        if service.child(field).is_empty() {
-            errors.push(Error::required(&place.child(field), why));
-        }
-    }
-    if let Some(port) = service.child("port").int()
-        && !(1..=65535).contains(&port)
-    {
-        let why = "port is not valid: must be between 1 and 65535, inclusive";
-        errors.push(Error::invalid(&place.child("port"), port, why));
-    }
-    let path = service.child("path");
-    if !path.is_set() || path.text().is_empty() {
-        return;
-    }
-    let (text, place) = (path.text(), place.child("path"));
-    if text == "//" {
-        errors.push(Error::invalid(&place, text, "segment[0] may not be empty"));
-        return;
-    }
-    if !text.starts_with('/') {
-        errors.push(Error::invalid(&place, text, "must start with a '/'"));
-    }
-    let inner = text.strip_prefix('/').unwrap_or(text);
-    let inner = inner.strip_suffix('/').unwrap_or(inner);
-    for (index, segment) in inner.split('/').enumerate() {
-        if segment.is_empty() && !inner.is_empty() {
-            errors.push(Error::invalid(&place, text, format!("segment[{index}] may not be empty")));
-        }
-        for message in names::dns1123_subdomain(segment).iter().filter(|_| !segment.is_empty()) {
-            errors.push(Error::invalid(&place, text, format!("segment[{index}]: {message}")));
-        }
-    }
 }
 
 fn check_review_versions(versions: &At<'_>, place: &Path, errors: &mut ErrorList) {
@@ -555,16 +480,5 @@ mod tests {
         let errors = validate(&new, Some(&old)).iter().map(ToString::to_string).collect::<Vec<_>>();
         // Nothing is served yet, so the scope may change.
         assert_eq!(errors, ["spec.names.plural: Invalid value: \"bars\": field is immutable"]);
-    }
-
-    #[test]
-    fn webhooks_are_called_by_https() {
-        for (url, errors) in
-            [("https://a/b", 0), ("http://a", 1), ("https://", 1), ("https://u@a", 1), ("https://a?x#y", 2)]
-        {
-            let mut found = ErrorList::new();
-            check_url(url, &Path::new("url"), &mut found);
-            assert_eq!(found.len(), errors, "{url}: {found:?}");
-        }
     }
 }

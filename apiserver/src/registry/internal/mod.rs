@@ -79,6 +79,10 @@ fn node(value: Option<&Value>, ty: &str) -> Node {
         (("q", ""), None) => text("\"0\""),
         (("t" | "x", ""), None) => text("null"),
         ((_, ""), Some(value)) => Node::Text(go_json(value)),
+        (_, Some(value)) if ty.starts_with("JSONSchemaPropsOr") => {
+            let alternatives = alternatives(value, ty);
+            structure(alternatives.as_object(), ty)
+        }
         (_, value) => structure(value.and_then(Value::as_object), ty),
     }
 }
@@ -100,11 +104,31 @@ fn structure(object: Option<&Object>, ty: &str) -> Node {
     Node::Object(members)
 }
 
+/// What JSON has in one place for several types, where upstream's type has a member for each.
+fn alternatives(value: &Value, ty: &str) -> Value {
+    let mut object = Object::new();
+    match value {
+        Value::Object(_) => {
+            object.insert("schema", value.clone());
+            object.insert("allows", true);
+        }
+        Value::Bool(allows) => drop(object.insert("allows", *allows)),
+        _ if ty == "JSONSchemaPropsOrArray" => drop(object.insert("jsonSchemas", value.clone())),
+        _ => drop(object.insert("property", value.clone())),
+    }
+    Value::Object(object)
+}
+
 /// Go's names differ from those of JSON in case, and a few altogether.
 fn member<'a>(object: &'a Object, ty: &str, name: &str) -> Option<&'a Value> {
     let name = match (ty, name) {
         ("SecretVolumeSource" | "ConfigMapVolumeSource", "DefaultMode") => "defaultMode",
         ("EnvVarSource", "FileKeyRef") => "fileKeyRef",
+        ("JSONSchemaProps", name) => {
+            let plain = |key: &str| key.trim_start_matches('$').replace("x-kubernetes-", "x").replace('-', "");
+            let found = object.iter().find(|(key, _)| plain(key).eq_ignore_ascii_case(name));
+            return found.map(|(_, value)| value);
+        }
         (_, name) => name,
     };
     object.iter().find(|(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, value)| value)
