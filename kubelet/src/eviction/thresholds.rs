@@ -35,6 +35,7 @@ const SIGNALS: [(&str, Signal); 6] = [
 
 /// The condition of the node that goes with a signal, in the order in which they are named in messages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[allow(clippy::enum_variant_names, reason = "the names of the API")]
 pub(crate) enum Condition {
     MemoryPressure,
     DiskPressure,

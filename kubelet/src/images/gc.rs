@@ -65,7 +65,7 @@ impl ImageGcPolicy {
     }
 
     /// Bytes to free on a disk; `None` if there is enough room.
-    fn to_free(&self, disk: FileSystem) -> Option<u64> {
+    fn room_to_make(&self, disk: FileSystem) -> Option<u64> {
         let size = u128::from(disk.size.min(self.counted_size).max(1));
         let free = u128::from(disk.free);
         let full = free * 100 / size <= u128::from(100 - self.high_threshold_percent) && self.high_threshold_percent < 100;
@@ -146,7 +146,7 @@ impl ImageGc {
             self.warn("InvalidDiskCapacity", message.to_owned());
             return Err(message.to_owned());
         }
-        let Some(bytes) = self.policy.to_free(disk) else { return Ok(()) };
+        let Some(bytes) = self.policy.room_to_make(disk) else { return Ok(()) };
         let freed = self.remove(self.removable(rest, now), bytes).await;
         if !freed.errors.is_empty() {
             return Err(freed.errors.join(", "));
@@ -278,15 +278,15 @@ mod tests {
     #[test]
     fn room_is_made_between_two_thresholds() {
         let policy = ImageGcPolicy::default();
-        assert_eq!(policy.to_free(disk(1000, 160)), None);
-        assert_eq!(policy.to_free(disk(1000, 150)), Some(50));
-        assert_eq!(policy.to_free(disk(1000, 0)), Some(200));
-        assert_eq!(policy.to_free(disk(1 << 40, 11 << 30)), None, "a hundredth of a large disk");
-        assert_eq!(policy.to_free(disk(1 << 40, 9 << 30)), Some((64 << 30) / 5 - (9 << 30)));
+        assert_eq!(policy.room_to_make(disk(1000, 160)), None);
+        assert_eq!(policy.room_to_make(disk(1000, 150)), Some(50));
+        assert_eq!(policy.room_to_make(disk(1000, 0)), Some(200));
+        assert_eq!(policy.room_to_make(disk(1 << 40, 11 << 30)), None, "a hundredth of a large disk");
+        assert_eq!(policy.room_to_make(disk(1 << 40, 9 << 30)), Some((64 << 30) / 5 - (9 << 30)));
         let exact = ImageGcPolicy { counted_size: u64::MAX, ..policy };
-        assert!(exact.to_free(disk(1 << 40, 10 << 30)).is_some());
+        assert!(exact.room_to_make(disk(1 << 40, 10 << 30)).is_some());
         let off = ImageGcPolicy { high_threshold_percent: 100, ..policy };
-        assert_eq!(off.to_free(disk(1000, 0)), None);
+        assert_eq!(off.room_to_make(disk(1000, 0)), None);
         off.validate().expect("fine");
         ImageGcPolicy { low_threshold_percent: 90, ..policy }.validate().expect_err("the wrong way round");
         ImageGcPolicy { maximum_age: Duration::from_secs(1), ..policy }.validate().expect_err("too young");
