@@ -19,6 +19,7 @@ impl Call<'_> {
         let info = &self.resource.info;
         match self.cx.info.subresource.as_str() {
             "" if info.plural == "certificatesigningrequests" => &[&["spec"], &["status"]],
+            "" if info.plural == "podcertificaterequests" => NOTHING,
             "" if self.resource.custom.is_some() && info.subresource("status").is_none() => NOTHING,
             "" => STATUS,
             "status" if self.resource.custom.is_some() => ALL_BUT_STATUS,
@@ -41,6 +42,7 @@ fn of_status(group: &str, plural: &str) -> Paths {
         ("apps", "deployments") => &[&["metadata", "labels"], &["spec"]],
         ("certificates.k8s.io", "certificatesigningrequests") => &[&["spec"], &["status", "conditions"]],
         ("admissionregistration.k8s.io", "validatingadmissionpolicies")
+        | ("apiextensions.k8s.io", "customresourcedefinitions")
         | ("apiregistration.k8s.io", "apiservices")
         | (
             "flowcontrol.apiserver.k8s.io"
