@@ -1,5 +1,7 @@
 //! Work that a write needs done outside its object, and undone when the write fails: IP and port allocation.
 
+use futures::FutureExt;
+use futures::future::BoxFuture;
 use skiff_apimachinery::status::Status;
 use skiff_apimachinery::value::Value;
 
@@ -14,33 +16,38 @@ pub trait Hook: Send + Sync + 'static {
     async fn after_delete(&self, old: &Value);
 }
 
-/// What a hook reserved. Dropped without [`Reservation::commit`], it is given back.
+/// What remains to be done.
+type Rest = BoxFuture<'static, ()>;
+
+/// What a hook reserved. Dropped without [`Reservation::finish`], it is given back in the background.
 #[must_use]
 #[derive(Default)]
 pub struct Reservation {
-    on_commit: Option<Box<dyn FnOnce() + Send>>,
-    on_rollback: Option<Box<dyn FnOnce() + Send>>,
+    rests: Option<(Rest, Rest)>,
 }
 
 impl Reservation {
     /// A reservation with what to do when the write succeeded or failed.
-    pub fn new(on_commit: impl FnOnce() + Send + 'static, on_rollback: impl FnOnce() + Send + 'static) -> Self {
-        Self { on_commit: Some(Box::new(on_commit)), on_rollback: Some(Box::new(on_rollback)) }
+    pub fn new(
+        on_commit: impl Future<Output = ()> + Send + 'static,
+        on_rollback: impl Future<Output = ()> + Send + 'static,
+    ) -> Self {
+        Self { rests: Some((on_commit.boxed(), on_rollback.boxed())) }
     }
 
-    /// The write succeeded.
-    pub fn commit(mut self) {
-        self.on_rollback = None;
-        if let Some(run) = self.on_commit.take() {
-            run();
+    /// The write succeeded or failed. What it no longer needs is free when this returns.
+    pub async fn finish(mut self, succeeded: bool) {
+        if let Some((on_commit, on_rollback)) = self.rests.take() {
+            if succeeded { on_commit.await } else { on_rollback.await }
         }
     }
 }
 
 impl Drop for Reservation {
     fn drop(&mut self) {
-        if let Some(run) = self.on_rollback.take() {
-            run();
+        // The request was given up.
+        if let (Some((_, on_rollback)), Ok(runtime)) = (self.rests.take(), tokio::runtime::Handle::try_current()) {
+            runtime.spawn(on_rollback);
         }
     }
 }

@@ -203,6 +203,12 @@ impl Store {
     async fn create_admitted(&self, write: &Write<'_>, mut object: Value) -> Result<Written, Status> {
         object_meta::fill_system_fields(&mut object, &time::format(jiff::Timestamp::now()));
         let reservation = self.reserve(&mut object, None, write.dry_run).await?;
+        let created = self.create_reserved(write, object).await;
+        reservation.finish(created.is_ok() && !write.dry_run).await;
+        created
+    }
+
+    async fn create_reserved(&self, write: &Write<'_>, mut object: Value) -> Result<Written, Status> {
         self.before_create(write, &mut object)?;
         let name = meta::name(&object).to_owned();
         self.validate_admission(write, Operation::Create, &name, &mut object, None).await?;
@@ -220,7 +226,6 @@ impl Store {
             }
             Err(error) => return Err(self.storage_error(error, &name)),
         };
-        reservation.commit();
         Ok(Written { json: entry.object.json, created: true })
     }
 
@@ -302,13 +307,28 @@ impl Store {
         self.admit(write, Operation::Update, write.name, &mut new, Some(&old)).await?;
         self.check_version(write.name, &mut new, entry)?;
         let reservation = self.reserve(&mut new, Some(&old), write.dry_run).await?;
-        self.before_update(write, &mut new, &old)?;
-        managedfields::keep_times(&old, &mut new);
-        self.validate_admission(write, Operation::Update, write.name, &mut new, Some(&old)).await?;
-        if deletion::completes(&*self.strategy, &new, &old) {
-            return self.delete_by_update(write, entry, &old, &new).await;
+        let mut stored = false;
+        let attempt = self.update_reserved(write, entry, new, &old, &mut stored).await;
+        reservation.finish(stored).await;
+        attempt
+    }
+
+    /// The rest of an update; sets `stored` when what was reserved is in use.
+    async fn update_reserved(
+        &self,
+        write: &Write<'_>,
+        entry: &Entry,
+        mut new: Value,
+        old: &Value,
+        stored: &mut bool,
+    ) -> Result<Attempt, Status> {
+        self.before_update(write, &mut new, old)?;
+        managedfields::keep_times(old, &mut new);
+        self.validate_admission(write, Operation::Update, write.name, &mut new, Some(old)).await?;
+        if deletion::completes(&*self.strategy, &new, old) {
+            return self.delete_by_update(write, entry, old, &new).await;
         }
-        if new == old && self.is_current(write.name, &new, entry).await? {
+        if new == *old && self.is_current(write.name, &new, entry).await? {
             return Ok(Attempt::Done(Written { json: entry.object.json.clone(), created: false }));
         }
         if write.dry_run {
@@ -316,7 +336,7 @@ impl Store {
         }
         match self.storage.update(&entry.key, entry.revision, self.draft(&new)?, self.strategy.time_to_live()).await {
             Ok(entry) => {
-                reservation.commit();
+                *stored = true;
                 Ok(Attempt::Done(Written { json: entry.object.json, created: false }))
             }
             // Another write came between. A patch is applied to its result, and a version that the client insists on is
@@ -378,8 +398,10 @@ impl Store {
         if !errors.is_empty() {
             return Err(status::invalid(&self.group, &self.kind, meta::name(new), errors));
         }
-        if write.subresource.is_empty() {
-            self.warn(write, new, Some(old));
+        match write.subresource {
+            "" => self.warn(write, new, Some(old)),
+            "status" => write.warnings.extend(self.strategy.status_warnings(new)),
+            _ => {}
         }
         Ok(())
     }
@@ -487,7 +509,19 @@ impl Store {
 
     /// 409 for a write meant for an object with another uid; upstream shows the error of its store.
     fn uid_conflict(&self, write: &Write<'_>, wanted: &str, found: &str) -> Status {
-        let key = self.key(write.namespace, write.name);
+        let mut key = self.key(write.namespace, write.name);
+        // The names that a few resources have in upstream's store.
+        for (ours, theirs) in [
+            ("/registry/endpoints/", "/registry/services/endpoints/"),
+            ("/registry/nodes/", "/registry/minions/"),
+            ("/registry/replicationcontrollers/", "/registry/controllers/"),
+            ("/registry/services/", "/registry/services/specs/"),
+        ] {
+            if let Some(rest) = key.strip_prefix(ours) {
+                key = format!("{theirs}{rest}");
+                break;
+            }
+        }
         let message = format!(
             "StorageError: invalid object, Code: 4, Key: {key}, ResourceVersion: 0, AdditionalErrorMsg: Precondition failed: UID in precondition: {wanted}, UID in object meta: {found}"
         );

@@ -110,6 +110,11 @@ pub trait Strategy: Send + Sync + 'static {
         Vec::new()
     }
 
+    /// Texts for the `Warning` header of a write to `status`.
+    fn status_warnings(&self, _new: &Value) -> Vec<String> {
+        Vec::new()
+    }
+
     /// Texts for the `Warning` header that the client of a create also gets when the object is refused.
     fn early_warnings(&self, _new: &Value) -> Vec<String> {
         Vec::new()

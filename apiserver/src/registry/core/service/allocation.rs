@@ -108,7 +108,7 @@ impl ServiceAllocation {
                     "ipaddress.kubernetes.io/managed-by": "ipallocator.k8s.io"
                 }
             },
-            "spec": {"parentRef": {"group": "", "resource": "services", "namespace": namespace, "name": name}}
+            "spec": {"parentRef": {"resource": "services", "namespace": namespace, "name": name}}
         });
         self.storage.create(&format!("{IP_ADDRESSES}{ip}"), draft(&object), None).await.map(drop)
     }
@@ -136,16 +136,19 @@ impl ServiceAllocation {
             return Ok(());
         }
         let ip = if asked.is_empty() {
-            self.any_ip(&namespace, &name, dry_run).await?
+            let ip = self.any_ip(&namespace, &name, dry_run).await?;
+            changes.taken_ips.push(ip);
+            ip
         } else {
             // What is no address is left to validation.
             let Ok(ip) = asked.parse::<Ipv4Addr>() else {
                 return Ok(());
             };
-            self.certain_ip(ip, &namespace, &name, dry_run).await?;
+            if self.certain_ip(ip, &namespace, &name, dry_run).await? {
+                changes.taken_ips.push(ip);
+            }
             ip
         };
-        changes.taken_ips.push(ip);
         let spec = new.object_at_mut(&["spec"]);
         spec.insert("clusterIP", ip.to_string());
         spec.insert("clusterIPs", vec![ip.to_string()]);
@@ -174,31 +177,33 @@ impl ServiceAllocation {
         Err(full(AllocationError::Full))
     }
 
-    async fn certain_ip(&self, ip: Ipv4Addr, namespace: &str, name: &str, dry_run: bool) -> Result<(), Status> {
+    /// Takes an address that a client asks for. Says whether it was taken: in a dry run it may be another's.
+    async fn certain_ip(&self, ip: Ipv4Addr, namespace: &str, name: &str, dry_run: bool) -> Result<bool, Status> {
         let (taken, net) = {
             let mut free = self.free.lock();
             (free.ips.take(ip), free.ips.net())
         };
         match taken {
             Ok(()) => {}
-            Err(AllocationError::OutOfRange) if !net.contains(&ip) => {
-                let message = "the provided network does not match the current range";
-                return Err(ip_error(name, &ip.to_string(), message));
-            }
             Err(AllocationError::OutOfRange) => {
-                let message =
-                    format!("the provided IP ({ip}) is not in the valid range. The range of valid IPs is {net}");
+                let message = if dry_run {
+                    format!("the provided IP ({ip}) is not in the valid range. The range of valid IPs is {net}")
+                } else {
+                    "the provided network does not match the current range".to_owned()
+                };
                 return Err(ip_error(name, &ip.to_string(), &message));
             }
+            // Upstream does not look whether it is free.
+            Err(_) if dry_run => return Ok(false),
             Err(_) => {
                 return Err(ip_error(name, &ip.to_string(), "provided IP is already allocated"));
             }
         }
         if dry_run {
-            return Ok(());
+            return Ok(true);
         }
         match self.record(ip, namespace, name).await {
-            Ok(()) => Ok(()),
+            Ok(()) => Ok(true),
             Err(StorageError::Exists { .. }) => {
                 Err(ip_error(name, &ip.to_string(), "provided IP is already allocated"))
             }
@@ -209,44 +214,43 @@ impl ServiceAllocation {
         }
     }
 
-    /// Gives back, in memory at once and in the store as soon as it can.
-    fn give_back(free: &Mutex<Free>, storage: &Arc<dyn Storage>, ips: Vec<Ipv4Addr>, ports: &[u16], recorded: bool) {
-        for port in ports {
-            free.lock().ports.release(*port);
-        }
-        if ips.is_empty() {
-            return;
-        }
-        if !recorded {
-            for ip in &ips {
-                free.lock().ips.release(*ip);
-            }
-            return;
-        }
+    /// Gives back, in the store and then in memory.
+    async fn give_back(free: Arc<Mutex<Free>>, storage: Arc<dyn Storage>, ips: Vec<Ipv4Addr>, ports: Vec<u16>) {
         for ip in &ips {
-            free.lock().ips.release(*ip);
-        }
-        let storage = storage.clone();
-        tokio::spawn(async move {
-            for ip in ips {
-                let key = format!("{IP_ADDRESSES}{ip}");
-                if let Ok((Some(entry), _)) = storage.get(&key).await
-                    && let Err(error) = storage.delete(&key, entry.revision).await
-                {
-                    tracing::warn!(%ip, %error, "the record of a free cluster IP stays until the next start");
-                }
+            let key = format!("{IP_ADDRESSES}{ip}");
+            if let Ok((Some(entry), _)) = storage.get(&key).await
+                && let Err(error) = storage.delete(&key, entry.revision).await
+            {
+                tracing::warn!(%ip, %error, "the record of a free cluster IP stays until the next start");
             }
-        });
+        }
+        Self::give_back_unrecorded(&free, ips, ports);
+    }
+
+    fn give_back_unrecorded(free: &Mutex<Free>, ips: Vec<Ipv4Addr>, ports: Vec<u16>) {
+        let mut free = free.lock();
+        for ip in ips {
+            free.ips.release(ip);
+        }
+        for port in ports {
+            free.ports.release(port);
+        }
     }
 
     fn reservation(&self, changes: Changes, dry_run: bool) -> Reservation {
-        let Changes { taken_ips, given_up_ips, ports: Ports { taken: taken_ports, given_up: given_up_ports } } =
+        let Changes { taken_ips, given_up_ips, ports: Ports { taken: taken_ports, given_up: given_up_ports, .. } } =
             changes;
         let (free, storage) = (self.free.clone(), self.storage.clone());
         let (free_again, storage_again) = (self.free.clone(), self.storage.clone());
         Reservation::new(
-            move || Self::give_back(&free, &storage, given_up_ips, &given_up_ports, true),
-            move || Self::give_back(&free_again, &storage_again, taken_ips, &taken_ports, !dry_run),
+            async move { Self::give_back(free, storage, given_up_ips, given_up_ports).await },
+            async move {
+                if dry_run {
+                    Self::give_back_unrecorded(&free_again, taken_ips, taken_ports);
+                } else {
+                    Self::give_back(free_again, storage_again, taken_ips, taken_ports).await;
+                }
+            },
         )
     }
 }
@@ -260,14 +264,20 @@ impl Hook for ServiceAllocation {
         }
         families::normalize(new, old);
         families::init(new, old)?;
-        let mut changes = Changes::default();
+        let mut changes = Changes { ports: Ports::of_write(dry_run), ..Changes::default() };
         let allocated = match self.cluster_ip(new, old, dry_run, &mut changes).await {
             Ok(()) => node_ports::allocate(new, old, &mut self.free.lock().ports, &mut changes.ports),
             error => error,
         };
-        // Dropped on failure, it takes back what was taken before the failure.
         let reservation = self.reservation(changes, dry_run);
-        allocated.map(|()| reservation)
+        match allocated {
+            Ok(()) => Ok(reservation),
+            Err(error) => {
+                // What was taken before the failure.
+                reservation.finish(false).await;
+                Err(error)
+            }
+        }
     }
 
     async fn after_delete(&self, old: &Value) {
@@ -278,7 +288,7 @@ impl Hook for ServiceAllocation {
         {
             tracing::warn!(key, %error, "the endpoints of a Service that is gone stay");
         }
-        Self::give_back(&self.free, &self.storage, ips_of(old), &node_ports::of(old), true);
+        Self::give_back(self.free.clone(), self.storage.clone(), ips_of(old), node_ports::of(old)).await;
     }
 }
 

@@ -93,6 +93,10 @@ impl Strategy for ServiceStrategy {
         warnings::of(new)
     }
 
+    fn status_warnings(&self, new: &Value) -> Vec<String> {
+        warnings::of_status(new)
+    }
+
     fn name_rule(&self) -> NameRule {
         dns_label
     }

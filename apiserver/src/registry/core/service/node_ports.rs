@@ -21,18 +21,31 @@ pub(super) struct Ports {
     pub(super) taken: Vec<u16>,
     /// No longer needed.
     pub(super) given_up: Vec<u16>,
+    /// Nothing will be stored.
+    dry_run: bool,
 }
 
 impl Ports {
+    /// Nothing yet, for a write that may be a dry run.
+    pub(super) fn of_write(dry_run: bool) -> Self {
+        Self { dry_run, ..Self::default() }
+    }
+
     fn take(&mut self, number: i64, free: &mut PortAllocator) -> Result<(), String> {
         let range = free.ports().clone();
         let outside = || {
             let (first, last) = (range.start(), range.end());
             format!("provided port is not in the valid range. The range of valid ports is {first}-{last}")
         };
-        let port = u16::try_from(number).map_err(|_| outside())?;
+        let port = match u16::try_from(number) {
+            Ok(port) => port,
+            Err(_) if self.dry_run => return Ok(()),
+            Err(_) => return Err(outside()),
+        };
         match free.take(port) {
             Ok(()) => self.taken.push(port),
+            // Upstream looks only whether somebody has it.
+            Err(AllocationError::OutOfRange) if self.dry_run => {}
             Err(AllocationError::OutOfRange) => return Err(outside()),
             Err(_) => return Err("provided port is already allocated".to_owned()),
         }

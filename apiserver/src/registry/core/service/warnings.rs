@@ -60,6 +60,19 @@ pub(super) fn of(service: &Value) -> Vec<String> {
     warnings
 }
 
+/// Texts for the client that writes the status.
+pub(super) fn of_status(service: &Value) -> Vec<String> {
+    let root = At::root(service);
+    let ingress = root.child("status");
+    let ingress = ingress.child("loadBalancer");
+    let ingress = ingress.child("ingress");
+    let mut warnings = Vec::new();
+    for one in ingress.items() {
+        warnings.extend(ip::warning(&one.path(), one.child("ip").text()));
+    }
+    warnings
+}
+
 fn addresses(list: &At<'_>, warnings: &mut Vec<String>) {
     for address in list.items() {
         warnings.extend(ip::warning(&address.path(), address.text()));
