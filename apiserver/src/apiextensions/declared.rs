@@ -15,11 +15,11 @@ use super::schema::{Bounds, Schema};
 
 /// Bytes of a request, at most.
 pub const MAX_REQUEST: u64 = 3 * 1024 * 1024;
-const MIN_DURATION: u64 = 4;
+const MIN_DURATION: u64 = 3;
 const MAX_DURATION: u64 = 32;
 const DATE: u64 = 12;
-const MIN_DATE_TIME: u64 = 22;
-const MAX_DATE_TIME: u64 = 27;
+const MIN_DATE_TIME: u64 = 21;
+const MAX_DATE_TIME: u64 = 32;
 
 /// The type of values under a schema; `None` where expressions cannot look at them.
 ///

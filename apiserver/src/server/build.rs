@@ -7,12 +7,11 @@ use skiff_storage::Storage;
 use super::quota::RegistryQuotas;
 use super::security::ESCALATION;
 use super::{ApiServer, Settings};
-use crate::admission::policy::ValidatingPolicies;
+use crate::admission::policy::{MutatingPolicies, ValidatingPolicies};
 use crate::admission::webhook::{MutatingWebhooks, ValidatingWebhooks, WebhookConfig};
 use crate::admission::{Plugin, ResourceQuota};
 use crate::aggregator::{self, Aggregator};
 use crate::apiextensions::Controller;
-use crate::authorization::Authorizer;
 use crate::cacher::Cacher;
 use crate::config::Config;
 use crate::flow_control::FlowControl;
@@ -107,7 +106,9 @@ impl ApiServer {
 fn add_webhooks(admission: &mut Vec<Arc<dyn Plugin>>, config: WebhookConfig) {
     let WebhookConfig { objects, registry, authorizer, .. } = config.clone();
     let last_change = admission.iter().position(|plugin| plugin.name() == ESCALATION).unwrap_or(admission.len());
-    admission.insert(last_change, Arc::new(MutatingWebhooks::new(config.clone())));
+    let policies = MutatingPolicies::new(objects.clone(), registry.clone(), authorizer.clone());
+    admission.insert(last_change, Arc::new(policies));
+    admission.insert(last_change + 1, Arc::new(MutatingWebhooks::new(config.clone())));
     admission.push(Arc::new(ValidatingPolicies::new(objects, registry, authorizer)));
     admission.push(Arc::new(ValidatingWebhooks::new(config)));
 }

@@ -16,6 +16,8 @@ use crate::types::{Mapping, Type, more_general};
 pub struct Types {
     /// By the number of each part.
     pub of: Vec<Type>,
+    /// The ways to call a function that fit, by the number of the call.
+    pub overloads: Vec<Vec<&'static Overload>>,
 }
 
 /// Checks an expression; the error is as upstream's compiler words it.
@@ -27,11 +29,12 @@ pub fn check(expression: &mut Expr, source: &Source, environment: &Environment) 
         mapping: Mapping::default(),
         free: 0,
         types: vec![Type::Error; source.starts.len()],
+        overloads: vec![Vec::new(); source.starts.len()],
         report: Report::default(),
     };
     checker.check(expression);
-    let Checker { mapping, types, report, .. } = checker;
-    let types = Types { of: types.iter().map(|ty| mapping.substitute(ty, true)).collect() };
+    let Checker { mapping, types, overloads, report, .. } = checker;
+    let types = Types { of: types.iter().map(|ty| mapping.substitute(ty, true)).collect(), overloads };
     if !report.is_empty() {
         return Err(report.show(source));
     }
@@ -49,6 +52,7 @@ struct Checker<'e> {
     /// Number of the next free parameter.
     free: usize,
     types: Vec<Type>,
+    overloads: Vec<Vec<&'static Overload>>,
     report: Report,
 }
 
@@ -194,7 +198,7 @@ impl Checker<'_> {
         &mut self,
         id: usize,
         function: &str,
-        overloads: &[Overload],
+        overloads: &'static [Overload],
         args: &[Expr],
         arguments: Vec<Type>,
         member: bool,
@@ -207,6 +211,7 @@ impl Checker<'_> {
                     fits = false;
                 }
             }
+            self.overloads[id] = overloads.iter().collect();
             return if fits { Type::Bool } else { Type::Error };
         }
         let mut result: Option<Type> = None;
@@ -215,6 +220,7 @@ impl Checker<'_> {
             if !self.mapping.assign_all(&arguments, &wanted) {
                 continue;
             }
+            self.overloads[id].push(overload);
             let returned = self.mapping.substitute(&returned, false);
             result = Some(match result {
                 None => returned,

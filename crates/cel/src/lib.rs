@@ -1,7 +1,7 @@
 //! Expressions in CEL as Kubernetes has it: reading, checking types, evaluating within bounds.
 //!
 //! An [`Environment`] says what expressions may speak of; [`Program::compile`] reads and checks one, and
-//! [`Program::evaluate`] gives its value and cost. Values are looked at in place under the types that schemas declare
+//! [`Program::evaluate`] gives its value and cost, [`estimate`] what it may cost at most. Values are looked at in place under the types that schemas declare
 //! ([`declared`]). Follows `k8s.io/apiserver/pkg/cel` and `github.com/google/cel-go`.
 
 mod arithmetic;
@@ -12,9 +12,11 @@ mod cost;
 pub mod declared;
 pub mod environment;
 pub mod escape;
+pub mod estimate;
 pub mod eval;
 pub mod formats;
 mod functions;
+pub mod json;
 mod library;
 mod lists;
 mod literals;

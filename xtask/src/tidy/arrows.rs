@@ -32,7 +32,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("skiff-bench", &["storage"]),
     ("skiff-fixture", &["apimachinery", "apiserver", "storage"]),
     ("skiff-contract", &["apimachinery", "api", "fixture"]),
-    ("skiff-fuzz", &["api", "apimachinery", "streaming"]),
+    ("skiff-fuzz", &["api", "apimachinery", "cel", "streaming"]),
     ("skiff-counts", &["fixture"]),
     ("skiff-recorded", &["apiserver", "fixture"]),
     ("echo", &[]),

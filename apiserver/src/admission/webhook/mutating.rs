@@ -1,6 +1,5 @@
 //! Mutating webhooks: asked one after the other, by the names of their configurations; each sees what the others made.
 
-use skiff_apimachinery::managedfields;
 use skiff_apimachinery::patch::json as json_patch;
 use skiff_apimachinery::status::{self, Status};
 use skiff_apimachinery::value::Value;
@@ -13,7 +12,6 @@ use super::{WebhookConfig, Webhooks};
 use crate::admission::{Asked, Operation, Plugin, Request};
 
 const NAME: &str = "MutatingAdmissionWebhook";
-const MANAGED_FIELDS: &[&str] = &["metadata", "managedFields"];
 
 /// Lets webhooks change objects.
 pub struct MutatingWebhooks(Webhooks);
@@ -54,7 +52,7 @@ impl MutatingWebhooks {
                 if changed {
                     dirty = true;
                     // What the next webhook's selector sees.
-                    self.store(request, asked, subject).await?;
+                    subject.store(request, asked).await?;
                 }
             }
         }
@@ -87,25 +85,6 @@ impl MutatingWebhooks {
             Some(status) => Err(status),
             None => Ok(false),
         }
-    }
-
-    /// Puts the subject back into the request, in the form on its way to the store.
-    async fn store(&self, request: &mut Request<'_>, asked: &dyn Asked, subject: &Subject) -> Result<(), Status> {
-        let mut view = subject.clone();
-        view.convert(asked.resource()).await?;
-        let (Some(object), Some(view)) = (request.object.as_deref_mut(), view.object) else { return Ok(()) };
-        let mut merged = asked.merge(view, object)?;
-        if let Err(problem) = managedfields::check(&merged) {
-            request.warnings.push(format!(
-                ".metadata.managedFields was in an invalid state after admission; this could be caused by an outdated mutating admission controller; please fix your requests: {problem}"
-            ));
-            match object.at(MANAGED_FIELDS) {
-                Some(before) => merged.set_at(MANAGED_FIELDS, before.clone()),
-                None => drop(merged.remove_at(MANAGED_FIELDS)),
-            }
-        }
-        *object = merged;
-        Ok(())
     }
 }
 

@@ -2,12 +2,15 @@
 
 use std::sync::Arc;
 
-use skiff_apimachinery::json;
+use skiff_apimachinery::schema::SchemaRef;
 use skiff_apimachinery::status::{self, Status};
 use skiff_apimachinery::value::Value;
+use skiff_apimachinery::{json, managedfields};
 
 use crate::admission::{Asked, Request};
 use crate::registry::Resource;
+
+const MANAGED_FIELDS: &[&str] = &["metadata", "managedFields"];
 
 /// The objects of a request, in one version of their resource.
 #[derive(Clone)]
@@ -55,6 +58,30 @@ impl Subject {
             }
         }
         self.resource = to.clone();
+        Ok(())
+    }
+
+    /// The schema by which the object merges.
+    pub fn schema<'s>(&'s self, asked: &'s dyn Asked) -> SchemaRef<'s> {
+        if self.own_kind.is_some() { asked.schema() } else { self.resource.schema() }
+    }
+
+    /// Puts the subject back into the request, in the form on its way to the store.
+    pub async fn store(&self, request: &mut Request<'_>, asked: &dyn Asked) -> Result<(), Status> {
+        let mut view = self.clone();
+        view.convert(asked.resource()).await?;
+        let (Some(object), Some(view)) = (request.object.as_deref_mut(), view.object) else { return Ok(()) };
+        let mut merged = asked.merge(view, object)?;
+        if let Err(problem) = managedfields::check(&merged) {
+            request.warnings.push(format!(
+                ".metadata.managedFields was in an invalid state after admission; this could be caused by an outdated mutating admission controller; please fix your requests: {problem}"
+            ));
+            match object.at(MANAGED_FIELDS) {
+                Some(before) => merged.set_at(MANAGED_FIELDS, before.clone()),
+                None => drop(merged.remove_at(MANAGED_FIELDS)),
+            }
+        }
+        *object = merged;
         Ok(())
     }
 

@@ -70,7 +70,8 @@ pub fn apply(document: &mut Value, text: &[u8]) -> Result<(), Status> {
 
 /// Upstream's names of what can be wrong, which end its messages.
 const MISSING: &str = "missing value";
-const TEST_FAILED: &str = "test failed";
+/// How the error of an operation `test` ends that does not hold.
+pub const TEST_FAILED: &str = "test failed";
 const INVALID_INDEX: &str = "invalid index referenced";
 
 struct Operation<'a>(&'a Object);

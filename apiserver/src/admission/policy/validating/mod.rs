@@ -1,6 +1,6 @@
 //! ValidatingAdmissionPolicy: expressions that must be true of a request (`policy/validating`).
 
-mod policy;
+pub(super) mod policy;
 
 use std::sync::Arc;
 

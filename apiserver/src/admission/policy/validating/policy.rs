@@ -16,15 +16,15 @@ const MAX_MESSAGE: usize = 5 * 1024;
 
 /// A policy.
 #[derive(Debug)]
-pub(super) struct Policy {
+pub(in crate::admission::policy) struct Policy {
     /// Its name.
-    pub(super) name: String,
+    pub(in crate::admission::policy) name: String,
     /// Which requests it is about.
-    pub(super) resources: MatchResources,
+    pub(in crate::admission::policy) resources: MatchResources,
     /// Kind of its parameters.
-    pub(super) param_kind: Option<ParamKind>,
+    pub(in crate::admission::policy) param_kind: Option<ParamKind>,
     /// Whether a request goes on when an expression fails.
-    pub(super) fails_open: bool,
+    pub(in crate::admission::policy) fails_open: bool,
     conditions: MatchConditions,
     variables: Declarations,
     /// The same for expressions of messages, which may not ask about rights.
@@ -42,18 +42,18 @@ struct Validation {
 }
 
 /// An expression that was not true.
-pub(super) struct Decision {
+pub(in crate::admission::policy) struct Decision {
     /// Reason of the answer, empty for the usual one.
-    pub(super) reason: String,
+    pub(in crate::admission::policy) reason: String,
     /// What is wrong.
-    pub(super) message: String,
+    pub(in crate::admission::policy) message: String,
     /// Whether the request is refused whatever the binding says.
-    pub(super) always_refuses: bool,
+    pub(in crate::admission::policy) always_refuses: bool,
 }
 
 impl Policy {
     /// Of a stored object.
-    pub(super) fn parse(object: &Value) -> Option<Self> {
+    pub(in crate::admission::policy) fn parse(object: &Value) -> Option<Self> {
         let spec = object.get("spec")?;
         let param_kind = spec.get("paramKind").filter(|kind| !kind.is_null()).map(ParamKind::parse);
         let has_params = param_kind.is_some();
@@ -87,7 +87,7 @@ impl Policy {
     }
 
     /// What is wrong with a request.
-    pub(super) fn decide(
+    pub(in crate::admission::policy) fn decide(
         &self,
         context: &Context<'_>,
         namespace: Option<&Value>,

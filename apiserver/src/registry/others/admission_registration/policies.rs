@@ -7,6 +7,7 @@ use skiff_apimachinery::names;
 use skiff_apimachinery::value::Value;
 
 use super::rules;
+use crate::admission::policy::check;
 use crate::apiextensions::jsonpath::JsonPath;
 use crate::registry::at::At;
 use crate::registry::core::validation::conditions;
@@ -56,11 +57,16 @@ impl Strategy for ValidatingPolicyStrategy {
     }
 
     fn validate(&self, object: &Value) -> ErrorList {
-        validating(object, true)
+        let mut errors = validating(object, true);
+        errors.extend(check::validating(object, true));
+        errors
     }
 
     fn validate_update(&self, _scope: WriteScope<'_>, new: &Value, old: &Value) -> ErrorList {
-        validating(new, conditions_changed(new, old))
+        let with_conditions = conditions_changed(new, old);
+        let mut errors = validating(new, with_conditions);
+        errors.extend(check::validating(new, with_conditions));
+        errors
     }
 
     fn validate_status_update(&self, new: &Value, _old: &Value) -> ErrorList {
@@ -98,11 +104,16 @@ impl Strategy for MutatingPolicyStrategy {
     }
 
     fn validate(&self, object: &Value) -> ErrorList {
-        mutating(object, true)
+        let mut errors = mutating(object, true);
+        errors.extend(check::mutating(object, true));
+        errors
     }
 
     fn validate_update(&self, _scope: WriteScope<'_>, new: &Value, old: &Value) -> ErrorList {
-        mutating(new, conditions_changed(new, old))
+        let with_conditions = conditions_changed(new, old);
+        let mut errors = mutating(new, with_conditions);
+        errors.extend(check::mutating(new, with_conditions));
+        errors
     }
 
     fn warnings(&self, new: &Value, _old: Option<&Value>) -> Vec<String> {

@@ -7,6 +7,7 @@ use skiff_apimachinery::names;
 use skiff_apimachinery::value::{Object, Value};
 
 use super::rules;
+use crate::admission::policy::check;
 use crate::registry::at::At;
 use crate::registry::core::validation::label_selector;
 use crate::registry::defaults::{absent, each, within};
@@ -135,6 +136,9 @@ fn webhook(hook: &At<'_>, asked: Asked, errors: &mut ErrorList) {
     webhook_client::validate(&hook.child("clientConfig"), errors);
     if asked.conditions {
         rules::match_conditions(&hook.child("matchConditions"), errors);
+        if let Some(value) = hook.value() {
+            errors.extend(check::webhook(value, &hook.path()));
+        }
     }
 }
 
