@@ -7,7 +7,7 @@ use skiff_apimachinery::value;
 use skiff_apimachinery::value::{Object, Value};
 use skiff_apimachinery::{meta, names};
 
-use super::validation::{pod_annotations, pod_spec, pod_update};
+use super::validation::{pod_annotations, pod_resize, pod_spec, pod_update};
 use super::{pod_defaults, pod_resources, pod_warnings};
 use crate::cacher::FieldSpec;
 use crate::registry::at::At;
@@ -47,7 +47,7 @@ impl Strategy for PodStrategy {
     fn prepare_for_update(&self, scope: WriteScope<'_>, new: &mut Value, old: &Value) {
         match scope.subresource {
             "ephemeralcontainers" => only_spec_field(new, old, "ephemeralContainers"),
-            "resize" => only_resources(new, old),
+            "resize" => pod_resize::keep_the_rest(new, old),
             _ => {}
         }
         // A node agent that drops the class must not lose it.
@@ -93,7 +93,7 @@ impl Strategy for PodStrategy {
         let mut errors = ErrorList::default();
         match scope.subresource {
             "ephemeralcontainers" => pod_update::ephemeral(new, old, &mut errors),
-            "resize" => pod_spec::validate(&At::root(new), true, &mut errors),
+            "resize" => pod_resize::validate(new, old, &mut errors),
             // The binding may set the node, once; it has checked that itself.
             "binding" => {}
             _ => pod_update::validate(new, old, &mut errors),
@@ -186,36 +186,6 @@ fn only_spec_field(new: &mut Value, old: &Value, field: &str) {
     match wanted {
         Some(wanted) => new.set_at(&["spec", field], wanted),
         None => drop(new.remove_at(&["spec", field])),
-    }
-}
-
-/// Keeps everything but the resources of containers as it was.
-fn only_resources(new: &mut Value, old: &Value) {
-    let mut wanted = Vec::new();
-    for list in ["containers", "initContainers"] {
-        for container in new.array_at(&["spec", list]) {
-            let name = container.str_at(&["name"]).unwrap_or("").to_owned();
-            wanted.push((list, name, container.get("resources").cloned(), container.get("resizePolicy").cloned()));
-        }
-    }
-    let metadata = new.get("metadata").cloned();
-    *new = old.clone();
-    if let Some(metadata) = metadata {
-        new.set_at(&["metadata"], metadata);
-    }
-    let spec = new.object_at_mut(&["spec"]);
-    for (list, name, resources, policy) in wanted {
-        crate::registry::defaults::each(spec, list, |container: &mut Object| {
-            if container.get("name").and_then(Value::as_str) != Some(name.as_str()) {
-                return;
-            }
-            if let Some(resources) = resources.clone() {
-                container.insert("resources", resources);
-            }
-            if let Some(policy) = policy.clone() {
-                container.insert("resizePolicy", policy);
-            }
-        });
     }
 }
 

@@ -12,6 +12,7 @@ pub mod label_selector;
 pub mod os;
 pub mod pod_annotations;
 pub mod pod_spec;
+pub mod pod_resize;
 pub mod pod_update;
 pub mod probe;
 pub mod resources;

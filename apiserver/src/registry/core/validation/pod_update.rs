@@ -10,7 +10,8 @@ use crate::registry::at::At;
 use crate::registry::internal;
 
 const UPDATABLE: &str = "`spec.containers[*].image`,`spec.initContainers[*].image`,`spec.activeDeadlineSeconds`,`spec.tolerations` (only additions to existing tolerations),`spec.terminationGracePeriodSeconds` (allow it to be set to 1 if it was previously negative)";
-const MIRROR_POD: &str = "kubernetes.io/config.mirror";
+/// Annotation of pods that show a static one.
+pub(super) const MIRROR_POD: &str = "kubernetes.io/config.mirror";
 
 /// Validates a change of a pod by its own endpoint.
 pub fn validate(new: &Value, old: &Value, errors: &mut ErrorList) {
