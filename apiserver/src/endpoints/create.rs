@@ -9,6 +9,7 @@ use skiff_apimachinery::{managedfields, meta, time};
 use super::params::WriteOptions;
 use super::{Call, reset};
 use crate::body;
+use crate::registry::conversion::OtherVersions;
 use crate::response::Response;
 
 /// Creates the object in the body.
@@ -41,6 +42,7 @@ pub struct Manager {
     subresource: String,
     time: String,
     reset: reset::Paths,
+    versions: Option<OtherVersions>,
 }
 
 impl Manager {
@@ -53,6 +55,7 @@ impl Manager {
             subresource: call.cx.info.subresource.clone(),
             time: time::format(jiff::Timestamp::now()),
             reset: call.reset_fields(),
+            versions: call.resource.custom.is_none().then(|| OtherVersions::of(&call.resource.info)).flatten(),
         }
     }
 
@@ -64,6 +67,7 @@ impl Manager {
             subresource: &self.subresource,
             time: &self.time,
             reset: self.reset,
+            versions: self.versions.as_ref().map(|versions| versions as &dyn managedfields::Versions),
         }
     }
 }

@@ -1,9 +1,15 @@
 //! Kinds that two group versions show in different forms but that are stored once, and forms at rest.
 
+use std::sync::LazyLock;
+
+use skiff_api::KindInfo;
+use skiff_apimachinery::managedfields::Versions;
+use skiff_apimachinery::schema::SchemaRef;
 use skiff_apimachinery::status::Status;
 use skiff_apimachinery::value::Value;
 use skiff_storage::StorageError;
 
+use super::strategies;
 use super::strategy::Strategy;
 
 /// Translates between the served and the stored form, without loss.
@@ -23,6 +29,51 @@ pub trait Conversion: Send + Sync + 'static {
     fn field_label<'a>(&self, label: &'a str) -> Option<std::borrow::Cow<'a, str>> {
         Some(label.into())
     }
+}
+
+/// The versions of kinds that are not shown as they are stored: few, and asked for on every write.
+static CONVERTED: LazyLock<Vec<&'static KindInfo>> = LazyLock::new(|| {
+    let kinds = skiff_api::builtin().kinds.iter();
+    kinds.filter(|kind| conversion_of(kind).is_some()).collect()
+});
+
+/// The versions of a built-in kind that differ in shape, for those who own fields in another one.
+#[derive(Debug)]
+pub struct OtherVersions {
+    kind: &'static KindInfo,
+}
+
+impl OtherVersions {
+    /// Those of a kind, if there are any.
+    pub fn of(info: &KindInfo) -> Option<Self> {
+        let kind = skiff_api::builtin().resource(&info.group, &info.version, &info.plural)?;
+        let same = |other: &&KindInfo| other.plural == kind.plural && other.storage_version == kind.storage_version;
+        CONVERTED.iter().copied().any(|other| same(&other)).then_some(Self { kind })
+    }
+
+    fn version(&self, api_version: &str) -> Option<&'static KindInfo> {
+        let (group, version) = api_version.split_once('/').unwrap_or(("", api_version));
+        let found = skiff_api::builtin().resource(group, version, &self.kind.plural)?;
+        (found.storage_version == self.kind.storage_version).then_some(found)
+    }
+}
+
+impl Versions for OtherVersions {
+    fn convert(&self, object: &Value, api_version: &str) -> Option<(Value, SchemaRef<'_>)> {
+        let from = self.version(object.str_at(&["apiVersion"])?)?;
+        let to = self.version(api_version)?;
+        if conversion_of(from).is_none() && conversion_of(to).is_none() {
+            return None;
+        }
+        let object = object.clone();
+        let stored = conversion_of(from).map_or_else(|| object.clone(), |own| own.to_stored(object.clone()));
+        let converted = conversion_of(to).map_or_else(|| stored.clone(), |other| other.from_stored(stored.clone()));
+        Some((converted, skiff_api::builtin().schema(to.type_id)))
+    }
+}
+
+fn conversion_of(kind: &KindInfo) -> Option<&'static dyn Conversion> {
+    strategies::conversion(&kind.group, &kind.version, &kind.plural)
 }
 
 /// How a store keeps its objects, where that differs from the form it works in: custom resources are kept in one of

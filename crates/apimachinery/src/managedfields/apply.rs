@@ -1,7 +1,7 @@
 //! Server-side apply.
 
 use super::ManagerInfo;
-use super::compare::{compare, fields_of};
+use super::compare::fields_of;
 use super::conflict::{self, Conflict};
 use super::entries::{Entry, Managed, Operation};
 use super::last_applied;
@@ -9,6 +9,7 @@ use super::merge::{merge, remove};
 use super::set::Set;
 use super::shape::validate;
 use super::update::{EMPTY, disown, reconcile, same_but_managed_fields, unowned, updated};
+use super::versions::Changes;
 use crate::schema::{SchemaRef, Type};
 use crate::status::Status;
 use crate::value::Value;
@@ -122,22 +123,23 @@ impl Attempt<'_> {
         let mut own = Entry::new(self.manager, Operation::Apply, set);
         let before = managed.position(&own).map(|i| managed.entries.remove(i));
         own.time = before.as_ref().and_then(|before| before.time.clone());
-        let last = before.map(|before| before.set().clone()).unwrap_or_default();
-        let mut merged = self.prune(merged, &last, &own, &managed)?;
+        let mut merged = match &before {
+            Some(last) => self.prune(merged, last, &own, &managed)?,
+            None => merged,
+        };
 
-        let comparison = compare(schema, self.live, &merged).map_err(internal)?.without(&reset);
-        let changed = comparison.modified.union(&comparison.added);
+        let changes = Changes::between(schema, self.live, &merged, self.manager, &managed.entries).map_err(internal)?;
         if !force {
             let mut conflicts = Vec::new();
             for entry in &managed.entries {
-                Conflict::all_of(entry, &entry.set().intersection(&changed), &mut conflicts);
+                Conflict::all_of(entry, &entry.set().intersection(&changes.of(entry).changed), &mut conflicts);
             }
             if !conflicts.is_empty() {
                 return Ok(Outcome::Conflicts(conflicts));
             }
         }
         for entry in &mut managed.entries {
-            disown(entry, &changed, &comparison.removed);
+            disown(entry, changes.of(entry));
         }
         managed.entries.retain(|entry| !entry.set().is_empty());
         drop_nulls(schema, &mut merged, true);
@@ -154,23 +156,56 @@ impl Attempt<'_> {
     }
 
     /// Removes what the manager applied last time, does not apply now, and nobody else holds.
-    fn prune(&self, merged: Value, last: &Set, own: &Entry, others: &Managed) -> Result<Value, Status> {
-        let schema = self.schema;
-        let named = |set: &Set| set.with_named_parents(Some(schema));
-        let last = named(last);
-        if last.difference(&named(own.set())).is_empty() {
-            return Ok(merged);
+    fn prune(&self, merged: Value, last: &Entry, own: &Entry, others: &Managed) -> Result<Value, Status> {
+        let holders = others.entries.iter().chain([own]).collect::<Vec<_>>();
+        if last.api_version == own.api_version {
+            let named = |set: &Set| set.with_named_parents(Some(self.schema));
+            if named(last.set()).difference(&named(own.set())).is_empty() {
+                return Ok(merged);
+            }
+        } else if let Some((there, schema)) = self.converted(&merged, &last.api_version) {
+            let pruned = self.pruned(&there, schema, last, &holders)?;
+            return Ok(self.converted(&pruned, &own.api_version).map_or(merged, |(back, _)| back));
         }
+        self.pruned(&merged, self.schema, last, &holders)
+    }
+
+    fn converted(&self, object: &Value, api_version: &str) -> Option<(Value, SchemaRef<'_>)> {
+        self.manager.versions?.convert(object, api_version)
+    }
+
+    /// The same in the version in which the manager applied last.
+    fn pruned(&self, merged: &Value, schema: SchemaRef<'_>, last: &Entry, holders: &[&Entry]) -> Result<Value, Status> {
+        let named = |set: &Set| set.with_named_parents(Some(schema));
         let fields = |value: &Value| fields_of(schema, value).map(|set| named(&set)).map_err(internal);
-        let merged_fields = fields(&merged)?;
-        let pruned = remove(schema, &merged, &last);
+        let last_set = named(last.set());
+        let merged_fields = fields(merged)?;
+        let mut pruned = remove(schema, merged, &last_set);
         // Back comes what anybody holds: other managers, or this one's new configuration.
-        let held = others.entries.iter().fold(own.set().clone(), |held, entry| held.union(entry.set()));
+        let (elsewhere, here): (Vec<&Entry>, Vec<&Entry>) = holders.iter().copied().partition(|entry| {
+            entry.api_version != last.api_version && self.converted(merged, &entry.api_version).is_some()
+        });
+        let held = here.into_iter().fold(Set::new(), |held, entry| held.union(entry.set()));
         let kept = fields(&pruned)?.union(&named(&held));
-        let pruned = remove(schema, &merged, &merged_fields.difference(&kept));
+        pruned = remove(schema, merged, &merged_fields.difference(&kept));
+        for entry in elsewhere {
+            pruned = self.with_held(merged, pruned, entry, &last.api_version)?;
+        }
+        let last = last_set;
         // And what went with its parent although this manager never held it.
         let gone = merged_fields.difference(&fields(&pruned)?).intersection(&last);
-        Ok(remove(schema, &merged, &gone))
+        Ok(remove(schema, merged, &gone))
+    }
+
+    /// Puts back what a manager holds in another version.
+    fn with_held(&self, merged: &Value, pruned: Value, holder: &Entry, version: &str) -> Result<Value, Status> {
+        let there = |object: &Value| self.converted(object, &holder.api_version);
+        let (Some((merged, schema)), Some((other, _))) = (there(merged), there(&pruned)) else { return Ok(pruned) };
+        let named = |set: &Set| set.with_named_parents(Some(schema));
+        let fields = |value: &Value| fields_of(schema, value).map(|set| named(&set)).map_err(internal);
+        let kept = fields(&other)?.union(&named(holder.set()));
+        let other = remove(schema, &merged, &fields(&merged)?.difference(&kept));
+        Ok(self.converted(&other, version).map_or(pruned, |(back, _)| back))
     }
 }
 

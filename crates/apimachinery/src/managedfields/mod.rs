@@ -13,8 +13,8 @@
 //! admission, whose changes nobody owns; [`apply`] in place of a patch, with defaulting after it; [`keep_times`] last,
 //! on what would be stored.
 //!
-//! Entries of another version of the kind are compared by the same paths; where versions differ in shape, such fields
-//! are simply not found.
+//! Entries of another version of the kind are compared in that version where [`Versions`] can convert, and otherwise by
+//! the same paths.
 
 mod apply;
 mod compare;
@@ -31,6 +31,7 @@ mod shape;
 #[cfg(test)]
 mod tests;
 mod update;
+mod versions;
 
 pub use apply::apply;
 pub use compare::{Comparison, compare, fields_of};
@@ -39,6 +40,7 @@ pub use merge::{merge, remove};
 pub use path::PathElement;
 pub use set::{Node, Set};
 pub use update::{keep_times, update};
+pub use versions::Versions;
 
 /// Who writes, and how.
 #[derive(Clone, Copy, Debug)]
@@ -53,6 +55,8 @@ pub struct ManagerInfo<'a> {
     pub time: &'a str,
     /// Paths that this write cannot change, whatever it says; nobody comes to own them or what is below.
     pub reset: &'a [&'a [&'a str]],
+    /// The other versions of the kind, if they differ in shape.
+    pub versions: Option<&'a dyn Versions>,
 }
 
 /// Whether `metadata.managedFields` can be read; the error says why not.
@@ -69,7 +73,7 @@ impl<'a> ManagerInfo<'a> {
             "status" => &[&["spec"]],
             _ => &[],
         };
-        Self { name, api_version, subresource, time, reset }
+        Self { name, api_version, subresource, time, reset, versions: None }
     }
 
     fn reset_fields(&self) -> Set {

@@ -3,9 +3,9 @@
 use std::sync::OnceLock;
 
 use super::ManagerInfo;
-use super::compare::compare;
 use super::entries::{Entry, Managed, Operation};
 use super::set::Set;
+use super::versions::{Change, Changes};
 use crate::schema::SchemaRef;
 use crate::value::{Object, Value};
 
@@ -92,13 +92,12 @@ pub(super) fn updated(
     manager: &ManagerInfo<'_>,
 ) -> Result<Managed, String> {
     reconcile(&mut managed, schema, manager);
-    let comparison = compare(schema, live, new)?.without(&manager.reset_fields());
-    let changed = comparison.modified.union(&comparison.added);
+    let changes = Changes::between(schema, live, new, manager, &managed.entries)?;
     for entry in &mut managed.entries {
-        disown(entry, &changed, &comparison.removed);
+        disown(entry, changes.of(entry));
     }
     managed.entries.retain(|entry| !entry.set().is_empty());
-    let taken = changed.difference(unowned());
+    let taken = changes.own.changed.difference(unowned());
     if !taken.is_empty() {
         let mut entry = Entry::new(manager, Operation::Update, taken);
         entry.time = Some(manager.time.into());
@@ -116,8 +115,8 @@ pub(super) fn updated(
 }
 
 /// Takes fields from a manager; one that loses nothing keeps its text.
-pub(super) fn disown(entry: &mut Entry, changed: &Set, removed: &Set) {
-    for taken in [changed, removed] {
+pub(super) fn disown(entry: &mut Entry, change: &Change) {
+    for taken in [&change.changed, &change.removed] {
         if entry.set().intersects(taken) {
             let rest = entry.set().difference(taken);
             entry.replace_set(rest);

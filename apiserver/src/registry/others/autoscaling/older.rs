@@ -7,7 +7,7 @@ use skiff_apimachinery::quantity;
 use skiff_apimachinery::value;
 use skiff_apimachinery::value::{Object, Value};
 
-use super::{common_defaults, cpu_metric};
+use super::{DEFAULT_UTILIZATION, common_defaults, cpu_metric};
 use crate::registry::conversion::Conversion;
 use crate::registry::internal;
 use crate::registry::strategy::Strategy;
@@ -35,9 +35,11 @@ impl Conversion for AutoscalingV1 {
         let cpu = object.remove_at(&["spec", "targetCPUUtilizationPercentage"]).filter(|percent| !percent.is_null());
         let mut metrics = read_list(&object, METRICS, |metric| to_metric(metric, spec_source)).unwrap_or_default();
         metrics.extend(cpu.map(cpu_metric));
-        if !metrics.is_empty() {
-            object.set_at(&["spec", "metrics"], metrics);
+        if metrics.is_empty() {
+            // As upstream: what the older version means by none is said where it is converted.
+            metrics.push(cpu_metric(DEFAULT_UTILIZATION.into()));
         }
+        object.set_at(&["spec", "metrics"], metrics);
         if let Some(behavior) = annotation(&object, BEHAVIOR).and_then(|parsed| to_behavior(&parsed)) {
             object.set_at(&["spec", "behavior"], behavior);
         }
@@ -490,6 +492,7 @@ mod tests {
         });
         let stored = AutoscalingV1.to_stored(older);
         assert_eq!(stored.at(&["metadata", "annotations"]), Some(&value!({"mine": "y"})));
-        assert_eq!(stored.get("spec"), Some(&value!({"maxReplicas": 1})));
+        assert!(stored.at(&["spec", "behavior"]).is_none());
+        assert_eq!(stored.array_at(&["spec", "metrics"]), [cpu_metric(80.into())]);
     }
 }
