@@ -54,7 +54,11 @@ struct ProfileSettings {
 pub(crate) fn parse(text: &str) -> anyhow::Result<File> {
     let file: File = serde_saphyr::from_str(text)?;
     if (file.api_version.as_str(), file.kind.as_str()) != (API_VERSION, "KubeSchedulerConfiguration") {
-        bail!("expected kind KubeSchedulerConfiguration of {API_VERSION}, not {:?} of {:?}", file.kind, file.api_version);
+        bail!(
+            "expected kind KubeSchedulerConfiguration of {API_VERSION}, not {:?} of {:?}",
+            file.kind,
+            file.api_version
+        );
     }
     ensure!(file.profiles.len() <= 1, "profiles: there may be one, not {}", file.profiles.len());
     Ok(file)

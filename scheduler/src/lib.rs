@@ -9,19 +9,19 @@
 //! changes. Only requests run beside it: once a pod is assumed on its node, its binding is written while the next
 //! cycle runs.
 
+pub mod binding;
+pub mod cache;
 pub mod config;
 mod config_file;
-pub mod options;
-pub mod quantity;
-pub mod resources;
-pub mod framework;
-pub mod cache;
-pub mod queue;
-pub mod plugins;
-pub mod schedule_one;
-pub mod binding;
-pub mod failure;
 pub mod event_handlers;
+pub mod failure;
+pub mod framework;
+pub mod options;
+pub mod plugins;
+pub mod quantity;
+pub mod queue;
+pub mod resources;
+pub mod schedule_one;
 mod scheduler;
 
 #[cfg(test)]

@@ -79,7 +79,8 @@ mod tests {
 
     #[test]
     fn quantities_become_whole_numbers_rounded_up() {
-        let milli = [("1", 1000), ("500m", 500), ("0.1", 100), ("1.5", 1500), ("1u", 1), ("100n", 1), ("2e3", 2_000_000)];
+        let milli =
+            [("1", 1000), ("500m", 500), ("0.1", 100), ("1.5", 1500), ("1u", 1), ("100n", 1), ("2e3", 2_000_000)];
         for (text, expected) in milli {
             assert_eq!(milli_value(text), expected, "{text}");
         }

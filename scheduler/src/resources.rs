@@ -155,13 +155,21 @@ mod tests {
     #[test]
     fn requests_follow_the_order_in_which_containers_run() {
         let container = |cpu: &str| json!({"name": cpu, "resources": {"requests": {"cpu": cpu, "memory": "1"}}});
-        let sidecar = |cpu: &str| {
-            json!({"name": cpu, "restartPolicy": "Always", "resources": {"requests": {"cpu": cpu, "memory": "1"}}})
-        };
+        let sidecar = |cpu: &str| json!({"name": cpu, "restartPolicy": "Always", "resources": {"requests": {"cpu": cpu, "memory": "1"}}});
         check(json!({"containers": [container("1"), container("500m")]}), 1500, 2, (1500, 2));
         check(json!({"containers": [container("1")], "initContainers": [container("3")]}), 3000, 1, (3000, 1));
-        check(json!({"containers": [container("1")], "initContainers": [sidecar("1"), container("3")]}), 4000, 2, (4000, 2));
-        check(json!({"containers": [container("3")], "initContainers": [container("2"), sidecar("1")]}), 4000, 2, (4000, 2));
+        check(
+            json!({"containers": [container("1")], "initContainers": [sidecar("1"), container("3")]}),
+            4000,
+            2,
+            (4000, 2),
+        );
+        check(
+            json!({"containers": [container("3")], "initContainers": [container("2"), sidecar("1")]}),
+            4000,
+            2,
+            (4000, 2),
+        );
         check(json!({"containers": [container("1")], "overhead": {"cpu": "250m"}}), 1250, 1, (1250, 1));
         check(json!({"containers": [container("1")], "resources": {"requests": {"cpu": "2"}}}), 2000, 1, (2000, 1));
         check(json!({"containers": [{"name": "a"}, container("1")]}), 1000, 1, (1100, DEFAULT_MEMORY + 1));

@@ -39,6 +39,10 @@ pub enum Outcome {
     },
 }
 
+/// What is said instead of an attempt at preemption when the pod fits nowhere from the start: upstream's plugin for
+/// claims comes last before the filters, and then finds nothing of its own to go by.
+const UNPREPARED: &str = "not found";
+
 /// Decides about a pod.
 pub fn schedule(profile: &Profile, search: &mut Search, pod: &PodInfo, snapshot: &Snapshot) -> Outcome {
     let mut state = CycleState::default();
@@ -48,7 +52,11 @@ pub fn schedule(profile: &Profile, search: &mut Search, pod: &PodInfo, snapshot:
         diagnosis.pre_filter = status.reasons.join(", ");
         let everywhere = snapshot.nodes.iter().map(|node| (node.name.clone(), status.clone()));
         diagnosis.nodes = everywhere.collect();
-        return unschedulable(profile, &state, pod, snapshot, diagnosis);
+        diagnosis.post_filter = UNPREPARED.into();
+        return Outcome::Unschedulable {
+            error: FitError { node_count: snapshot.nodes.len(), diagnosis },
+            post_filter: None,
+        };
     }
     let feasible = feasible_nodes(profile, search, &state, pod, snapshot, &mut diagnosis);
     match feasible.as_slice() {
@@ -199,10 +207,8 @@ mod tests {
 
     #[test]
     fn the_emptier_node_is_taken() {
-        let there = pod(
-            "x",
-            json!({"nodeName": "a", "containers": [{"name": "c", "resources": {"requests": {"cpu": "1"}}}]}),
-        );
+        let there =
+            pod("x", json!({"nodeName": "a", "containers": [{"name": "c", "resources": {"requests": {"cpu": "1"}}}]}));
         let nodes = [node("a", json!({"cpu": "4"})), node("b", json!({"cpu": "4"}))];
         assert_eq!(decide(&asking("1"), &snapshot(&nodes, &[there])), "b");
     }
@@ -215,8 +221,8 @@ mod tests {
         let nodes = [node("a", json!({"cpu": "2"})), node("b", json!({"cpu": "2"})), tainted];
         assert_eq!(
             decide(&asking("3"), &snapshot(&nodes, &[])),
-            "0/3 nodes are available: 1 node(s) had untolerated taint(s), 2 Insufficient cpu. preemption: 0/3 nodes are \
-             available: 3 Preemption is not helpful for scheduling."
+            "0/3 nodes are available: 1 node(s) had untolerated taint(s), 2 Insufficient cpu. no new claims to deallocate, \
+             preemption: 0/3 nodes are available: 3 Preemption is not helpful for scheduling."
         );
     }
 
@@ -233,10 +239,10 @@ mod tests {
         assert_eq!((naming(&["b"]), naming(&["a", "c"])), ("b".into(), "c".into()));
         assert_eq!(
             naming(&["a", "gone"]),
-            "0/3 nodes are available: 1 Insufficient cpu, 2 node(s) didn't satisfy plugin(s) [NodeAffinity]. preemption: 0/3 \
-             nodes are available: 3 Preemption is not helpful for scheduling."
+            "0/3 nodes are available: 1 Insufficient cpu, 2 node(s) didn't satisfy plugin(s) [NodeAffinity]. no new claims to \
+             deallocate, preemption: 0/3 nodes are available: 3 Preemption is not helpful for scheduling."
         );
-        assert!(naming(&[]).starts_with("0/3 nodes are available: pod affinity terms conflict. preemption: "));
+        assert!(naming(&[]).starts_with("0/3 nodes are available: pod affinity terms conflict. not found"));
     }
 
     #[test]

@@ -53,8 +53,7 @@ async fn run_leading(config: Config, client: Client, shutdown: CancellationToken
     // Ends what this run started when it ends, whatever ends it.
     let shutdown = shutdown.child_token();
     let _ended = shutdown.clone().drop_guard();
-    let informers =
-        config.informers.clone().unwrap_or_else(|| SharedInformers::new(client.clone(), shutdown.clone()));
+    let informers = config.informers.clone().unwrap_or_else(|| SharedInformers::new(client.clone(), shutdown.clone()));
     let (pods, nodes) = (informers.get::<Pod>(), informers.get::<Node>());
     let sources = Sources::of(&informers);
     let profile = Arc::new(default_profile(&sources));
@@ -64,7 +63,12 @@ async fn run_leading(config: Config, client: Client, shutdown: CancellationToken
         max_unschedulable: config.pod_max_unschedulable,
     };
     let scheduler = Arc::new(Scheduler {
-        events: EventRecorder::spawn(client.clone(), &config.scheduler_name, "", shutdown.clone()),
+        events: EventRecorder::spawn_series(
+            client.clone(),
+            &config.scheduler_name,
+            &instance(&config),
+            shutdown.clone(),
+        ),
         cache: Arc::default(),
         queue: Arc::new(SchedulingQueue::new(times, profile.clone())),
         bindings: Arc::new(Semaphore::new(config.parallel_bindings)),
@@ -254,4 +258,9 @@ impl Scheduler {
             }
         }
     }
+}
+/// Which scheduler it is, in its events: its name and the machine's.
+fn instance(config: &Config) -> String {
+    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    format!("{}-{}", config.scheduler_name, host.trim())
 }

@@ -83,12 +83,7 @@ pub(crate) fn scores<P: Score>(plugin: &P, pod: &PodInfo, snapshot: &Snapshot) -
 }
 
 /// The same with a state that PreFilter wrote.
-pub(crate) fn scores_in<P: Score>(
-    plugin: &P,
-    state: &mut CycleState,
-    pod: &PodInfo,
-    snapshot: &Snapshot,
-) -> Vec<i64> {
+pub(crate) fn scores_in<P: Score>(plugin: &P, state: &mut CycleState, pod: &PodInfo, snapshot: &Snapshot) -> Vec<i64> {
     if !plugin.pre_score(state, pod, &snapshot.nodes, snapshot) {
         return Vec::new();
     }

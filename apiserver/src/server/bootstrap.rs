@@ -89,8 +89,20 @@ impl ApiServer {
         self.write("coordination.k8s.io", "leases", identity_lease()).await?;
         self.ensure("networking.k8s.io", "servicecidrs", self.service_cidr()).await?;
         self.ensure("", "services", self.kubernetes_service()).await?;
-        self.write("", "endpoints", self.kubernetes_endpoints()).await?;
-        self.write("discovery.k8s.io", "endpointslices", self.kubernetes_slice()).await
+        self.write_address("", "endpoints", self.kubernetes_endpoints()).await?;
+        self.write_address("discovery.k8s.io", "endpointslices", self.kubernetes_slice()).await
+    }
+
+    /// Publishes this server's address. One that may not stand there, such as a loopback, leaves the Service without an
+    /// endpoint, as with upstream, and keeps nothing else back.
+    async fn write_address(&self, group: &str, resource: &str, object: Value) -> Result<(), Status> {
+        match self.write(group, resource, object).await {
+            Err(error) if error.reason == "Invalid" => {
+                tracing::warn!(resource, error = %error.message, "the server's address cannot be published");
+                Ok(())
+            }
+            other => other,
+        }
     }
 
     pub(super) fn store(&self, group: &str, resource: &str) -> Result<&Arc<Store>, Status> {

@@ -7,24 +7,24 @@
 //!
 //! Time: delays and timeouts use tokio's clock, which tests pause; wall-clock time comes from [`clock::Clock`].
 
-pub mod resource;
-pub mod types;
-pub mod selector;
-pub mod connect;
-pub mod errors;
-pub mod objects;
-pub mod watch;
-pub mod informer;
 pub mod backoff;
 pub mod clock;
-pub mod workqueue;
-pub mod expectations;
-pub mod retry;
+pub mod connect;
+pub mod errors;
 pub mod events;
+pub mod expectations;
+pub mod informer;
 pub mod leader_election;
+pub mod objects;
+pub mod resource;
+pub mod retry;
+pub mod selector;
+pub mod types;
+pub mod watch;
+pub mod workqueue;
 
-pub use connect::connect;
 pub use clock::{Clock, SystemClock};
+pub use connect::connect;
 pub use events::{EventRecorder, EventType, ObjectReference};
 pub use expectations::Expectations;
 pub use informer::{Event, Informer, Scope, SharedInformers};

@@ -18,8 +18,7 @@ use tokio::time::Instant;
 use crate::backoff::Exponential;
 
 /// Upstream's per-item back-off: 5 ms doubling to 1000 s.
-pub const DEFAULT_BACKOFF: Exponential =
-    Exponential { base: Duration::from_millis(5), cap: Duration::from_secs(1000) };
+pub const DEFAULT_BACKOFF: Exponential = Exponential { base: Duration::from_millis(5), cap: Duration::from_secs(1000) };
 
 /// A queue of distinct keys. Cloning gives another handle on the same queue.
 pub struct Workqueue<T> {

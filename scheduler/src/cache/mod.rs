@@ -190,10 +190,8 @@ mod tests {
         assert_eq!(requested(&cache, "n"), 0);
 
         assert!(cache.assume(waiting.clone(), "n"));
-        let bound = pod(
-            "a",
-            json!({"nodeName": "n", "containers": [{"name": "c", "resources": {"requests": {"cpu": "1"}}}]}),
-        );
+        let bound =
+            pod("a", json!({"nodeName": "n", "containers": [{"name": "c", "resources": {"requests": {"cpu": "1"}}}]}));
         cache.set_pod(bound.clone());
         cache.forget(bound.uid());
         assert_eq!(requested(&cache, "n"), 1000, "a confirmed pod is not forgotten");

@@ -42,12 +42,7 @@ pub struct PodInfo {
 impl PodInfo {
     /// Computes what is needed later.
     pub fn new(pod: Arc<Pod>) -> Self {
-        Self {
-            request: pod_request(&pod),
-            nonzero: pod_nonzero_request(&pod),
-            host_ports: host_ports(&pod),
-            pod,
-        }
+        Self { request: pod_request(&pod), nonzero: pod_nonzero_request(&pod), host_ports: host_ports(&pod), pod }
     }
 
     /// UID.
@@ -81,7 +76,11 @@ fn host_ports(pod: &Pod) -> Vec<HostPort> {
         .map(|port| HostPort {
             port: port.host_port,
             protocol: if port.protocol.is_empty() { "TCP".into() } else { port.protocol.as_str().into() },
-            ip: if matches!(port.host_ip.as_str(), "0.0.0.0" | "::") { "".into() } else { port.host_ip.as_str().into() },
+            ip: if matches!(port.host_ip.as_str(), "0.0.0.0" | "::") {
+                "".into()
+            } else {
+                port.host_ip.as_str().into()
+            },
         })
         .collect()
 }

@@ -110,12 +110,7 @@ impl Profile {
     }
 
     /// Runs Filter on a node; the first refusal counts.
-    pub fn run_filter(
-        &self,
-        state: &CycleState,
-        pod: &PodInfo,
-        node: &NodeInfo,
-    ) -> Result<(), (&'static str, Status)> {
+    pub fn run_filter(&self, state: &CycleState, pod: &PodInfo, node: &NodeInfo) -> Result<(), (&'static str, Status)> {
         for plugin in &self.filter {
             if state.skip_filter.contains(&plugin.name()) {
                 continue;
@@ -215,7 +210,8 @@ mod tests {
         diagnosis.nodes.insert("b".into(), two.clone());
         diagnosis.nodes.insert("c".into(), two);
         let mut error = FitError { node_count: 3, diagnosis };
-        let expected = "0/3 nodes are available: 1 node(s) had untolerated taint(s), 2 Insufficient cpu, 2 Insufficient memory.";
+        let expected =
+            "0/3 nodes are available: 1 node(s) had untolerated taint(s), 2 Insufficient cpu, 2 Insufficient memory.";
         assert_eq!(error.to_string(), expected);
         error.diagnosis.post_filter = "preemption: not eligible due to preemptionPolicy=Never.".into();
         assert_eq!(error.to_string(), format!("{expected} preemption: not eligible due to preemptionPolicy=Never."));

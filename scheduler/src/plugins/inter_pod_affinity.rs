@@ -163,8 +163,7 @@ impl Filter for InterPodAffinity {
         }
         // The first pod of a group that wants to be near itself would never start: if nothing matches anywhere, it may.
         let is_first = || {
-            required.wanted.is_empty()
-                && self.matches_all(affinity_terms(pod), &pod.pod.metadata.namespace, &pod.pod)
+            required.wanted.is_empty() && self.matches_all(affinity_terms(pod), &pod.pod.metadata.namespace, &pod.pod)
         };
         if !all_near && !is_first() {
             return Status::unresolvable("node(s) didn't match pod affinity rules");

@@ -18,13 +18,10 @@ mod volume_binding;
 
 use std::sync::Arc;
 
+use skiff_client::types::{Namespace, PersistentVolume, PersistentVolumeClaim, PodDisruptionBudget, StorageClass};
 use skiff_client::{Informer, SharedInformers};
-use skiff_client::types::{
-    Namespace, PersistentVolume, PersistentVolumeClaim, PodDisruptionBudget, StorageClass,
-};
 
 use crate::framework::Profile;
-
 
 /// What plugins read beside nodes and pods.
 #[derive(Clone)]

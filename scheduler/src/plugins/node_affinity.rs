@@ -28,9 +28,9 @@ fn rules(pod: &Pod) -> Option<&Rules> {
 /// Whether the pod's own rules let it run on the node.
 pub(super) fn matches(pod: &Pod, node: &NodeInfo) -> bool {
     pod.spec.node_selector.iter().all(|(key, value)| node.label(key) == Some(value))
-        && rules(pod).and_then(|rules| rules.required.as_ref()).is_none_or(|required| {
-            required.matches(&node.name, |key| node.label(key))
-        })
+        && rules(pod)
+            .and_then(|rules| rules.required.as_ref())
+            .is_none_or(|required| required.matches(&node.name, |key| node.label(key)))
 }
 
 /// Names of the nodes that the pod's terms name; `None` if there is a term that names none. Requirements within a term
@@ -98,7 +98,10 @@ mod tests {
 
     fn nodes() -> Snapshot {
         let labelled = |name: &str, labels: Value| node_with(json!({"metadata": {"name": name, "labels": labels}}));
-        snapshot(&[labelled("a", json!({"zone": "z1", "cpus": "4"})), labelled("b", json!({"zone": "z2", "cpus": "16"}))], &[])
+        snapshot(
+            &[labelled("a", json!({"zone": "z1", "cpus": "4"})), labelled("b", json!({"zone": "z2", "cpus": "16"}))],
+            &[],
+        )
     }
 
     fn check(spec: Value, expected: &str) {
@@ -130,7 +133,10 @@ mod tests {
         check(expression("zone", "Gt", json!(["8"])), "");
         check(required(json!({})), "");
         check(required(json!({"matchFields": [{"key": "metadata.name", "operator": "In", "values": ["b"]}]})), "b");
-        check(json!({"nodeSelector": {"zone": "z1"}, "affinity": expression("cpus", "Gt", json!(["8"]))["affinity"]}), "");
+        check(
+            json!({"nodeSelector": {"zone": "z1"}, "affinity": expression("cpus", "Gt", json!(["8"]))["affinity"]}),
+            "",
+        );
     }
 
     #[test]

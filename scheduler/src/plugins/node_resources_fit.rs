@@ -115,7 +115,10 @@ mod tests {
             assert_eq!(verdicts(&NodeResourcesFit, &asking("p", "", requests), &snapshot), expected);
         };
         check(json!({"cpu": "500m"}), &["a: ok", "b: ok", "c: Too many pods"]);
-        check(json!({"cpu": "501m", "memory": "2Gi"}), &["a: Insufficient cpu", "b: Insufficient memory", "c: Too many pods"]);
+        check(
+            json!({"cpu": "501m", "memory": "2Gi"}),
+            &["a: Insufficient cpu", "b: Insufficient memory", "c: Too many pods"],
+        );
         check(
             json!({"example.com/gpu": "1"}),
             &["a: Insufficient example.com/gpu", "b: ok", "c: Too many pods, Insufficient example.com/gpu"],
@@ -135,7 +138,8 @@ mod tests {
 
     #[test]
     fn the_emptier_node_scores_better() {
-        let nodes = [node("a", json!({"cpu": "4", "memory": "10Gi"})), node("b", json!({"cpu": "4", "memory": "10Gi"}))];
+        let nodes =
+            [node("a", json!({"cpu": "4", "memory": "10Gi"})), node("b", json!({"cpu": "4", "memory": "10Gi"}))];
         let snapshot = snapshot(&nodes, &[asking("x", "a", json!({"cpu": "2", "memory": "5Gi"}))]);
         let scores = scores(&NodeResourcesFit, &asking("p", "", json!({"cpu": "1", "memory": "1Gi"})), &snapshot);
         // (25 + 40) / 2 and (75 + 90) / 2.

@@ -24,11 +24,8 @@ impl Filter for NodeUnschedulable {
         if !node.node.as_ref().is_some_and(|node| node.spec.unschedulable) {
             return Status::SUCCESS;
         }
-        let taint = Taint {
-            key: "node.kubernetes.io/unschedulable".into(),
-            effect: "NoSchedule".into(),
-            ..Taint::default()
-        };
+        let taint =
+            Taint { key: "node.kubernetes.io/unschedulable".into(), effect: "NoSchedule".into(), ..Taint::default() };
         if pod.pod.spec.tolerations.iter().any(|toleration| toleration.tolerates(&taint)) {
             return Status::SUCCESS;
         }

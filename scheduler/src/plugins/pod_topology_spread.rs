@@ -176,7 +176,9 @@ impl Filter for PodTopologySpread {
         let Some(hard) = state.get::<Hard>() else { return Status::SUCCESS };
         for (at, constraint) in hard.constraints.iter().enumerate() {
             let Some(domain) = node.label(&constraint.key) else {
-                return Status::unresolvable("node(s) didn't match pod topology spread constraints (missing required label)");
+                return Status::unresolvable(
+                    "node(s) didn't match pod topology spread constraints (missing required label)",
+                );
             };
             let there = hard.counts[at].get(domain).copied().unwrap_or(0);
             let itself = i64::from(constraint.counts(&pod.pod));
@@ -200,14 +202,9 @@ struct Soft {
 }
 
 impl Score for PodTopologySpread {
-    fn pre_score(
-        &self,
-        state: &mut CycleState,
-        pod: &PodInfo,
-        nodes: &[Arc<NodeInfo>],
-        snapshot: &Snapshot,
-    ) -> bool {
-        let constraints = match (pod.pod.spec.topology_spread_constraints.is_empty(), pod.pod.metadata.controller_of()) {
+    fn pre_score(&self, state: &mut CycleState, pod: &PodInfo, nodes: &[Arc<NodeInfo>], snapshot: &Snapshot) -> bool {
+        let constraints = match (pod.pod.spec.topology_spread_constraints.is_empty(), pod.pod.metadata.controller_of())
+        {
             (false, _) => constraints(&pod.pod, "ScheduleAnyway"),
             (true, Some(owner)) => {
                 vec![Constraint::default_of(&owner.uid, HOSTNAME, 3), Constraint::default_of(&owner.uid, ZONE, 5)]
@@ -284,7 +281,12 @@ mod tests {
         let in_zone = |name: &str, zone: &str| {
             node_with(json!({"metadata": {"name": name, "labels": {ZONE: zone, HOSTNAME: name}}}))
         };
-        vec![in_zone("a1", "a"), in_zone("a2", "a"), in_zone("b1", "b"), node_with(json!({"metadata": {"name": "none"}}))]
+        vec![
+            in_zone("a1", "a"),
+            in_zone("a2", "a"),
+            in_zone("b1", "b"),
+            node_with(json!({"metadata": {"name": "none"}})),
+        ]
     }
 
     fn web(name: &str, node: &str, constraint: Value) -> Arc<PodInfo> {

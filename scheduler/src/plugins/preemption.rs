@@ -11,9 +11,7 @@ use skiff_client::Informer;
 use skiff_client::types::{Pod, PodDisruptionBudget};
 
 use crate::cache::{NodeInfo, PodInfo, Snapshot};
-use crate::framework::{
-    Code, CycleState, Diagnosis, FitError, Plugin, PostFilter, PostFilterResult, Profile, Status,
-};
+use crate::framework::{Code, CycleState, Diagnosis, FitError, Plugin, PostFilter, PostFilterResult, Profile, Status};
 
 /// Share of nodes, in percent, on which candidates are looked for.
 const MIN_CANDIDATE_NODES_PERCENTAGE: usize = 10;
@@ -22,6 +20,9 @@ const MIN_CANDIDATE_NODES: usize = 100;
 
 /// Room is being made already.
 const TERMINATING: &str = "not eligible due to a terminating pod on the nominated node.";
+
+/// What DynamicResources says before it of a pod without claims that could be given back (its part is empty here).
+const CLAIMS: &str = "no new claims to deallocate";
 
 /// The plugin.
 pub(super) struct DefaultPreemption {
@@ -61,7 +62,7 @@ impl PostFilter for DefaultPreemption {
         let without = |message: String| PostFilterResult {
             nominated_node: None,
             keep_nomination: false,
-            message: format!("preemption: {message}"),
+            message: format!("{CLAIMS}, preemption: {message}"),
             victims: Vec::new(),
         };
         if let Some(reason) = not_eligible(pod, snapshot, diagnosis) {
@@ -280,7 +281,10 @@ mod tests {
         check(&[asking("x", "a", "3", 10), asking("y", "b", "3", 200)], &pod, &["x"], "a: x");
         // As many as possible are spared, the important ones first.
         let crowd = [
-            asking("l", "a", "1", 1), asking("m", "a", "1", 2), asking("n", "a", "1", 3), asking("o", "a", "1", 4),
+            asking("l", "a", "1", 1),
+            asking("m", "a", "1", 2),
+            asking("n", "a", "1", 3),
+            asking("o", "a", "1", 4),
             asking("y", "b", "4", 200),
         ];
         check(&crowd, &pod, &[], "a: m l");
@@ -293,12 +297,17 @@ mod tests {
             &there,
             &asking("p", "", "2", 100),
             &[],
-            "preemption: 0/3 nodes are available: 1 Preemption is not helpful for scheduling, \
+            "no new claims to deallocate, preemption: 0/3 nodes are available: 1 Preemption is not helpful for scheduling, \
              2 No preemption victims found for incoming pod.",
         );
         let mut never = (*asking("p", "", "2", 1000).pod).clone();
         never.spec.preemption_policy = "Never".into();
         let never = PodInfo::new(Arc::new(never));
-        check(&there, &never, &[], "preemption: not eligible due to preemptionPolicy=Never.");
+        check(
+            &there,
+            &never,
+            &[],
+            "no new claims to deallocate, preemption: not eligible due to preemptionPolicy=Never.",
+        );
     }
 }

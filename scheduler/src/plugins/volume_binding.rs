@@ -26,11 +26,7 @@ pub(super) struct VolumeBinding {
 
 impl VolumeBinding {
     pub(super) fn new(sources: &Sources) -> Self {
-        Self {
-            claims: sources.claims.clone(),
-            volumes: sources.volumes.clone(),
-            classes: sources.classes.clone(),
-        }
+        Self { claims: sources.claims.clone(), volumes: sources.volumes.clone(), classes: sources.classes.clone() }
     }
 
     /// The claim of a volume, if it has one; an error says what is wrong with it.
@@ -124,7 +120,9 @@ impl Filter for VolumeBinding {
         let Some(claims) = state.get::<Claims>() else { return Status::SUCCESS };
         for name in &claims.bound {
             let Some(volume) = self.volumes.get_by_name("", name) else {
-                return Status::unresolvable("node(s) unavailable due to one or more pvc(s) bound to non-existent pv(s)");
+                return Status::unresolvable(
+                    "node(s) unavailable due to one or more pvc(s) bound to non-existent pv(s)",
+                );
             };
             let required = volume.spec.node_affinity.as_ref().and_then(|affinity| affinity.required.as_ref());
             if !required.is_none_or(|required| required.matches(&node.name, |key| node.label(key))) {

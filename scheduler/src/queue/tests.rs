@@ -60,7 +60,10 @@ async fn important_pods_go_first_then_older_ones() {
     queue.add_or_update(pod("low", json!({"priority": 1})), false);
     queue.add_or_update(pod("first", json!({"priority": 5})), false);
     queue.add_or_update(pod("second", json!({"priority": 5})), false);
-    assert_eq!((pop(&queue).await, pop(&queue).await, pop(&queue).await), ("first".into(), "second".into(), "low".into()));
+    assert_eq!(
+        (pop(&queue).await, pop(&queue).await, pop(&queue).await),
+        ("first".into(), "second".into(), "low".into())
+    );
 }
 
 #[tokio::test(start_paused = true)]

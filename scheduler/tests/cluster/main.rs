@@ -1,7 +1,7 @@
 //! The scheduler against an API server of its own, on a memory store, in this process.
 
-mod cluster;
 mod capacity;
+mod cluster;
 mod leadership;
 mod placement;
 mod preemption;

@@ -16,7 +16,7 @@ async fn a_pod_is_bound_and_told_of() {
     assert!(condition_is_true(&cluster.pod("web").await.status.conditions, "PodScheduled"));
     let event = cluster.event("web", "Scheduled").await;
     assert_eq!(event["message"], "Successfully assigned default/web to only");
-    assert_eq!((&event["type"], &event["source"]["component"]), (&json!("Normal"), &json!("default-scheduler")));
+    assert_eq!((&event["type"], &event["reportingComponent"]), (&json!("Normal"), &json!("default-scheduler")));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -59,7 +59,9 @@ async fn selectors_taints_and_names_are_honoured() {
 async fn replicas_spread_over_nodes() {
     let cluster = Cluster::start().await;
     for name in ["a", "b", "c"] {
-        cluster.add_node_with(json!({"metadata": {"name": name, "labels": {"kubernetes.io/hostname": name}}}), "8").await;
+        cluster
+            .add_node_with(json!({"metadata": {"name": name, "labels": {"kubernetes.io/hostname": name}}}), "8")
+            .await;
     }
     let mut nodes = Vec::new();
     for at in 0..3 {

@@ -14,8 +14,8 @@ async fn a_new_node_schedules_a_waiting_pod_at_once() {
     cluster.add_pod("web", "2").await;
     cluster.refused("web", "no nodes available to schedule pods").await;
     cluster.add_node("small", "1").await;
-    let expected = "0/1 nodes are available: 1 Insufficient cpu. preemption: 0/1 nodes are available: 1 Preemption is not \
-                    helpful for scheduling.";
+    let expected = "0/1 nodes are available: 1 Insufficient cpu. no new claims to deallocate, preemption: 0/1 nodes are \
+                    available: 1 Preemption is not helpful for scheduling.";
     cluster.refused("web", expected).await;
     let conditions = cluster.pod("web").await.status.conditions;
     assert_eq!(conditions.iter().filter(|one| one.type_ == "PodScheduled").count(), 1);
@@ -40,8 +40,8 @@ async fn failures_are_events_with_upstreams_words() {
     cluster.add_pod("fits", "100m").await;
     cluster.node_of("fits").await;
     cluster.add_pod("web", "2").await;
-    let expected = "0/3 nodes are available: 1 node(s) had untolerated taint(s), 2 Insufficient cpu. preemption: 0/3 nodes \
-                    are available: 3 Preemption is not helpful for scheduling.";
+    let expected = "0/3 nodes are available: 1 node(s) had untolerated taint(s), 2 Insufficient cpu. no new claims to \
+                    deallocate, preemption: 0/3 nodes are available: 3 Preemption is not helpful for scheduling.";
     assert_eq!(cluster.event("web", "FailedScheduling").await["message"], expected);
     cluster.refused("web", expected).await;
 }
@@ -85,8 +85,7 @@ async fn claims_must_be_bound_first() {
     cluster.add_node("only", "4").await;
     let volumes = json!([{"name": "data", "persistentVolumeClaim": {"claimName": "data"}}]);
     cluster.add_pod_with("web", "1", json!({ "volumes": volumes })).await;
-    let expected = "0/1 nodes are available: persistentvolumeclaim \"data\" not found. preemption: 0/1 nodes are available: \
-                    1 Preemption is not helpful for scheduling.";
+    let expected = "0/1 nodes are available: persistentvolumeclaim \"data\" not found. not found";
     cluster.refused("web", expected).await;
 
     let spec = json!({"accessModes": ["ReadWriteOnce"], "storageClassName": "", "volumeName": "disk",

@@ -35,9 +35,7 @@ pub(super) fn plan(node: &Node, evictions: Evictions, may_evict: impl FnOnce() -
     let status_of = |type_: &str| condition(&node.status.conditions, type_).map(|found| found.status.as_str());
     let mut wanted: Vec<Taint> = Vec::new();
     for (type_, status, key) in BY_CONDITION {
-        // A node that never said that it is ready is not.
-        let current = status_of(type_).or((type_ == "Ready").then_some("Unknown"));
-        if current == Some(status) {
+        if status_of(type_) == Some(status) {
             wanted.push(taint(key, NO_SCHEDULE, None));
         }
     }
@@ -115,12 +113,9 @@ mod tests {
         check(node("Unknown", not_ready.clone()), rate, true, "unreachable:NoSchedule unreachable:NoExecute");
         check(node("Unknown", not_ready.clone()), Evictions::Halted, true, "unreachable:NoSchedule waiting");
         check(node("Unknown", not_ready), Evictions::Lifted, true, "unreachable:NoSchedule");
-        check(
-            json!({"spec": {"unschedulable": true}}),
-            Evictions::Lifted,
-            true,
-            "unreachable:NoSchedule unschedulable:NoSchedule",
-        );
+        check(json!({"spec": {"unschedulable": true}}), Evictions::Lifted, true, "unschedulable:NoSchedule");
+        // One that has not yet said how it is has no taint but that which it was made with.
+        check(json!({}), Evictions::Halted, true, "same waiting");
     }
 
     #[test]

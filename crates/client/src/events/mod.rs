@@ -2,9 +2,11 @@
 //!
 //! [`EventRecorder::event`] never blocks and never fails: it puts a note on a queue of [`QUEUE_LENGTH`] and drops it
 //! (with a count in the log) when that is full. One task takes notes off, folds repetitions together
-//! ([`correlate`]) and writes core/v1 Events: a new one, or a patch of the count of one that is there.
+//! ([`correlate`]) and writes core/v1 Events: a new one, or a patch of the count of one that is there. The scheduler's are
+//! events of a newer group, which has series instead of counts ([`series`]).
 
 mod correlate;
+mod series;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -157,6 +159,20 @@ impl EventRecorder {
         Self { notes, dropped: Arc::default(), clock }
     }
 
+    /// Starts a task that writes events of the group `events.k8s.io` ([`series`]), as the scheduler's are. `controller`
+    /// is who says it, `instance` which of several.
+    pub fn spawn_series(client: Client, controller: &str, instance: &str, shutdown: CancellationToken) -> Self {
+        let (notes, queue) = mpsc::channel(QUEUE_LENGTH);
+        let writer = series::Writer::new(client, controller, instance);
+        tokio::spawn(async move {
+            tokio::select! {
+                () = shutdown.cancelled() => {}
+                () = writer.run(queue) => {}
+            }
+        });
+        Self { notes, dropped: Arc::default(), clock: Arc::new(SystemClock) }
+    }
+
     /// Records an event. Never blocks.
     pub fn event(&self, object: &ObjectReference, type_: EventType, reason: &str, message: impl Into<String>) {
         self.event_with_action(object, type_, reason, "", message);
@@ -226,8 +242,7 @@ impl Writer {
         let namespace = if note.object.namespace.is_empty() { "default" } else { &note.object.namespace };
         let events = Objects::<serde::de::IgnoredAny>::of(&self.client, EVENTS, namespace);
         if write.count > 1 {
-            let patch =
-                json!({"count": write.count, "lastTimestamp": format_time(note.at), "message": write.message});
+            let patch = json!({"count": write.count, "lastTimestamp": format_time(note.at), "message": write.message});
             match events.patch(&write.name, "", PatchKind::Strategic, &patch).await {
                 // It has expired meanwhile: make it again, with the count it had reached.
                 Err(error) if errors::is_not_found(&error) => {}

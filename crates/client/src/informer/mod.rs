@@ -99,8 +99,7 @@ impl<K: Object> Informer<K> {
     /// An informer that nothing feeds but [`Informer::apply`], [`Informer::remove`] and [`Informer::replace`]: for
     /// tests of what reads from it.
     pub fn detached() -> Self {
-        let shared =
-            Shared { store: RwLock::default(), handlers: Mutex::default(), synced: watch::Sender::new(false) };
+        let shared = Shared { store: RwLock::default(), handlers: Mutex::default(), synced: watch::Sender::new(false) };
         Self { shared: Arc::new(shared) }
     }
 

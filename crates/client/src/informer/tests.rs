@@ -13,7 +13,10 @@ fn pod(name: &str, version: &str, uid: &str) -> String {
 }
 
 fn list(version: &str, continue_: &str, items: &[String]) -> String {
-    format!(r#"{{"metadata":{{"resourceVersion":"{version}","continue":"{continue_}"}},"items":[{}]}}"#, items.join(","))
+    format!(
+        r#"{{"metadata":{{"resourceVersion":"{version}","continue":"{continue_}"}},"items":[{}]}}"#,
+        items.join(",")
+    )
 }
 
 fn event(type_: &str, object: &str) -> String {
@@ -83,10 +86,7 @@ async fn lists_in_pages_watches_resumes_and_lists_again_when_expired() {
             query.split('&').filter(|part| part.starts_with("resourceV") || part.starts_with("cont")).collect()
         })
         .collect();
-    assert_eq!(
-        versions,
-        ["", "continue=more", "resourceVersion=9", "resourceVersion=12", "", "resourceVersion=20"]
-    );
+    assert_eq!(versions, ["", "continue=more", "resourceVersion=9", "resourceVersion=12", "", "resourceVersion=20"]);
 }
 
 #[tokio::test(start_paused = true)]
@@ -96,8 +96,7 @@ async fn failures_are_retried_with_growing_pauses() {
         script.answer(503, "starting");
     }
     script.answer(200, &list("1", "", &[]));
-    let informer =
-        Informer::<Pod>::spawn(script.client(), Informer::<Pod>::source(), CancellationToken::new());
+    let informer = Informer::<Pod>::spawn(script.client(), Informer::<Pod>::source(), CancellationToken::new());
     let start = tokio::time::Instant::now();
     informer.wait_synced().await;
     let waited = start.elapsed();

@@ -5,17 +5,17 @@
 //! Slim objects are never written back: writes send patches or JSON built for the purpose, so a field that is not
 //! listed here cannot be lost.
 
-mod meta;
-mod raw;
-mod pod;
-mod node;
-mod node_selector;
-mod service;
 mod apps;
 mod batch;
 mod certificates;
 mod core;
+mod meta;
+mod node;
+mod node_selector;
+mod pod;
 mod policy;
+mod raw;
+mod service;
 mod storage;
 
 pub use self::core::*;
