@@ -2,6 +2,7 @@
 //!
 //! Follows `registry/customresourcedefinition/{strategy,etcd}.go` and `apis/apiextensions/v1/defaults.go`.
 
+mod rule_costs;
 mod rules;
 mod schemas;
 mod validation;

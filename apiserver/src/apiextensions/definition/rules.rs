@@ -4,10 +4,12 @@ use std::sync::Arc;
 
 use skiff_apimachinery::field::{Error, ErrorList, Path};
 use skiff_apimachinery::value::Value;
+use skiff_cel::declared::Declared;
 
 use super::super::declared;
-use super::super::rules::compile_rules;
+use super::super::rules::{Compiled, compile_rules};
 use super::super::schema::Schema;
+use super::rule_costs::{Costs, repeated};
 use super::schemas::follow;
 
 const REASONS: [&str; 4] = ["FieldValueDuplicate", "FieldValueForbidden", "FieldValueInvalid", "FieldValueRequired"];
@@ -54,65 +56,88 @@ pub(super) fn check_text(schema: &Value, path: &Path, errors: &mut ErrorList) {
     }
 }
 
-/// Checks that expressions compile and look only at what can be told.
-pub(super) fn validate(schema: &Value, path: &Path, errors: &mut ErrorList) {
-    walk(schema, path, true, None, errors);
+/// Checks that expressions compile, look only at what can be told, and cost no more than they may. Of an `unchanged`
+/// schema only all expressions together are held to what they may cost.
+pub(super) fn validate(schema: &Value, unchanged: bool, path: &Path, errors: &mut ErrorList) {
+    let mut walk = Walk { costs: Costs::new(unchanged), errors };
+    walk.schema(schema, path, &Place { root: true, untold: None, times: Some(1) });
+    walk.costs.conclude(path, walk.errors);
 }
 
-/// `untold` is where a list begins whose elements have no identity: nobody can say what they were before.
-fn walk(schema: &Value, path: &Path, root: bool, untold: Option<&Path>, errors: &mut ErrorList) {
-    // What is below is told first, as upstream does.
-    if let Some(additional) = schema.get("additionalProperties").filter(|schema| schema.as_object().is_some()) {
-        walk(additional, &path.child("additionalProperties"), false, untold, errors);
-    }
-    let properties = schema.get("properties").and_then(Value::as_object);
-    for (key, property) in properties.into_iter().flat_map(|properties| properties.iter()) {
-        walk(property, &path.child("properties").key(key), false, untold, errors);
-    }
-    if let Some(items) = schema.get("items") {
-        let keyed = schema.str_at(&["x-kubernetes-list-type"]) == Some("map");
-        let untold = untold.or((!keyed).then_some(path));
-        walk(items, &path.child("items"), false, untold, errors);
-    }
-    let rules = schema.array_at(&["x-kubernetes-validations"]);
-    if !rules.is_empty() {
-        expressions(schema, rules, path, root, untold, errors);
-    }
-}
-
-fn expressions(
-    schema: &Value,
-    rules: &[Value],
-    path: &Path,
+/// Where a schema stands.
+struct Place {
+    /// Whether it is that of the resource.
     root: bool,
-    untold: Option<&Path>,
-    errors: &mut ErrorList,
-) {
-    let path = path.child("x-kubernetes-validations");
-    let parsed = Schema::parse(schema);
-    let Some(declared) = declared::of(&parsed, "selfType", root || parsed.embedded) else {
-        let why = "internal error: failed to construct type information for x-kubernetes-validations rules: \
-                   unable to convert structural schema to CEL declarations";
-        errors.push(Error::internal(&path, why));
-        return;
-    };
-    let compiled = compile_rules(&parsed, &Arc::new(declared));
-    for (index, (rule, compiled)) in rules.iter().zip(compiled).enumerate() {
-        let place = path.index(index);
-        if let Err(why) = compiled.program {
-            errors.push(Error::invalid(&place.child("rule"), as_go_shows(rule), why));
+    /// Where a list begins above it whose elements have no identity: nobody can say what they were before.
+    untold: Option<Path>,
+    /// How many of its values an object can have; `None` without a bound.
+    times: Option<u64>,
+}
+
+struct Walk<'e> {
+    costs: Costs,
+    errors: &'e mut ErrorList,
+}
+
+impl Walk<'_> {
+    fn schema(&mut self, schema: &Value, path: &Path, place: &Place) {
+        let times = place.times.and_then(|times| Some(times.saturating_mul(repeated(schema)?)));
+        let below = |untold: Option<Path>| Place { root: false, untold, times };
+        // What is below is told first, as upstream does.
+        if let Some(additional) = schema.get("additionalProperties").filter(|schema| schema.as_object().is_some()) {
+            self.schema(additional, &path.child("additionalProperties"), &below(place.untold.clone()));
         }
-        if let Some(Err(why)) = compiled.message {
-            errors.push(Error::invalid(&place.child("messageExpression"), as_go_shows(rule), why));
+        let properties = schema.get("properties").and_then(Value::as_object);
+        for (key, property) in properties.into_iter().flat_map(|properties| properties.iter()) {
+            self.schema(property, &path.child("properties").key(key), &below(place.untold.clone()));
         }
-        match (compiled.uses_old_self, untold, rule.get("optionalOldSelf")) {
+        if let Some(items) = schema.get("items") {
+            let keyed = schema.str_at(&["x-kubernetes-list-type"]) == Some("map");
+            let untold = place.untold.clone().or_else(|| (!keyed).then(|| path.clone()));
+            self.schema(items, &path.child("items"), &below(untold));
+        }
+        let rules = schema.array_at(&["x-kubernetes-validations"]);
+        if !rules.is_empty() {
+            self.rules(schema, rules, path, place);
+        }
+    }
+
+    fn rules(&mut self, schema: &Value, rules: &[Value], path: &Path, place: &Place) {
+        let path = path.child("x-kubernetes-validations");
+        let parsed = Schema::parse(schema);
+        let Some(declared) = declared::of(&parsed, "selfType", place.root || parsed.embedded) else {
+            let why = "internal error: failed to construct type information for x-kubernetes-validations rules: \
+                       unable to convert structural schema to CEL declarations";
+            self.errors.push(Error::internal(&path, why));
+            return;
+        };
+        let declared = Arc::new(declared);
+        for (index, (rule, compiled)) in rules.iter().zip(compile_rules(&parsed, &declared)).enumerate() {
+            self.rule(rule, &compiled, &declared, &path.index(index), place);
+        }
+    }
+
+    fn rule(&mut self, rule: &Value, compiled: &Compiled, declared: &Declared, path: &Path, place: &Place) {
+        let at_rule = path.child("rule");
+        match &compiled.program {
+            Ok(program) => self.costs.rule(program, declared, place.times, &at_rule, self.errors),
+            Err(why) => self.errors.push(Error::invalid(&at_rule, as_go_shows(rule), why.clone())),
+        }
+        let at_message = path.child("messageExpression");
+        match &compiled.message {
+            Some(Ok(program)) => self.costs.message(program, declared, &at_message, self.errors),
+            Some(Err(why)) => self.errors.push(Error::invalid(&at_message, as_go_shows(rule), why.clone())),
+            None => {}
+        }
+        match (compiled.uses_old_self, &place.untold, rule.get("optionalOldSelf")) {
             (true, Some(untold), _) => {
                 let why = format!("oldSelf cannot be used on the uncorrelatable portion of the schema within {untold}");
-                errors.push(Error::invalid(&place.child("rule"), rule.get("rule").cloned().unwrap_or_default(), why));
+                let text = rule.get("rule").cloned().unwrap_or_default();
+                self.errors.push(Error::invalid(&at_rule, text, why));
             }
             (false, _, Some(optional)) => {
                 let why = "may not be set if oldSelf is not used in rule";
-                errors.push(Error::invalid(&place.child("optionalOldSelf"), optional.clone(), why));
+                self.errors.push(Error::invalid(&path.child("optionalOldSelf"), optional.clone(), why));
             }
             _ => {}
         }

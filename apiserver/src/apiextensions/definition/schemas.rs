@@ -56,8 +56,8 @@ const STRUCTURE: [(&str, &str); 11] = [
     ("x-kubernetes-list-type", "must be undefined to be structural"),
 ];
 
-/// Checks the schema of a version.
-pub(super) fn validate(schema: &Value, status: bool, path: &Path, errors: &mut ErrorList) {
+/// Checks the schema of a version; `unchanged` says that it is what it was.
+pub(super) fn validate(schema: &Value, status: bool, unchanged: bool, path: &Path, errors: &mut ErrorList) {
     let before = errors.len();
     if status {
         check_root(schema, path, errors);
@@ -79,7 +79,7 @@ pub(super) fn validate(schema: &Value, status: bool, path: &Path, errors: &mut E
     let sound = errors.len() == before;
     keywords(schema, &Place { path: path.clone(), root: true, ..Place::default() }, errors);
     if sound && errors.len() == before {
-        rules::validate(schema, path, errors);
+        rules::validate(schema, unchanged, path, errors);
     }
 }
 
@@ -612,7 +612,7 @@ mod tests {
 
     fn texts(schema: Value) -> Vec<String> {
         let mut errors = ErrorList::new();
-        validate(&schema, false, &Path::new("s"), &mut errors);
+        validate(&schema, false, false, &Path::new("s"), &mut errors);
         errors.iter().map(ToString::to_string).collect()
     }
 

@@ -43,6 +43,13 @@ pub(super) fn validate(new: &Value, old: Option<&Value>) -> ErrorList {
     errors
 }
 
+/// Whether the schema of a version is what it was.
+fn is_unchanged(version: &Value, old: Option<&Value>) -> bool {
+    let versions = old.map(|old| old.array_at(&["spec", "versions"])).unwrap_or_default();
+    let before = versions.iter().find(|before| before.get("name") == version.get("name"));
+    before.is_some_and(|before| before.get("schema") == version.get("schema"))
+}
+
 /// Checks a write to the status.
 pub(super) fn validate_status(new: &Value) -> ErrorList {
     let mut errors = ErrorList::new();
@@ -111,7 +118,7 @@ fn check_spec(spec: &At<'_>, old: Option<&Value>, errors: &mut ErrorList) {
         if shared.schema
             && let Some(schema) = first.at(&["schema", "openAPIV3Schema"])
         {
-            schemas::validate(schema, status, &place.child("validation").child("openAPIV3Schema"), errors);
+            schemas::validate(schema, status, is_unchanged(first, old), &place.child("validation").child("openAPIV3Schema"), errors);
         }
         if shared.subresources
             && let Some(subresources) = first.get("subresources")
@@ -168,7 +175,7 @@ fn check_version(version: &At<'_>, shared: &Shared, old: Option<&Value>, errors:
     {
         let status = value.at(&["subresources", "status"]).is_some();
         let path = version.child("schema").child("openAPIV3Schema").path();
-        schemas::validate(schema, status, &path, errors);
+        schemas::validate(schema, status, is_unchanged(value, old), &path, errors);
     }
     if !shared.subresources
         && let Some(subresources) = value.get("subresources")
