@@ -93,7 +93,7 @@ impl Webhook {
         });
         let mut body = Vec::with_capacity(4096);
         json::write(&review, &mut body);
-        let answer = self.client.post(config, body.into(), TIMEOUT).await;
+        let answer = self.client.ask(config, body.into(), TIMEOUT, KIND).await;
         let answer = answer.map_err(|error| format!("{subject} failed: {error}"))?;
         let converted = read(&answer, version, &uid).map_err(|why| format!("{subject} failed: {why}"))?;
         if converted.len() != originals.len() {
@@ -108,9 +108,8 @@ impl Webhook {
 }
 
 /// The converted objects of an answer.
-fn read(body: &[u8], version: &str, uid: &str) -> Result<Vec<Value>, String> {
-    let review = json::parse(body).map_err(|error| format!("unable to decode the webhook response: {error}"))?;
-    let found = kind_of(&review);
+fn read(review: &Value, version: &str, uid: &str) -> Result<Vec<Value>, String> {
+    let found = kind_of(review);
     let expected = format!("apiextensions.k8s.io/v1, Kind={KIND}");
     if version == "v1" && found != expected {
         return Err(format!("expected webhook response of {expected}, got {found}"));
@@ -289,11 +288,9 @@ mod tests {
     #[test]
     fn answers_must_be_to_the_question() {
         let answer = |response: Value| {
-            let mut text = Vec::new();
             let review =
                 value!({"apiVersion": "apiextensions.k8s.io/v1", "kind": "ConversionReview", "response": response});
-            json::write(&review, &mut text);
-            read(&text, "v1", "u")
+            read(&review, "v1", "u")
         };
         assert_eq!(answer(Value::Null), Err("no response provided".into()));
         assert_eq!(answer(value!({"uid": "v"})), Err("expected response.uid=\"u\", got \"v\"".into()));

@@ -13,6 +13,8 @@ use crate::admission::{Asked, Operation};
 use crate::registry::Resource;
 use crate::registry::deletion::DeleteOptions;
 
+const MANAGED_FIELDS: &[&str] = &["metadata", "managedFields"];
+
 /// A request for what is stored: clients see it in a version, or as a Scale.
 impl Asked for Call<'_> {
     fn resource(&self) -> &Arc<Resource> {
@@ -61,10 +63,20 @@ impl Asked for Call<'_> {
     }
 
     fn view(&self, object: &Value) -> Value {
-        Call::view(self, object)
+        let mut view = Call::view(self, object);
+        if self.cx.info.subresource == "scale" {
+            // Who owns its fields is not the Scale's to say.
+            view.remove_at(MANAGED_FIELDS);
+        }
+        view
     }
 
-    fn merge(&self, view: Value, object: &Value) -> Result<Value, Status> {
+    fn merge(&self, mut view: Value, object: &Value) -> Result<Value, Status> {
+        if self.cx.info.subresource == "scale"
+            && let Some(managers) = Call::view(self, object).at(MANAGED_FIELDS)
+        {
+            view.set_at(MANAGED_FIELDS, managers.clone());
+        }
         let mut merged = Call::merge(self, view, Some(object))?;
         dedup_owner_references(self, &mut merged, " after mutating admission happens");
         Ok(merged)

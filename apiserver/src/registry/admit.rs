@@ -1,6 +1,7 @@
 //! Where the store asks the admission plugins.
 
-use skiff_apimachinery::status::Status;
+use skiff_apimachinery::meta;
+use skiff_apimachinery::status::{self, Status};
 use skiff_apimachinery::value::Value;
 
 use super::deletion::DeleteOptions;
@@ -20,7 +21,17 @@ impl Store {
         let mut request = self.admission_request(write, operation, name, Some(object), old, &mut warnings);
         let admitted = chain::admit(write.admission, &mut request).await;
         write.warnings.extend(warnings);
-        admitted
+        admitted?;
+        self.stays_in_place(write, object)
+    }
+
+    /// Whoever changed the object, it is kept where the request says.
+    fn stays_in_place(&self, write: &Write<'_>, object: &Value) -> Result<(), Status> {
+        if self.namespaced && meta::namespace(object) != write.namespace {
+            let message = "the namespace of the provided object does not match the namespace sent on the request";
+            return Err(status::bad_request(message));
+        }
+        Ok(())
     }
 
     pub(super) async fn validate_admission(

@@ -2,6 +2,7 @@
 //!
 //! Follows `ClientManager` in `k8s.io/apiserver/pkg/util/webhook/client.go` and client-go's requests.
 
+use std::io::ErrorKind;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,6 +13,8 @@ use hyper_util::client::legacy;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use quick_cache::sync::Cache;
 use rustls::crypto::CryptoProvider;
+use skiff_apimachinery::json;
+use skiff_apimachinery::value::Value;
 
 use super::connector::{ConnectError, Connector, Route};
 use super::resolver::ServiceResolver;
@@ -84,7 +87,38 @@ impl Client {
             let text = String::from_utf8_lossy(&body);
             return Err(CallError(go_errors::server_response(code.as_u16(), text.trim())));
         }
+        if body.is_empty() {
+            let media = "application/json";
+            return Err(CallError(format!(
+                "0-length response with status code: {} and content type: {media}",
+                code.as_u16()
+            )));
+        }
         Ok(body)
+    }
+
+    /// The same, with the answer as an object of this kind, or of none that it says.
+    pub async fn ask(
+        &self,
+        config: &ClientConfig,
+        body: Bytes,
+        timeout: Duration,
+        kind: &str,
+    ) -> Result<Value, CallError> {
+        let body = self.post(config, body, timeout).await?;
+        let unreadable = |why: String| CallError(format!("couldn't get version/kind; json parse error: {why}"));
+        let answer = json::parse(&body).map_err(|error| unreadable(error.to_string()))?;
+        if answer.as_object().is_none() {
+            return Err(unreadable("json: cannot unmarshal into Go value of type struct".to_owned()));
+        }
+        let text = |field: &str| answer.str_at(&[field]).unwrap_or("");
+        let (found, version) = (text("kind"), text("apiVersion"));
+        if !found.is_empty() && found != kind {
+            return Err(CallError(format!(
+                "no kind {found:?} is registered for version {version:?} in scheme \"k8s.io/apiserver/pkg/util/webhook/client.go:71\""
+            )));
+        }
+        Ok(answer)
     }
 
     fn target(&self, config: &ClientConfig) -> Result<Arc<Target>, CallError> {
@@ -153,6 +187,13 @@ pub fn problem(error: &legacy::Error) -> String {
             && (hyper.is_incomplete_message() || hyper.is_closed())
         {
             return "EOF".to_owned();
+        }
+        if let Some(io) = error.downcast_ref::<std::io::Error>() {
+            match io.kind() {
+                ErrorKind::UnexpectedEof => return "EOF".to_owned(),
+                ErrorKind::ConnectionReset => return "read: connection reset by peer".to_owned(),
+                _ => {}
+            }
         }
         last = error.to_string();
         cause = error.source();

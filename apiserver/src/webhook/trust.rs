@@ -119,15 +119,8 @@ pub fn certificate_problem(error: &CertificateError, host: &str) -> String {
         CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
             "certificate has expired or is not yet valid".to_owned()
         }
-        CertificateError::NotValidForNameContext { presented, .. } if !presented.is_empty() => {
-            format!(
-                "certificate is valid for {}, not {host}",
-                presented.iter().map(plain).collect::<Vec<_>>().join(", ")
-            )
-        }
-        CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
-            format!("certificate is not valid for any names, but wanted to match {host}")
-        }
+        CertificateError::NotValidForNameContext { presented, .. } => not_for(host, presented),
+        CertificateError::NotValidForName => not_for(host, &[]),
         CertificateError::InvalidPurpose | CertificateError::InvalidPurposeContext { .. } => {
             "certificate specifies an incompatible key usage".to_owned()
         }
@@ -136,8 +129,33 @@ pub fn certificate_problem(error: &CertificateError, host: &str) -> String {
     format!("tls: failed to verify certificate: x509: {problem}")
 }
 
-/// `DnsName("a.b")` without what is around the name.
-fn plain(name: impl AsRef<str>) -> String {
-    let name = name.as_ref();
-    name.split('"').nth(1).unwrap_or(name).to_owned()
+/// What Go says of a certificate for others. Of names and addresses it speaks of those of the host's sort.
+fn not_for(host: &str, presented: &[String]) -> String {
+    let is_address = host.parse::<std::net::IpAddr>().is_ok();
+    let names = presented.iter().filter_map(|name| {
+        // `DnsName("a.b")` and `IpAddress(127.0.0.1)`.
+        let (sort, name) = name.split_once('(')?;
+        let ours = if is_address { sort == "IpAddress" } else { sort == "DnsName" };
+        ours.then(|| name.trim_end_matches(')').trim_matches('"').to_owned())
+    });
+    let names = names.collect::<Vec<_>>();
+    match (names.as_slice(), is_address) {
+        ([], true) => format!("cannot validate certificate for {host} because it doesn't contain any IP SANs"),
+        ([], false) => format!("certificate is not valid for any names, but wanted to match {host}"),
+        _ => format!("certificate is valid for {}, not {host}", names.join(", ")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_those_of_the_hosts_sort() {
+        let presented = ["DnsName(\"a.svc\")".to_owned(), "IpAddress(10.0.0.1)".to_owned()];
+        assert_eq!(not_for("b.svc", &presented), "certificate is valid for a.svc, not b.svc");
+        assert_eq!(not_for("10.0.0.2", &presented), "certificate is valid for 10.0.0.1, not 10.0.0.2");
+        let none = "certificate is not valid for any names, but wanted to match b.svc";
+        assert_eq!(not_for("b.svc", &presented[1..]), none);
+    }
 }

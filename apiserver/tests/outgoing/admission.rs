@@ -378,3 +378,38 @@ async fn match_conditions_choose_requests() {
         }
     }
 }
+
+#[tokio::test]
+async fn a_webhook_cannot_move_an_object_or_make_another_kind_of_it() {
+    let server = Server::start(|path, review| {
+        let (path, value) = match path {
+            "/move" => ("/metadata/namespace", "kube-system"),
+            _ => ("/kind", "Secret"),
+        };
+        response(review, patch(json!([{"op": "replace", "path": path, "value": value}])))
+    })
+    .await;
+    let api = Api::secured().await;
+    for (path, code, message) in [
+        ("/move", 400, "the namespace of the provided object does not match the namespace sent on the request"),
+        ("/kind", 500, "Internal error occurred: the patched object is of v1, Kind=Secret, not of v1, Kind=ConfigMap"),
+    ] {
+        let name = &path[1..];
+        configure(&api, MUTATING, name, vec![webhook(&server, path, map_rules(), json!({}))]).await;
+        assert_eq!(api.post(MAPS, map("a", json!({}))).await.expect(code).json()["message"], message);
+        api.delete(&format!("{MUTATING}/{name}"), None).await.expect(200);
+    }
+}
+
+#[tokio::test]
+async fn questions_that_are_not_stored_are_asked_about_too() {
+    let server = Server::start(usual).await;
+    let api = Api::secured().await;
+    let reviews = rules(&["CREATE"], &["authorization.k8s.io"], &["v1"], &["*"]);
+    configure(&api, VALIDATING, "reviews", vec![webhook(&server, "/deny", reviews, json!({}))]).await;
+    let review = json!({
+        "apiVersion": "authorization.k8s.io/v1", "kind": "SelfSubjectAccessReview",
+        "spec": {"resourceAttributes": {"verb": "get", "resource": "pods"}}
+    });
+    api.post("/apis/authorization.k8s.io/v1/selfsubjectaccessreviews", review).await.expect(403);
+}

@@ -84,12 +84,12 @@ async fn ask_once(
         let why = "could not get REST client: webhook configuration must have either service or URL";
         return Err(failed(Failure::Call(why.to_owned())));
     };
-    let body = client
-        .post(config, question.body.clone(), webhook.timeout)
+    let review = client
+        .ask(config, question.body.clone(), webhook.timeout, "AdmissionReview")
         .await
         .map_err(|error| failed(Failure::Call(format!("failed to call webhook: {error}"))))?;
     let answer = question
-        .read(&body, mutating)
+        .read(&review, mutating)
         .map_err(|why| failed(Failure::Call(format!("received invalid webhook response: {why}"))))?;
     let warnings = answer.warnings.clone();
     if answer.allowed {

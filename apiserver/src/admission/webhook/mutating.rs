@@ -1,7 +1,7 @@
 //! Mutating webhooks: asked one after the other, by the names of their configurations; each sees what the others made.
 
 use skiff_apimachinery::patch::json as json_patch;
-use skiff_apimachinery::status::{self, Status};
+use skiff_apimachinery::status::Status;
 use skiff_apimachinery::value::Value;
 
 use super::call::{Failure, ask, internal};
@@ -94,7 +94,7 @@ fn patch(webhook: &Webhook, answer: &Answer, asked: &dyn Asked, subject: &mut Su
         return Ok(false);
     }
     let decoded = json_patch::decode(&answer.patch)
-        .map_err(|error| Failure::Call(format!("received undecodable patch in webhook response: {}", error.message)))?;
+        .map_err(|error| Failure::Call(format!("received undecodable patch in webhook response: {}", plain(&error))))?;
     if decoded.patch.is_empty() {
         return Ok(false);
     }
@@ -110,7 +110,12 @@ fn patch(webhook: &Webhook, answer: &Answer, asked: &dyn Asked, subject: &mut Su
     }
     let mut patched: Value = object.clone();
     decoded.patch.apply_or_explain(&mut patched).map_err(|why| Failure::Refused(internal(why)))?;
-    subject.replace(&patched, asked).map_err(|error| Failure::Refused(status::internal_error(error.message)))
+    subject.replace(&patched, asked).map_err(Failure::Refused)
+}
+
+/// The reason alone, without what a client's own patch would be told.
+fn plain(error: &Status) -> &str {
+    error.message.strip_prefix("error decoding patch: ").unwrap_or(&error.message)
 }
 
 #[async_trait::async_trait]

@@ -60,8 +60,7 @@ impl Question {
     }
 
     /// Reads the answer to this question; the error is upstream's.
-    pub fn read(&self, body: &[u8], mutating: bool) -> Result<Answer, String> {
-        let review = json::parse(body).map_err(|error| format!("unable to decode the webhook response: {error}"))?;
+    pub fn read(&self, review: &Value, mutating: bool) -> Result<Answer, String> {
         let Some(response) = review.get("response").filter(|response| response.as_object().is_some()) else {
             return Err("webhook response was absent".to_owned());
         };
@@ -71,7 +70,7 @@ impl Question {
             if uid != self.uid {
                 return Err(format!("expected response.uid={:?}, got {uid:?}", self.uid));
             }
-            let found = group_version_kind(&review);
+            let found = group_version_kind(review);
             if found != "admission.k8s.io/v1, Kind=AdmissionReview" {
                 return Err(format!(
                     "expected webhook response of admission.k8s.io/v1, Kind=AdmissionReview, got {found}"
@@ -176,9 +175,7 @@ mod tests {
     }
 
     fn read(review: Value, mutating: bool) -> Result<Answer, String> {
-        let mut body = Vec::new();
-        json::write(&review, &mut body);
-        question("v1").read(&body, mutating)
+        question("v1").read(&review, mutating)
     }
 
     fn review(response: Value) -> Value {
@@ -212,7 +209,8 @@ mod tests {
 
     #[test]
     fn the_older_review_is_trusted_more() {
-        let answer = question("v1beta1").read(br#"{"response":{"allowed":true,"patch":"W10="}}"#, true).expect("read");
+        let answer =
+            question("v1beta1").read(&value!({"response": {"allowed": true, "patch": "W10="}}), true).expect("read");
         assert_eq!((answer.patch.as_slice(), answer.patch_type.as_str()), (&b"[]"[..], "JSONPatch"));
     }
 

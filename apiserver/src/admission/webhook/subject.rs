@@ -85,8 +85,22 @@ impl Subject {
         Ok(())
     }
 
+    /// A patch may not make something else of the object.
+    fn same_kind(&self, patched: &Value) -> Result<(), Status> {
+        let type_of =
+            |object: &Value| ["apiVersion", "kind"].map(|field| object.str_at(&[field]).unwrap_or("").to_owned());
+        let (found, wanted) = (type_of(patched), self.object.as_ref().map(type_of).unwrap_or_default());
+        if found == wanted {
+            return Ok(());
+        }
+        let shown = |[api_version, kind]: [String; 2]| format!("{api_version}, Kind={kind}");
+        let why = format!("the patched object is of {}, not of {}", shown(found), shown(wanted));
+        Err(status::internal_error(why))
+    }
+
     /// Takes over what a patch made of the object: decoded, pruned and given defaults. Returns whether it changed.
     pub fn replace(&mut self, patched: &Value, asked: &dyn Asked) -> Result<bool, Status> {
+        self.same_kind(patched)?;
         let mut text = Vec::with_capacity(4096);
         json::write(patched, &mut text);
         let schema = if self.own_kind.is_some() { asked.schema() } else { self.resource.decoding() };

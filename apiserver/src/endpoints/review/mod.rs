@@ -26,7 +26,8 @@ use crate::response::{self, ObjectType, Response};
 
 /// Answers a review.
 pub async fn review(call: &Call<'_>, request: Request<Body>) -> Result<Response, Status> {
-    let asked = read(call, request).await?;
+    let mut asked = read(call, request).await?;
+    call.admit(Operation::Create, "", Some(&mut asked)).await?;
     let (user, authorizer) = (&call.cx.user, call.server.authorizer.as_ref());
     let answer = match call.resource.info.kind.as_str() {
         "SelfSubjectReview" => self_subject(call, user),
