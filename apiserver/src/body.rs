@@ -74,7 +74,11 @@ pub fn decode(
     let decoded = match encoding {
         Encoding::Json => json::decode(bytes, expected.schema),
         Encoding::Yaml => yaml::decode(bytes, expected.schema),
-        Encoding::Protobuf => return decode_protobuf(expected, bytes),
+        Encoding::Protobuf => {
+            let value = decode_protobuf(expected, bytes)?;
+            sent(cx, &value);
+            return Ok(value);
+        }
     };
     let decoded = decoded.map_err(|error| undecodable(expected, encoding, bytes, &error.to_string()))?;
     let Decoded { mut value, unknown, duplicate, repeated_keys } = decoded;
@@ -88,7 +92,15 @@ pub fn decode(
     };
     let errors = StrictErrors { repeated_keys, fields };
     report_strictness(cx, expected, &value, errors, validation)?;
+    sent(cx, &value);
     Ok(value)
+}
+
+/// Keeps what was sent where that is wanted.
+pub fn sent(cx: &RequestContext, object: &Value) {
+    if let Some(audit) = &cx.audit {
+        audit.request_object(object);
+    }
 }
 
 fn decode_protobuf(expected: Expected<'_>, bytes: &[u8]) -> Result<Value, Status> {

@@ -10,6 +10,7 @@ use skiff_storage::HistoryLimits;
 use tokio_util::sync::CancellationToken;
 
 use crate::admission::Plugin;
+use crate::audit::Audit;
 use crate::authentication::service_account::{OidcDocuments, TokenIssuer};
 use crate::authentication::{Authentication, Authenticator};
 use crate::authorization::Authorizer;
@@ -36,6 +37,8 @@ pub struct Config {
     pub security: SecurityBuilder,
     /// Finds Services for webhooks and aggregated API servers; by their cluster IPs if none is given.
     pub services: Option<Arc<dyn ServiceResolver>>,
+    /// What is kept of requests, and where; nothing without.
+    pub audit: Option<Audit>,
     /// Ends the server.
     pub shutdown: CancellationToken,
 }

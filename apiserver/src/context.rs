@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
+use crate::audit::record::Record;
 use crate::authentication::UserInfo;
 use crate::flow_control::Classified;
 use crate::query::Query;
@@ -35,6 +36,8 @@ pub struct RequestContext {
     pub pretty: bool,
     /// Warnings for the client.
     pub warnings: Warnings,
+    /// What is kept of it, if anything is.
+    pub audit: Option<Arc<Record>>,
     /// To which flow it belongs, once that is known.
     pub flow: Option<Classified>,
 }

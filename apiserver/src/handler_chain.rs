@@ -3,8 +3,9 @@
 //! [`ApiServer::handle`] is the outermost step and the whole pipeline on one screen; each step below it says why it
 //! stands where it does. Follows `DefaultBuildHandlerChain` in `k8s.io/apiserver/pkg/server/config.go`.
 
+use std::net::SocketAddr;
 use std::panic::AssertUnwindSafe;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use axum::body::Body;
@@ -14,9 +15,12 @@ use http_body::Body as _;
 use skiff_apimachinery::status::{self, Status};
 
 use crate::ApiServer;
+use crate::audit::policy::Stage;
+use crate::audit::record::Record;
 use crate::authentication::{InProcessIdentity, UserInfo};
 use crate::authorization::{Attributes, Decision};
 use crate::context::{RequestContext, Warnings};
+use crate::impersonation::Impersonated;
 use crate::metrics::Asked;
 use crate::query::Query;
 use crate::request_info::RequestInfo;
@@ -37,9 +41,13 @@ impl ApiServer {
         let audit_id = audit_id(&request);
         let head = *request.method() == Method::HEAD;
         // A panic is answered with 500 and costs nobody else anything.
-        let (mut response, summary) = match AssertUnwindSafe(self.answer(request)).catch_unwind().await {
+        // Where the request's record is found if nothing else of the request is left.
+        let record = OnceLock::new();
+        let answer = self.answer(request, audit_id.to_str().unwrap_or(""), &record);
+        let (mut response, summary) = match AssertUnwindSafe(answer).catch_unwind().await {
             Ok(answered) => answered,
             Err(_) => {
+                record.get().inspect(|record: &&Arc<Record>| record.emit(Stage::Panic));
                 let error = "This request caused apiserver to panic. Look in the logs for details.";
                 (response::error(None, &status::internal_error(error)), None)
             }
@@ -57,23 +65,32 @@ impl ApiServer {
         response
     }
 
-    async fn answer(self: &Arc<Self>, request: Request<Body>) -> (Response, Option<Asked>) {
+    async fn answer(
+        self: &Arc<Self>,
+        request: Request<Body>,
+        audit_id: &str,
+        record: &OnceLock<Arc<Record>>,
+    ) -> (Response, Option<Asked>) {
         // What is asked, from method, path and query.
         let mut cx = match request_context(&request) {
             Ok(cx) => cx,
             Err(error) => return (response::error(None, &error), None),
         };
-        let response = if cx.info.is_long_running() {
-            self.authenticated(&mut cx, request).await
+        let lasts = cx.info.is_long_running();
+        let response = if lasts {
+            self.authenticated(&mut cx, request, audit_id, record).await
         } else {
             // A slow client or a stuck store must not hold a request for ever.
             let limit = timeout(&cx.query);
-            match tokio::time::timeout(limit, self.authenticated(&mut cx, request)).await {
+            match tokio::time::timeout(limit, self.authenticated(&mut cx, request, audit_id, record)).await {
                 Ok(result) => result,
                 Err(_) => Err(timed_out(limit)),
             }
         };
         let mut response = response.unwrap_or_else(|error| response::error(Some(&cx), &error));
+        if let Some(record) = cx.audit.take() {
+            response = record.finish(response, lasts).await;
+        }
         for warning in cx.warnings.headers() {
             if let Ok(value) = HeaderValue::from_str(&warning) {
                 response.headers_mut().append(header::WARNING, value);
@@ -89,20 +106,45 @@ impl ApiServer {
         self: &Arc<Self>,
         cx: &mut RequestContext,
         request: Request<Body>,
+        audit_id: &str,
+        record: &OnceLock<Arc<Record>>,
     ) -> Result<Response, Status> {
         let (mut parts, body) = request.into_parts();
+        let begin = |user: &UserInfo| {
+            let peer = parts.extensions.get::<SocketAddr>().map(SocketAddr::ip);
+            let audit = self.audit.as_ref()?;
+            audit.begin(audit_id, &parts.uri, &parts.headers, peer, &cx.info, user)
+        };
         // Who asks.
         cx.user = match parts.extensions.get::<InProcessIdentity>() {
             Some(identity) => identity.0.clone(),
-            None => match self.authenticator.authenticate(&parts).await? {
-                Some(user) => Arc::new(user),
-                None => return Err(status::unauthorized()),
+            None => match self.authenticator.authenticate(&parts).await {
+                Ok(Some(user)) => Arc::new(user),
+                Ok(None) | Err(Status { code: 401, .. }) => {
+                    // Whoever it is, that is all there is to know of the request.
+                    cx.audit = begin(&UserInfo::default());
+                    let refusal = response::error(Some(cx), &status::unauthorized());
+                    if let Some(record) = cx.audit.take() {
+                        record.refused(&refusal);
+                    }
+                    return Ok(refusal);
+                }
+                Err(error) => return Err(error),
             },
         };
+        // What is kept of it.
+        cx.audit = begin(&cx.user);
+        if let Some(begun) = &cx.audit {
+            begun.emit(Stage::RequestReceived);
+            let _ = record.set(begun.clone());
+        }
         // As whom.
         let attributes = self.attributes(cx);
         match self.impersonation.identity(&mut parts.headers, &attributes, self.authorizer.as_ref()) {
-            Ok(Some(user)) => cx.user = Arc::new(user),
+            Ok(Some(Impersonated { user, constraint })) => {
+                cx.audit.iter().for_each(|audit| audit.impersonated(&user, &constraint));
+                cx.user = Arc::new(user);
+            }
             Ok(None) => {}
             Err(error) => return Ok(response::refused(cx, &error)),
         }
@@ -121,7 +163,9 @@ impl ApiServer {
         };
         // Whether they may.
         let attributes = self.attributes(cx);
-        match self.authorizer.authorize(&attributes) {
+        let decision = self.authorizer.authorize(&attributes);
+        cx.audit.iter().for_each(|audit| audit_decision(audit, &decision));
+        match decision {
             Decision::Allow(_) => {}
             Decision::Deny(reason) | Decision::NoOpinion(reason) => {
                 return Ok(response::refused(cx, &forbidden(&attributes, &reason)));
@@ -162,6 +206,16 @@ impl ApiServer {
     }
 }
 
+/// Says in a request's record whether it was allowed, and why.
+fn audit_decision(record: &Record, decision: &Decision) {
+    let (decision, reason) = match decision {
+        Decision::Allow(reason) => ("allow", reason),
+        Decision::Deny(reason) | Decision::NoOpinion(reason) => ("forbid", reason),
+    };
+    record.annotate("authorization.k8s.io/decision", decision);
+    record.annotate("authorization.k8s.io/reason", reason);
+}
+
 fn request_context(request: &Request<Body>) -> Result<RequestContext, Status> {
     let query = Query::parse(request.uri().query().unwrap_or(""));
     let info = RequestInfo::parse(request.method(), request.uri().path(), &query)
@@ -186,6 +240,7 @@ fn request_context(request: &Request<Body>) -> Result<RequestContext, Status> {
         accepts_gzip: header(header::ACCEPT_ENCODING).split(',').any(|e| e.trim().starts_with("gzip")),
         pretty,
         warnings: Warnings::default(),
+        audit: None,
         flow: None,
     })
 }

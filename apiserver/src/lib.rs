@@ -16,6 +16,7 @@ pub mod handler_chain;
 pub mod admission;
 pub mod aggregator;
 pub mod apiextensions;
+pub mod audit;
 pub mod authentication;
 pub mod authorization;
 pub mod flow_control;

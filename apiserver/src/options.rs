@@ -6,6 +6,8 @@ use std::path::PathBuf;
 use clap::Parser;
 use ipnet::Ipv4Net;
 
+use crate::audit::AuditOptions;
+
 /// The API server alone.
 #[derive(Clone, Debug, Parser)]
 #[command(name = "kube-apiserver", version)]
@@ -38,6 +40,9 @@ pub struct Options {
     /// Where to write the administrator's kubeconfig; not written without.
     #[arg(long)]
     pub write_kubeconfig: Option<PathBuf>,
+    /// What is kept of requests.
+    #[command(flatten)]
+    pub audit: AuditOptions,
 }
 
 impl Options {

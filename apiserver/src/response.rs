@@ -44,6 +44,9 @@ pub fn object(
     code: StatusCode,
     json: Bytes,
 ) -> Result<Response, Status> {
+    if let Some(audit) = &cx.audit {
+        audit.response_object(&parse(&json)?);
+    }
     if output == Output::JSON {
         return Ok(finish(cx, code, output.encoding.media_type(), json));
     }
@@ -53,7 +56,8 @@ pub fn object(
     if output.shape == Shape::Full && output.encoding == Encoding::Protobuf {
         return Ok(finish(cx, code, output.encoding.media_type(), document(ty, &json)?));
     }
-    value(cx, output, ty, code, parse(&json)?)
+    let object = parse(&json)?;
+    Ok(finish(cx, code, output.encoding.media_type(), encode(output, ty, &object)?))
 }
 
 /// The protobuf document of an object whose JSON is at hand.
@@ -73,6 +77,9 @@ pub fn value(
     code: StatusCode,
     object: Value,
 ) -> Result<Response, Status> {
+    if let Some(audit) = &cx.audit {
+        audit.response_object(&object);
+    }
     let body = encode(output, ty, &object)?;
     Ok(finish(cx, code, output.encoding.media_type(), body))
 }
@@ -97,6 +104,9 @@ pub fn encode(output: Output, ty: ObjectType<'_>, object: &Value) -> Result<Byte
 /// A failure, in the encoding that the client asked for, or in JSON if there is none that it takes.
 pub fn error(cx: Option<&RequestContext>, error: &Status) -> Response {
     let object = error.to_value();
+    if let Some(audit) = cx.and_then(|cx| cx.audit.as_ref()) {
+        audit.failed(error);
+    }
     let (content_type, body) = cx.and_then(|cx| negotiated(cx, &object)).unwrap_or_else(|| {
         let mut body = Vec::with_capacity(512);
         json::write(&object, &mut body);

@@ -51,6 +51,7 @@ pub async fn run(options: Options, storage: Arc<dyn Storage>, shutdown: Cancella
         runtime_config: options.runtime_config.clone(),
         services: None,
         history: HistoryLimits::default(),
+        audit: options.audit.open()?,
         security: Security::from_pki(&pki, storage.clone(), &url)?,
         shutdown: shutdown.clone(),
     };

@@ -226,6 +226,7 @@ async fn serve(
         runtime_config: settings.runtime_config.clone(),
         services: None,
         history: HistoryLimits::default(),
+        audit: settings.audit.open()?,
         security: Security::from_pki(&pki, storage.clone(), &url)?,
         shutdown: shutdown.clone(),
     };

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use clap::{Args, ValueEnum};
 use ipnet::Ipv4Net;
 use serde::{Deserialize, Serialize};
+use skiff_apiserver::audit::AuditOptions;
 
 use crate::kubelet_flags::KubeletFlags;
 
@@ -97,6 +98,10 @@ pub struct Settings {
     /// Its key.
     #[arg(long, requires = "etcd_certfile")]
     pub etcd_keyfile: Option<PathBuf>,
+    /// What is kept of requests to the API server.
+    #[command(flatten)]
+    #[serde(default)]
+    pub audit: AuditOptions,
     /// The kubelet's own.
     #[command(flatten)]
     #[serde(default)]

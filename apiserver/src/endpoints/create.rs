@@ -22,6 +22,7 @@ pub async fn create(call: &Call<'_>, request: Request<Body>) -> Result<Response,
     if object.get("metadata").is_none_or(|m| m.as_object().is_none()) {
         object.object_at_mut(&["metadata"]);
     }
+    keep_sent(call, &object);
     match_namespace(call, &mut object)?;
     if !meta::resource_version(&object).is_empty() {
         return Err(status::bad_request("resourceVersion should not be set on objects to be created"));
@@ -69,6 +70,15 @@ impl Manager {
             reset: self.reset,
             versions: self.versions.as_ref().map(|versions| versions as &dyn managedfields::Versions),
         }
+    }
+}
+
+/// Keeps what was sent where that is wanted: with its defaults, as upstream does.
+pub fn keep_sent(call: &Call<'_>, object: &Value) {
+    if call.cx.audit.is_some()
+        && let Ok(complete) = call.completed(object.clone())
+    {
+        body::sent(call.cx, &complete);
     }
 }
 

@@ -84,6 +84,13 @@ async fn read_options(call: &Call<'_>, request: Request<Body>) -> Result<DeleteO
         Encoding::Yaml => yaml::decode(&bytes, schema).map_err(|e| undecodable(&e))?.value,
         Encoding::Protobuf => protobuf::decode(&bytes, schema).map_err(|e| undecodable(&e))?,
     };
+    if let Some(audit) = &call.cx.audit {
+        // The kind of all versions, by the name that upstream has for it.
+        let mut options = value.clone();
+        options.set_at(&["kind"], "DeleteOptions");
+        options.set_at(&["apiVersion"], "meta.k8s.io/__internal");
+        audit.request_object(&options);
+    }
     if value.str_at(&["kind"]).is_some_and(|kind| !kind.is_empty() && kind != "DeleteOptions") {
         return Err(status::bad_request("decoded object cannot be converted to DeleteOptions"));
     }

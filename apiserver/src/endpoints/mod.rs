@@ -259,6 +259,7 @@ pub async fn dispatch(
     let custom = resource.custom.as_ref().and_then(|custom| custom.warning.as_deref());
     if let Some(warning) = custom.or_else(|| deprecated::warning(&info.group, &info.version, &info.resource)) {
         cx.warnings.add(warning);
+        cx.audit.iter().for_each(|audit| audit.annotate("k8s.io/deprecated", "true"));
     }
     // Collections are not written as a whole, and objects are not made where they already have a name.
     let misplaced = match info.verb.as_str() {

@@ -18,7 +18,7 @@ use super::update::check_name;
 use super::{Call, unstructured};
 use crate::authorization::{Attributes, Decision};
 use crate::body::{self, strict_errors, strict_errors_after_pruning};
-use crate::response::Response;
+use crate::response::{self, Response};
 
 const JSON_PATCH: &str = "application/json-patch+json";
 const MERGE_PATCH: &str = "application/merge-patch+json";
@@ -59,7 +59,14 @@ pub async fn patch(call: &Call<'_>, request: Request<Body>) -> Result<Response, 
     let bytes = body::read(request.into_body()).await?;
     let apply = media == APPLY_PATCH;
     let options = WriteOptions::from_query(call.cx, "PatchOptions", apply)?;
-    let patch = parse(call, &media, bytes, &options)?;
+    let patch = parse(call, &media, bytes.clone(), &options)?;
+    if let Some(audit) = &call.cx.audit {
+        match &patch.form {
+            // Kept as it was sent.
+            Form::Json(_) => audit.request_patch(&response::parse(&bytes).unwrap_or_default()),
+            Form::Merge(patch) | Form::Strategic(patch) | Form::Apply(patch) => audit.request_patch(patch),
+        }
+    }
     let store = call.store()?;
     let manager = Manager::of(call, &options);
     let transform = |current: Option<&Value>| {

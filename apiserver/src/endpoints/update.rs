@@ -7,7 +7,7 @@ use skiff_apimachinery::value::Value;
 use skiff_apimachinery::{managedfields, meta};
 
 use super::Call;
-use super::create::{Manager, dedup_owner_references, match_namespace};
+use super::create::{Manager, dedup_owner_references, keep_sent, match_namespace};
 use super::params::WriteOptions;
 use crate::body;
 use crate::response::Response;
@@ -19,6 +19,7 @@ pub async fn update(call: &Call<'_>, request: Request<Body>) -> Result<Response,
     let bytes = body::read(request.into_body()).await?;
     let options = WriteOptions::from_query(call.cx, "UpdateOptions", false)?;
     let mut object = body::decode(call.cx, call.expected(), encoding, &bytes, options.validation)?;
+    keep_sent(call, &object);
     check_name(call, &object)?;
     match_namespace(call, &mut object)?;
     dedup_owner_references(call, &mut object, "");

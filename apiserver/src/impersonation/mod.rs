@@ -26,6 +26,15 @@ const EXTRA_PREFIX: &str = "impersonate-extra-";
 /// Users whose last mode is remembered.
 const REMEMBERED: usize = 10_000;
 
+/// Somebody as whom somebody else acts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Impersonated {
+    /// The identity.
+    pub user: UserInfo,
+    /// The verb of the right by which it was taken on; empty for the old one.
+    pub constraint: String,
+}
+
 /// Who may act as whom, and how they did.
 #[derive(Debug)]
 pub struct Impersonation {
@@ -46,7 +55,7 @@ impl Impersonation {
         headers: &mut HeaderMap,
         attributes: &Attributes,
         authorizer: &dyn Authorizer,
-    ) -> Result<Option<UserInfo>, Status> {
+    ) -> Result<Option<Impersonated>, Status> {
         let Some(wanted) = wanted(headers)? else { return Ok(None) };
         strip(headers);
         let last = self.last.get(&attributes.user.name);
@@ -58,7 +67,8 @@ impl Impersonation {
                     if last != Some(mode) {
                         self.last.insert(attributes.user.name.clone(), mode);
                     }
-                    return Ok(Some(user));
+                    let constraint = if mode == Mode::Legacy { String::new() } else { mode.verb() };
+                    return Ok(Some(Impersonated { user, constraint }));
                 }
                 Ok(None) => {}
                 Err(refusal) => drop(first_refusal.get_or_insert(refusal)),

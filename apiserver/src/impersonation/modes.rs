@@ -53,7 +53,7 @@ impl Mode {
         }
     }
 
-    fn verb(self) -> String {
+    pub(super) fn verb(self) -> String {
         match self {
             Mode::Legacy => "impersonate".to_owned(),
             mode => format!("impersonate:{}", mode.name()),

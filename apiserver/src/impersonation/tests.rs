@@ -47,7 +47,7 @@ fn outcome(wanted: &[(&'static str, &str)], request: &Attributes, rules: Value) 
     match found {
         Ok(user) => {
             assert!(headers.is_empty(), "nothing of it is left");
-            Ok(user.expect("an identity").groups)
+            Ok(user.expect("an identity").user.groups)
         }
         Err(error) => Err((error.code, error.message)),
     }
@@ -133,7 +133,7 @@ fn who_used_the_old_verb_is_refused_with_it() {
     let (authorizer, impersonation) = (authorizer("jane", rules), Impersonation::default());
     let ask = |user: &str| {
         let answer = impersonation.identity(&mut headers(&[("impersonate-user", user)]), &request, &authorizer);
-        answer.map(|user| user.expect("an identity").name).map_err(|error| error.message)
+        answer.map(|user| user.expect("an identity").user.name).map_err(|error| error.message)
     };
     assert!(ask("bob").expect_err("no right").contains("impersonate-on:user-info:list"));
     assert_eq!(ask("fred"), Ok("fred".to_owned()));

@@ -87,6 +87,7 @@ impl ApiServer {
             services,
             webhooks,
             aggregator: Aggregator::default(),
+            audit: config.audit,
             flow_control,
             metrics,
             openapi: Default::default(),

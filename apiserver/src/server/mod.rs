@@ -29,6 +29,7 @@ use crate::admission::Plugin;
 use crate::aggregator::Aggregator;
 use crate::authentication::service_account::{OidcDocuments, TokenIssuer};
 use crate::authentication::{Authentication, Authenticator};
+use crate::audit::Audit;
 use crate::authorization::Authorizer;
 use crate::cacher::Cacher;
 use crate::flow_control::FlowControl;
@@ -74,6 +75,8 @@ pub struct ApiServer {
     pub aggregator: Aggregator,
     /// Calls webhooks.
     pub webhooks: Arc<Client>,
+    /// What is kept of requests.
+    pub audit: Option<Audit>,
     /// How many requests at once.
     pub flow_control: Arc<FlowControl>,
     /// What Prometheus sees.

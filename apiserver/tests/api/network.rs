@@ -59,6 +59,7 @@ impl Cluster {
             runtime_config: Vec::new(),
             services: None,
             history: HistoryLimits::default(),
+            audit: None,
             security: Security::from_pki(&pki, storage.clone(), "https://127.0.0.1").expect("security"),
             shutdown: shutdown.clone(),
         };

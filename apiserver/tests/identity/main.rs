@@ -1,5 +1,6 @@
 //! Who may do what, and how much: the server's identity and admission through its own front door.
 
+mod audit;
 mod flows;
 mod questions;
 mod quotas;

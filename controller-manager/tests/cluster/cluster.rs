@@ -67,6 +67,7 @@ impl Cluster {
             runtime_config: Vec::new(),
             services: None,
             history: HistoryLimits::default(),
+            audit: None,
             security: Box::new(move |reader| Ok(with_roles(reader, recorded))),
             shutdown: shutdown.clone(),
         };

@@ -289,6 +289,7 @@ async fn api_server(shutdown: CancellationToken) -> Arc<ApiServer> {
         runtime_config: Vec::new(),
         services: None,
         history: HistoryLimits::default(),
+        audit: None,
         security: Box::new(|_reader| {
             Ok(Security {
                 authenticator: Arc::new(Nobody),

@@ -57,6 +57,7 @@ impl Cluster {
             runtime_config: Vec::new(),
             services: None,
             history: HistoryLimits::default(),
+            audit: None,
             security: Box::new(|_| Ok(security())),
             shutdown: shutdown.clone(),
         };

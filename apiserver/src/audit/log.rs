@@ -1,0 +1,154 @@
+//! The file of events, one in a line (`--audit-log-path` and its companions).
+//!
+//! An event is in the file before its request is answered. Files are replaced as upstream's logger replaces them: a full
+//! one gets the time into its name, and of those the oldest are deleted.
+
+use std::fs::{File, OpenOptions};
+use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+use anyhow::Context;
+use jiff::Timestamp;
+use parking_lot::Mutex;
+
+/// Where to log, and how much is kept.
+#[derive(Clone, Debug)]
+pub struct LogConfig {
+    /// File; `-` for standard output.
+    pub path: PathBuf,
+    /// Bytes after which another file is begun; 0 for upstream's 100 MiB.
+    pub max_bytes: u64,
+    /// Full files that are kept; 0 for all.
+    pub max_backups: usize,
+    /// Age after which full ones are deleted; zero for never.
+    pub max_age: Duration,
+}
+
+/// Upstream's logger takes 0 for this.
+const DEFAULT_BYTES: u64 = 100 << 20;
+
+/// An open log.
+#[derive(Debug)]
+pub struct Log {
+    config: LogConfig,
+    /// `None` for standard output.
+    file: Mutex<Option<Current>>,
+}
+
+#[derive(Debug)]
+struct Current {
+    file: File,
+    bytes: u64,
+}
+
+impl Log {
+    /// Opens the log, behind what is in it.
+    pub fn open(config: LogConfig) -> anyhow::Result<Self> {
+        let file = if config.path == Path::new("-") { None } else { Some(open(&config.path)?) };
+        Ok(Self { config, file: Mutex::new(file) })
+    }
+
+    /// Writes a line. One that cannot be written is lost, as upstream's: requests go on.
+    pub fn write(&self, line: &[u8]) {
+        let mut file = self.file.lock();
+        let written = match &mut *file {
+            None => std::io::stdout().lock().write_all(line),
+            Some(current) => self.append(current, line),
+        };
+        if let Err(error) = written {
+            tracing::error!(path = %self.config.path.display(), %error, "an audit event was lost");
+        }
+    }
+
+    fn append(&self, current: &mut Current, line: &[u8]) -> std::io::Result<()> {
+        let most = if self.config.max_bytes == 0 { DEFAULT_BYTES } else { self.config.max_bytes };
+        if current.bytes > 0 && current.bytes + line.len() as u64 > most {
+            std::fs::rename(&self.config.path, backup(&self.config.path, Timestamp::now()))?;
+            *current = open(&self.config.path).map_err(std::io::Error::other)?;
+            self.clean();
+        }
+        current.file.write_all(line)?;
+        current.bytes += line.len() as u64;
+        Ok(())
+    }
+
+    /// Deletes full files that are too many or too old.
+    fn clean(&self) {
+        let mut backups = backups(&self.config.path);
+        let excess = if self.config.max_backups == 0 { 0 } else { backups.len().saturating_sub(self.config.max_backups) };
+        let old = |path: &Path| {
+            let modified = path.metadata().and_then(|metadata| metadata.modified());
+            let age = modified.ok().and_then(|modified| SystemTime::now().duration_since(modified).ok());
+            !self.config.max_age.is_zero() && age.is_some_and(|age| age > self.config.max_age)
+        };
+        for (index, path) in backups.drain(..).enumerate() {
+            if (index < excess || old(&path))
+                && let Err(error) = std::fs::remove_file(&path)
+            {
+                tracing::warn!(path = %path.display(), %error, "an old audit log could not be deleted");
+            }
+        }
+    }
+}
+
+fn open(path: &Path) -> anyhow::Result<Current> {
+    if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
+        std::fs::create_dir_all(folder).with_context(|| format!("cannot create {}", folder.display()))?;
+    }
+    let file = OpenOptions::new().create(true).append(true).mode(0o600).open(path);
+    let file = file.with_context(|| format!("cannot open {}", path.display()))?;
+    let bytes = file.metadata().map_or(0, |metadata| metadata.len());
+    Ok(Current { file, bytes })
+}
+
+/// `audit-2026-01-02T03-04-05.678.log` of `audit.log`.
+fn backup(path: &Path, now: Timestamp) -> PathBuf {
+    let (stem, extension) = parts(path);
+    path.with_file_name(format!("{stem}-{}{extension}", now.strftime("%Y-%m-%dT%H-%M-%S.%3f")))
+}
+
+/// Full files of a log, oldest first.
+fn backups(path: &Path) -> Vec<PathBuf> {
+    let (stem, extension) = parts(path);
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let entries = std::fs::read_dir(folder).into_iter().flatten().filter_map(Result::ok).map(|entry| entry.path());
+    let is_backup = |path: &PathBuf| {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        name.strip_prefix(&format!("{stem}-")).is_some_and(|rest| rest.ends_with(&extension))
+    };
+    let mut found = entries.filter(is_backup).collect::<Vec<_>>();
+    found.sort();
+    found
+}
+
+fn parts(path: &Path) -> (String, String) {
+    let stem = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+    let extension = path.extension().map_or(String::new(), |extension| format!(".{}", extension.to_string_lossy()));
+    (stem, extension)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn full_files_are_put_aside_and_the_oldest_deleted() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("audit.log");
+        let config = LogConfig { path: path.clone(), max_bytes: 10, max_backups: 2, max_age: Duration::ZERO };
+        let log = Log::open(config.clone()).expect("a log");
+        for line in ["aaaaaaa\n", "bbbbbbb\n", "ccccccc\n", "ddddddd\n"] {
+            log.write(line.as_bytes());
+            // Names have milliseconds.
+            std::thread::sleep(Duration::from_millis(2));
+        }
+        let read = |path: &Path| std::fs::read_to_string(path).expect("a file");
+        assert_eq!(read(&path), "ddddddd\n");
+        assert_eq!(backups(&path).iter().map(|path| read(path)).collect::<Vec<_>>(), ["bbbbbbb\n", "ccccccc\n"]);
+        drop(log);
+        Log::open(config).expect("a log").write(b"e\n");
+        assert_eq!(read(&path), "ddddddd\ne\n", "what is there stays");
+    }
+}
