@@ -2,7 +2,9 @@
 
 use futures::future::LocalBoxFuture;
 
-use crate::api::{aggregated, chunking, definitions, discovery, field_validation, namespaces, openapi, watchers};
+use crate::api::{
+    aggregated, chunking, definitions, discovery, field_validation, namespaces, openapi, policies, watchers,
+};
 use crate::life::lead;
 use crate::scene::{Scenario, Scene};
 use crate::{auth, cli, kinds, network, node};
@@ -144,6 +146,14 @@ pub(crate) fn all() -> Vec<Scenario> {
             "[sig-api-machinery] FieldValidation should detect unknown metadata fields of a typed object",
             field_validation::typed_metadata
         ),
+        scenario!(
+            "[sig-api-machinery] MutatingAdmissionPolicy [Privileged:ClusterAdmin] should mutate a Deployment",
+            policies::mutates_replicas
+        ),
+        scenario!(
+            "[sig-api-machinery] MutatingAdmissionPolicy [Privileged:ClusterAdmin] should mutate a Deployment with annotations",
+            policies::mutates_annotations
+        ),
         life!(
             "[sig-api-machinery] MutatingAdmissionPolicy [Privileged:ClusterAdmin] should support MutatingAdmissionPolicy API operations",
             kinds::MUTATING_POLICY
@@ -174,6 +184,10 @@ pub(crate) fn all() -> Vec<Scenario> {
             "[sig-api-machinery] Servers with support for Table transformation should return a 406 for a backend which does not implement metadata",
             discovery::no_table_of_reviews
         ),
+        scenario!(
+            "[sig-api-machinery] ValidatingAdmissionPolicy [Privileged:ClusterAdmin] should allow expressions to refer variables.",
+            policies::variables
+        ),
         life!(
             "[sig-api-machinery] ValidatingAdmissionPolicy [Privileged:ClusterAdmin] should support ValidatingAdmissionPolicy API operations",
             kinds::VALIDATING_POLICY
@@ -181,6 +195,10 @@ pub(crate) fn all() -> Vec<Scenario> {
         life!(
             "[sig-api-machinery] ValidatingAdmissionPolicy [Privileged:ClusterAdmin] should support ValidatingAdmissionPolicyBinding API operations",
             kinds::VALIDATING_BINDING
+        ),
+        scenario!(
+            "[sig-api-machinery] ValidatingAdmissionPolicy [Privileged:ClusterAdmin] should validate against a Deployment",
+            policies::validates
         ),
         scenario!(
             "[sig-api-machinery] Watchers should be able to restart watching from the last resource version observed by the previous watch",

@@ -7,4 +7,5 @@ pub(crate) mod discovery;
 pub(crate) mod field_validation;
 pub(crate) mod namespaces;
 pub(crate) mod openapi;
+pub(crate) mod policies;
 pub(crate) mod watchers;
