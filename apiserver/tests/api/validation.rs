@@ -87,6 +87,7 @@ async fn events() {
             "reportingInstance: Required value",
             "action: Invalid value: \"\": can have at most 128 characters",
             "reason: Required value",
+            "type: Invalid value: \"\": has invalid value: ",
         ],
     )
     .await;

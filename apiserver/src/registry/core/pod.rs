@@ -7,7 +7,7 @@ use skiff_apimachinery::value;
 use skiff_apimachinery::value::{Object, Value};
 use skiff_apimachinery::{meta, names};
 
-use super::validation::{pod_annotations, pod_resize, pod_spec, pod_update};
+use super::validation::{pod_annotations, pod_resize, pod_spec, pod_status, pod_update};
 use super::{pod_defaults, pod_resources, pod_warnings};
 use crate::cacher::FieldSpec;
 use crate::registry::at::At;
@@ -47,7 +47,10 @@ impl Strategy for PodStrategy {
     fn prepare_for_update(&self, scope: WriteScope<'_>, new: &mut Value, old: &Value) {
         match scope.subresource {
             "ephemeralcontainers" => only_spec_field(new, old, "ephemeralContainers"),
-            "resize" => pod_resize::keep_the_rest(new, old),
+            "resize" => {
+                pod_resize::keep_the_rest(new, old);
+                keep_metadata(new, old);
+            }
             _ => {}
         }
         // A node agent that drops the class must not lose it.
@@ -64,11 +67,14 @@ impl Strategy for PodStrategy {
         {
             new.set_at(&["status", "qosClass"], qos.clone());
         }
-        // Clients older than the list know only the first address.
-        if new.array_at(&["status", "podIPs"]).is_empty()
-            && let Some(ip) = new.str_at(&["status", "podIP"]).map(str::to_owned)
-        {
+        // Clients older than the list know only the first address, and what they say of it counts.
+        let ip = new.str_at(&["status", "podIP"]).unwrap_or("").to_owned();
+        let first = new.array_at(&["status", "podIPs"]).first().and_then(|ip| ip.str_at(&["ip"])).unwrap_or("");
+        if !ip.is_empty() && first != ip {
             new.set_at(&["status", "podIPs"], vec![value!({"ip": ip})]);
+        } else if ip.is_empty() && !first.is_empty() {
+            let first = first.to_owned();
+            new.set_at(&["status", "podIP"], first);
         }
     }
 
@@ -103,7 +109,7 @@ impl Strategy for PodStrategy {
 
     fn validate_status_update(&self, new: &Value, old: &Value) -> ErrorList {
         let mut errors = ErrorList::default();
-        pod_update::status(new, old, &mut errors);
+        pod_status::validate(new, old, &mut errors);
         errors
     }
 
@@ -175,18 +181,29 @@ impl Strategy for PodStrategy {
     }
 }
 
+/// Metadata that subresources of a pod do not change.
+const KEPT_METADATA: [&str; 6] =
+    ["annotations", "deletionGracePeriodSeconds", "deletionTimestamp", "finalizers", "labels", "ownerReferences"];
+
+/// Takes one value from another object.
+fn take(to: &mut Value, from: &Value, steps: &[&str]) {
+    match from.at(steps) {
+        Some(value) => to.set_at(steps, value.clone()),
+        None => drop(to.remove_at(steps)),
+    }
+}
+
+/// Puts back the metadata that is not for subresources to change.
+fn keep_metadata(new: &mut Value, old: &Value) {
+    KEPT_METADATA.iter().for_each(|field| take(new, old, &["metadata", field]));
+}
+
 /// Keeps everything but one field of the spec as it was.
 fn only_spec_field(new: &mut Value, old: &Value, field: &str) {
-    let wanted = new.at(&["spec", field]).cloned();
-    let metadata = new.get("metadata").cloned();
-    *new = old.clone();
-    if let Some(metadata) = metadata {
-        new.set_at(&["metadata"], metadata);
-    }
-    match wanted {
-        Some(wanted) => new.set_at(&["spec", field], wanted),
-        None => drop(new.remove_at(&["spec", field])),
-    }
+    let written = std::mem::replace(new, old.clone());
+    take(new, &written, &["metadata"]);
+    keep_metadata(new, old);
+    take(new, &written, &["spec", field]);
 }
 
 /// `matchLabelKeys` and `mismatchLabelKeys` become requirements with the pod's own values.

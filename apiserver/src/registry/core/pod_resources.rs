@@ -12,14 +12,23 @@ pub type Resources = BTreeMap<String, Quantity>;
 
 /// Requests of all containers: regular ones and sidecars together, or the largest init container if that is more.
 pub fn requests(spec: &Object) -> Resources {
+    together(spec, "requests")
+}
+
+/// Limits of all containers, counted in the same way.
+pub fn limits(spec: &Object) -> Resources {
+    together(spec, "limits")
+}
+
+fn together(spec: &Object, which: &str) -> Resources {
     let mut total = Resources::new();
     for container in list(spec, "containers") {
-        add(&mut total, &amounts(container, "requests"));
+        add(&mut total, &amounts(container, which));
     }
     let mut sidecars = Resources::new();
     let mut largest = Resources::new();
     for container in list(spec, "initContainers") {
-        let asked = amounts(container, "requests");
+        let asked = amounts(container, which);
         if container.str_at(&["restartPolicy"]) == Some("Always") {
             add(&mut total, &asked);
             add(&mut sidecars, &asked);

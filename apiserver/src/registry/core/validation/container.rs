@@ -13,25 +13,17 @@ const RESTART_POLICIES: &[&str] = &["Always", "Never", "OnFailure"];
 const ONLY_SIDECARS: &str = "may not be set for init containers without restartPolicy=Always";
 const NOT_EPHEMERAL: &str = "cannot be set for an Ephemeral Container";
 
-/// What an ephemeral container may set.
-const EPHEMERAL_FIELDS: &[&str] = &[
-    "name",
-    "image",
-    "command",
-    "args",
-    "workingDir",
-    "envFrom",
-    "env",
-    "volumeMounts",
-    "volumeDevices",
-    "terminationMessagePath",
-    "terminationMessagePolicy",
-    "imagePullPolicy",
-    "securityContext",
-    "stdin",
-    "stdinOnce",
-    "tty",
-    "targetContainerName",
+/// What an ephemeral container may not have, in upstream's order.
+const NOT_EPHEMERAL_FIELDS: &[&str] = &[
+    "ports",
+    "resources",
+    "resizePolicy",
+    "restartPolicy",
+    "restartPolicyRules",
+    "livenessProbe",
+    "readinessProbe",
+    "startupProbe",
+    "lifecycle",
 ];
 
 /// What containers are validated against.
@@ -117,11 +109,8 @@ pub fn ephemeral(around: &Surroundings<'_>, errors: &mut ErrorList) {
         if !target.is_empty() && !others.iter().any(|other| other == target.text()) {
             target.not_found(errors);
         }
-        for (field, _) in container.entries() {
-            let at = container.child(field);
-            if !EPHEMERAL_FIELDS.contains(&field) && !at.is_empty() {
-                at.forbidden(errors, NOT_EPHEMERAL);
-            }
+        for at in NOT_EPHEMERAL_FIELDS.iter().map(|field| container.child(field)).filter(|at| !at.is_empty()) {
+            at.forbidden(errors, NOT_EPHEMERAL);
         }
         let mounts = container.child("volumeMounts");
         for mount in mounts.items() {

@@ -76,6 +76,14 @@ pub fn legacy(at: &At<'_>, before: &[&str], errors: &mut ErrorList) -> bool {
     fault.is_none()
 }
 
+/// Checks an address of an element that has it as a field, and that is where it is reported.
+pub fn legacy_of_element(element: &At<'_>, before: &[&str], errors: &mut ErrorList) {
+    let text = element.child("ip").text();
+    if let Some(fault) = faults(text).err().filter(|_| !before.contains(&text)) {
+        errors.push(Error::invalid(&element.path(), text, fault));
+    }
+}
+
 /// Checks an address in a newer field: it must be in canonical form. Says whether it is valid.
 pub fn strict(at: &At<'_>, errors: &mut ErrorList) -> bool {
     let fault = strict_fault(at.text());

@@ -6,7 +6,7 @@ use skiff_apimachinery::field::{Error, ErrorList};
 use skiff_apimachinery::names;
 
 use super::container::{self, Surroundings};
-use super::{env, formats, ip, os, pod_annotations, resources, scheduling, security_context, volume};
+use super::{env, formats, ip, os, pod_annotations, pod_level, resources, scheduling, security_context, volume};
 use crate::registry::at::At;
 use crate::registry::object_meta;
 
@@ -34,8 +34,7 @@ pub fn validate(pod: &At<'_>, is_pod: bool, errors: &mut ErrorList) {
     container::regular(&around, errors);
     container::init(&around, errors);
     container::ephemeral(&around, errors);
-    resources::lists(&spec.child("resources"), errors);
-    resources::of_pod(&spec, errors);
+    pod_level::resources(&spec, errors);
     host_network_ports(&spec, is_pod, errors);
     spec.child("restartPolicy").one_of(errors, &["Always", "OnFailure", "Never"]);
     spec.child("dnsPolicy").one_of(errors, &["ClusterFirstWithHostNet", "ClusterFirst", "Default", "None"]);
@@ -178,6 +177,14 @@ fn host_users(spec: &At<'_>, errors: &mut ErrorList) {
     for (field, shown) in [("hostNetwork", "hostNetwork"), ("hostPID", "HostPID"), ("hostIPC", "HostIPC")] {
         if spec.child(field).flag() {
             errors.push(Error::forbidden(&spec.path().child(shown), "when `hostUsers` is false"));
+        }
+    }
+    for list in ["initContainers", "containers", "ephemeralContainers"] {
+        for container in spec.child(list).items() {
+            let devices = container.child("volumeDevices");
+            if !devices.is_empty() {
+                devices.forbidden(errors, "when `hostUsers` is false");
+            }
         }
     }
 }

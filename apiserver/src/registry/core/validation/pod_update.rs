@@ -1,11 +1,10 @@
 //! What may change in a pod that exists.
 
 use skiff_apimachinery::field::{Error, ErrorList, Path};
-use skiff_apimachinery::names;
 use skiff_apimachinery::value::Value;
 
 use super::pod_annotations::APP_ARMOR;
-use super::{formats, pod_spec};
+use super::{pod_spec, scheduling};
 use crate::registry::at::At;
 use crate::registry::internal;
 
@@ -76,8 +75,10 @@ fn only_added_tolerations(new: &At<'_>, old: &At<'_>, errors: &mut ErrorList) {
     };
     let kept = new.items().map(|t| identity(&t)).collect::<Vec<_>>();
     if old.items().any(|toleration| !kept.contains(&identity(&toleration))) {
-        new.forbidden(errors, "existing toleration can not be modified except its tolerationSeconds");
+        return new.forbidden(errors, "existing toleration can not be modified except its tolerationSeconds");
     }
+    // Upstream does so with the rest of the spec as well.
+    scheduling::tolerations(&new, errors);
 }
 
 fn only_removed_gates(new: &At<'_>, old: &At<'_>, errors: &mut ErrorList) {
@@ -85,7 +86,8 @@ fn only_removed_gates(new: &At<'_>, old: &At<'_>, errors: &mut ErrorList) {
     for gate in new.items() {
         let name = gate.child("name").text();
         if !old.items().any(|before| before.child("name").text() == name) {
-            gate.child("name").forbidden(errors, "only deletion is allowed, but found new scheduling gate '".to_owned() + name + "'");
+            gate.child("name")
+                .forbidden(errors, "only deletion is allowed, but found new scheduling gate '".to_owned() + name + "'");
         }
     }
 }
@@ -121,14 +123,18 @@ fn put_back_gated(munged: &mut Value, new: &At<'_>, old: &At<'_>, errors: &mut E
         return;
     }
     let required = ["requiredDuringSchedulingIgnoredDuringExecution", "nodeSelectorTerms"];
-    let terms = |node: Option<&Value>| node.map_or(0, |node| node.array_at(&required).len());
-    let before = terms(old_node.as_ref());
-    if before > 0 && terms(munged.at(&["affinity", "nodeAffinity"])) != before {
-        let affinity = new.child("affinity");
-        let node = affinity.child("nodeAffinity");
-        let at = node.child(required[0]);
-        let at = at.child(required[1]);
-        at.invalid(errors, "no additions/deletions to non-empty NodeSelectorTerms list are allowed");
+    let before = old_node.as_ref().map(|node| node.array_at(&required)).unwrap_or_default();
+    let affinity = new.child("affinity");
+    let node = affinity.child("nodeAffinity");
+    let terms = node.child(required[0]);
+    let terms = terms.child(required[1]);
+    if !before.is_empty() && terms.len() != before.len() {
+        let text = "no additions/deletions to non-empty NodeSelectorTerms list are allowed";
+        terms.or_null().invalid_as("[NodeSelectorTerm", errors, text);
+    } else {
+        for (term, _) in terms.items().zip(before).filter(|(term, before)| !only_narrows(term, before)) {
+            term.invalid_as("NodeSelectorTerm", errors, "only additions are allowed (no mutations or deletions)");
+        }
     }
     match old_node {
         Some(node) => munged.set_at(&["affinity", "nodeAffinity"], node),
@@ -137,6 +143,17 @@ fn put_back_gated(munged: &mut Value, new: &At<'_>, old: &At<'_>, errors: &mut E
     if !old_affinity.is_set() && munged.get("affinity").and_then(Value::as_object).is_some_and(|a| a.is_empty()) {
         munged.remove_at(&["affinity"]);
     }
+}
+
+/// Whether a term has all that it had before, in its place; one that selected nothing stays so.
+fn only_narrows(term: &At<'_>, before: &Value) -> bool {
+    const LISTS: [&str; 2] = ["matchExpressions", "matchFields"];
+    let was_empty = LISTS.iter().all(|list| before.array_at(&[list]).is_empty());
+    let now = term.value().unwrap_or(&Value::Null);
+    LISTS.iter().all(|list| {
+        let (now, before) = (now.array_at(&[list]), before.array_at(&[list]));
+        now.starts_with(before) && !(was_empty && !now.is_empty())
+    })
 }
 
 fn put(object: &mut Value, field: &str, value: Option<Value>) {
@@ -186,118 +203,12 @@ pub fn ephemeral(new: &Value, old: &Value, errors: &mut ErrorList) {
                 new_list.forbidden(errors, message);
             }
             Some(now) if now.value() != before.value() => {
-                let message = format!("existing ephemeral containers {name:?} may not be changed\n");
+                let [before, after] = [before, now].map(|one| internal::pretty(one.value(), "EphemeralContainer"));
+                let difference = internal::diff::unified(&before, &after);
+                let message = format!("existing ephemeral containers {name:?} may not be changed\n{difference}");
                 new_list.forbidden(errors, message);
             }
             Some(_) => {}
-        }
-    }
-}
-
-/// Validates a write to a pod's status.
-pub fn status(new: &Value, old: &Value, errors: &mut ErrorList) {
-    let (new_at, old_at) = (At::root(new), At::root(old));
-    annotations(&new_at, &old_at, errors);
-    let (status, before) = (new_at.child("status"), old_at.child("status"));
-    let conditions = status.child("conditions");
-    for condition in conditions.items() {
-        let kind = condition.child("type");
-        if !matches!(kind.text(), "PodScheduled" | "Ready" | "Initialized") {
-            for message in names::qualified_name(kind.text()) {
-                errors.push(Error::invalid(&condition.path().child("Type"), kind.text(), message));
-            }
-        }
-    }
-    let nominated = status.child("nominatedNodeName");
-    if !nominated.is_empty() && nominated.text() != before.child("nominatedNodeName").text() {
-        nominated.messages(errors, names::dns1123_subdomain(nominated.text()));
-    }
-    let qos = status.child("qosClass");
-    qos.immutable(errors, &before.child("qosClass"));
-    addresses(&status, errors);
-    for list in ["initContainerStatuses", "containerStatuses", "ephemeralContainerStatuses"] {
-        for container in status.child(list).items() {
-            linux_user(&container.child("user").child("linux"), errors);
-        }
-    }
-    let observed = status.child("observedGeneration");
-    if observed.int().is_some_and(|generation| generation < 0) {
-        observed.invalid(errors, "must be a non-negative integer");
-    }
-    let spec = old_at.child("spec");
-    for (list, restarts) in [("containerStatuses", &spec), ("initContainerStatuses", &spec)] {
-        no_revival(&status.child(list), &before.child(list), restarts, list == "initContainerStatuses", errors);
-    }
-}
-
-/// Validates the addresses of the pod and of its host: one of each family, the first the same as in the older field.
-fn addresses(status: &At<'_>, errors: &mut ErrorList) {
-    for (field, single, ty) in [("podIPs", "podIP", "[PodIP"), ("hostIPs", "hostIP", "[HostIP")] {
-        let list = status.child(field);
-        let first = list.index(0);
-        let first = first.child("ip");
-        if field == "hostIPs" && !list.is_empty() && first.text() != status.child(single).text() {
-            first.invalid(errors, format!("must be equal to `{single}`"));
-        }
-        let mut families = Vec::new();
-        for address in list.items() {
-            match address.child("ip").text().parse::<std::net::IpAddr>() {
-                Ok(ip) => families.push(ip.is_ipv4()),
-                Err(_) => {
-                    let message = "must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)";
-                    errors.push(Error::invalid(&address.path(), address.child("ip").text(), message));
-                }
-            }
-        }
-        let same = families.iter().filter(|four| **four).count() > 1 || families.iter().filter(|four| !**four).count() > 1;
-        if families.len() == list.len() && same {
-            list.invalid_as(ty, errors, "may specify no more than one IP for each IP family");
-        }
-    }
-}
-
-fn linux_user(at: &At<'_>, errors: &mut ErrorList) {
-    if !at.is_set() {
-        return;
-    }
-    formats::user_id(&at.child("uid"), errors);
-    formats::group_id(&at.child("gid"), errors);
-    for group in at.child("supplementalGroups").items() {
-        formats::group_id(&group, errors);
-    }
-}
-
-/// A container that ended and may not be started again stays ended.
-fn no_revival(new: &At<'_>, old: &At<'_>, spec: &At<'_>, init: bool, errors: &mut ErrorList) {
-    let policy = spec.child("restartPolicy").text();
-    if policy == "Always" {
-        return;
-    }
-    let containers = spec.child(if init { "initContainers" } else { "containers" });
-    for (index, before) in old.items().enumerate() {
-        let (name, state) = (before.child("name").text(), before.child("state"));
-        let terminated = state.child("terminated");
-        if !terminated.is_set() {
-            continue;
-        }
-        let own_policy = containers.items().find(|c| c.child("name").text() == name).map(|c| {
-            let own = c.child("restartPolicy");
-            (own.text().to_owned(), !c.child("restartPolicyRules").is_empty())
-        });
-        let failed = terminated.child("exitCode").int().unwrap_or(0) != 0;
-        let may_restart = match own_policy {
-            Some((_, true)) => true,
-            Some((own, _)) if own == "Always" => true,
-            Some((own, _)) if !own.is_empty() => own == "OnFailure" && failed,
-            _ => policy == "OnFailure" && failed,
-        };
-        let revived = new.items().any(|now| {
-            let state = now.child("state");
-            now.child("name").text() == name && !state.child("terminated").is_set()
-        });
-        if revived && !may_restart {
-            let path = new.path().index(index).child("state");
-            errors.push(Error::forbidden(&path, "may not be transitioned to non-terminated state"));
         }
     }
 }

@@ -13,22 +13,22 @@ const QUOTA_PREFIX: &str = "requests.";
 
 /// Validates a container's `resources`.
 pub fn of_container(at: &At<'_>, spec: &At<'_>, errors: &mut ErrorList) {
-    lists(at, errors);
+    lists(at, resource_name, errors);
     claims(&at.child("claims"), &spec.child("resourceClaims"), errors);
 }
 
 /// Validates `requests` against `limits` (`validateResourceRequirements` upstream).
-pub fn lists(at: &At<'_>, errors: &mut ErrorList) {
+pub fn lists(at: &At<'_>, name_rule: fn(&str, &At<'_>, &mut ErrorList), errors: &mut ErrorList) {
     let (limits, requests) = (at.child("limits"), at.child("requests"));
     let mut huge = false;
     let mut cpu_or_memory = false;
     for (name, value) in limits.entries() {
-        entry(name, &value, errors);
+        entry(name, name_rule, &value, errors);
         huge |= is_huge_pages(name);
         cpu_or_memory |= matches!(name, "cpu" | "memory");
     }
     for (name, value) in requests.entries() {
-        entry(name, &value, errors);
+        entry(name, name_rule, &value, errors);
         huge |= is_huge_pages(name);
         cpu_or_memory |= matches!(name, "cpu" | "memory");
         let limit = limits.key(name);
@@ -58,7 +58,7 @@ pub fn lists(at: &At<'_>, errors: &mut ErrorList) {
 /// Validates what pods take beside their containers, in the form of limits.
 pub fn overhead(limits: &At<'_>, errors: &mut ErrorList) {
     for (name, value) in limits.entries() {
-        entry(name, &value, errors);
+        entry(name, resource_name, &value, errors);
     }
     let has = |wanted: fn(&str) -> bool| limits.entries().any(|(name, _)| wanted(name));
     if has(is_huge_pages) && !has(|name| matches!(name, "cpu" | "memory")) {
@@ -66,8 +66,8 @@ pub fn overhead(limits: &At<'_>, errors: &mut ErrorList) {
     }
 }
 
-fn entry(name: &str, value: &At<'_>, errors: &mut ErrorList) {
-    resource_name(name, value, errors);
+fn entry(name: &str, name_rule: fn(&str, &At<'_>, &mut ErrorList), value: &At<'_>, errors: &mut ErrorList) {
+    name_rule(name, value, errors);
     quantity_value(name, value, errors);
     if is_huge_pages(name)
         && let Some(page) = name.strip_prefix("hugepages-").and_then(|size| Quantity::parse(size).ok())
@@ -121,7 +121,8 @@ pub fn quantity(at: &At<'_>) -> Option<Quantity> {
     Quantity::parse(at.text()).ok()
 }
 
-fn is_huge_pages(name: &str) -> bool {
+/// Whether a resource is huge pages of some size.
+pub fn is_huge_pages(name: &str) -> bool {
     name.starts_with("hugepages-")
 }
 
@@ -155,7 +156,8 @@ fn is_integer(name: &str) -> bool {
     COUNTS.contains(&name) || is_extended(name)
 }
 
-fn claims(list: &At<'_>, of_pod: &At<'_>, errors: &mut ErrorList) {
+/// Validates what claims `resources` names.
+pub fn claims(list: &At<'_>, of_pod: &At<'_>, errors: &mut ErrorList) {
     let mut seen = std::collections::HashSet::new();
     for claim in list.items() {
         let name = claim.child("name");
@@ -179,19 +181,6 @@ fn claims(list: &At<'_>, of_pod: &At<'_>, errors: &mut ErrorList) {
                 error.detail.push_str(&format!(": {}", names.join(", ")));
             }
             errors.push(error);
-        }
-    }
-}
-
-/// Validates what a pod asks for as a whole.
-pub fn of_pod(spec: &At<'_>, errors: &mut ErrorList) {
-    const SUPPORTED: &[&str] = &["cpu", "hugepages-", "memory"];
-    let resources = spec.child("resources");
-    for list in ["limits", "requests"] {
-        for (name, amount) in resources.child(list).entries() {
-            if !matches!(name, "cpu" | "memory") && !is_huge_pages(name) {
-                errors.push(Error::not_supported(&amount.path(), name, SUPPORTED));
-            }
         }
     }
 }

@@ -175,6 +175,18 @@ fn match_label_keys(term: &At<'_>, errors: &mut ErrorList) {
             }
         }
     }
+    let selector = term.child("labelSelector");
+    let mut selected = selector.child("matchLabels").entries().map(|(key, _)| key.to_owned()).collect::<HashSet<_>>();
+    for expression in selector.child("matchExpressions").items() {
+        // The keys have become expressions by now: one that was there before is found twice.
+        let key = expression.child("key").text();
+        if !selected.insert(key.to_owned())
+            && let Some(index) = keys.items().position(|own| own.text() == key)
+        {
+            let text = "exists in both matchLabelKeys and labelSelector";
+            errors.push(Error::invalid(&term.path().index(index), key, text));
+        }
+    }
     for key in keys.items() {
         if mismatch.items().any(|other| other.text() == key.text()) {
             key.invalid(errors, "exists in both matchLabelKeys and mismatchLabelKeys");
@@ -203,7 +215,8 @@ pub fn spread_constraints(list: &At<'_>, errors: &mut ErrorList) {
         if !seen.insert((topology.text().to_owned(), when.text().to_owned())) {
             // Upstream shows the first of the two.
             let same = |other: &At<'_>| {
-                other.child("topologyKey").text() == topology.text() && other.child("whenUnsatisfiable").text() == when.text()
+                other.child("topologyKey").text() == topology.text()
+                    && other.child("whenUnsatisfiable").text() == when.text()
             };
             let first = list.items().position(|other| same(&other)).unwrap_or_default();
             let path = list.path().index(first).child("{topologyKey, whenUnsatisfiable}");
