@@ -31,6 +31,48 @@ pub trait Conversion: Send + Sync + 'static {
     }
 }
 
+/// A version that differs from the stored one in its name only.
+pub struct SameShape {
+    served: String,
+    stored: String,
+}
+
+/// Every such version of a kind.
+static SAME_SHAPE: LazyLock<Vec<(&'static KindInfo, SameShape)>> = LazyLock::new(|| {
+    let differs = |kind: &&KindInfo| {
+        kind.list_kind.is_some() && (&kind.group, &kind.version) != (&kind.storage_version.0, &kind.storage_version.1)
+    };
+    let kinds = skiff_api::builtin().kinds.iter().filter(differs);
+    kinds
+        .map(|kind| {
+            let (group, version) = &kind.storage_version;
+            let stored = if group.is_empty() { version.to_string() } else { format!("{group}/{version}") };
+            (kind, SameShape { served: kind.api_version().to_string(), stored })
+        })
+        .collect()
+});
+
+impl SameShape {
+    /// That of a version, unless it is the stored one.
+    pub fn of(group: &str, version: &str, plural: &str) -> Option<&'static dyn Conversion> {
+        let mut known = SAME_SHAPE.iter();
+        let found = known.find(|(kind, _)| kind.group == group && kind.version == version && kind.plural == plural);
+        found.map(|(_, conversion)| conversion as &dyn Conversion)
+    }
+}
+
+impl Conversion for SameShape {
+    fn to_stored(&self, mut object: Value) -> Value {
+        object.set_at(&["apiVersion"], self.stored.as_str());
+        object
+    }
+
+    fn from_stored(&self, mut object: Value) -> Value {
+        object.set_at(&["apiVersion"], self.served.as_str());
+        object
+    }
+}
+
 /// The versions of kinds that are not shown as they are stored: few, and asked for on every write.
 static CONVERTED: LazyLock<Vec<&'static KindInfo>> = LazyLock::new(|| {
     let kinds = skiff_api::builtin().kinds.iter();

@@ -2,7 +2,7 @@
 
 use skiff_api::KindInfo;
 
-use super::conversion::Conversion;
+use super::conversion::{Conversion, SameShape};
 use super::core::{configmap, endpoints, event, limits, namespace, node, pod, service, storage, workload};
 use super::others::storage::{attachment, classes, csi};
 use super::others::{
@@ -109,7 +109,14 @@ pub fn conversion(group: &str, version: &str, plural: &str) -> Option<&'static d
     match (group, version, plural) {
         ("autoscaling", "v1", "horizontalpodautoscalers") => Some(&autoscaling::AutoscalingV1),
         ("events.k8s.io", "v1", "events") => Some(&event::EventsV1),
-        _ => None,
+        ("resource.k8s.io", "v1beta1", "resourceclaims") => {
+            Some(&devices::OlderClaims { devices: &["spec", "devices"] })
+        }
+        ("resource.k8s.io", "v1beta1", "resourceclaimtemplates") => {
+            Some(&devices::OlderClaims { devices: &["spec", "spec", "devices"] })
+        }
+        ("resource.k8s.io", "v1beta1", "resourceslices") => Some(&devices::OlderSlices),
+        _ => SameShape::of(group, version, plural),
     }
 }
 

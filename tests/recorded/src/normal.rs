@@ -81,7 +81,9 @@ impl Context<'_> {
         for key in ["resourceRules", "nonResourceRules"] {
             if let Some(Value::Array(rules)) = object.get_mut(key) {
                 // In the order of Go's maps.
-                rules.retain(|rule| rule.pointer("/nonResourceURLs/1").and_then(Value::as_str) != Some(DISTRIBUTION_URLS));
+                rules.retain(|rule| {
+                    rule.pointer("/nonResourceURLs/1").and_then(Value::as_str) != Some(DISTRIBUTION_URLS)
+                });
                 rules.sort_by_cached_key(Value::to_string);
             }
         }
@@ -117,8 +119,10 @@ impl Context<'_> {
     }
 
     fn text(&self, text: &str) -> String {
-        let text = self.without_suffixes(&text.replace(self.namespace, "<ns>"));
+        let text = text.replace(self.namespace, "<ns>");
+        // First, as part of one may look like a name that the server made.
         let text = UID.replace_all(&text, |found: &regex::Captures<'_>| self.unless_written(&found[0], "<uid>", true));
+        let text = self.without_suffixes(&text);
         let text = TIME.replace_all(&text, |found: &regex::Captures<'_>| {
             let recent =
                 found[0].parse::<Timestamp>().is_ok_and(|time| time.duration_since(Timestamp::now()).abs() < NOW);

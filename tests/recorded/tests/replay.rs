@@ -27,7 +27,8 @@ async fn main() -> ExitCode {
         areas.entry(file.area().to_owned()).or_default().push(file);
     }
     let known = store::known().expect("known.yaml can be read");
-    let tasks = areas.into_iter().map(|(area, files)| (area, tokio::spawn(replay(files)))).collect::<Vec<_>>();
+    let tasks =
+        areas.into_iter().map(|(area, files)| (area.clone(), tokio::spawn(replay(area, files)))).collect::<Vec<_>>();
     let mut failed = false;
     let (mut compared, mut differing) = (0, Vec::new());
     let mut table = Vec::new();
@@ -56,8 +57,8 @@ async fn main() -> ExitCode {
 }
 
 /// Replays the files of an area on one server.
-async fn replay(files: Vec<CaseFile>) -> Outcome {
-    let server = Server::ours().await;
+async fn replay(area: String, files: Vec<CaseFile>) -> Outcome {
+    let server = Server::ours(&area).await;
     let mut outcome = Outcome::default();
     for file in files {
         let answers = file.answers().expect("the answers can be read");

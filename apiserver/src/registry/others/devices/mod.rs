@@ -10,9 +10,11 @@ mod claims;
 mod class;
 mod device;
 mod formats;
+mod older;
 mod slice;
 mod status;
 
 pub use self::claims::{ClaimStrategy, ClaimTemplateStrategy};
 pub use self::class::DeviceClassStrategy;
+pub use self::older::{OlderClaims, OlderSlices};
 pub use self::slice::ResourceSliceStrategy;
