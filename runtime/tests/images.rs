@@ -99,6 +99,7 @@ async fn archives_of_every_kind() {
         [format!("docker.io/library/echo@{}", layered.manifest)]
     );
     assert_eq!((shown.username.as_str(), shown.uid), ("app", None));
+    assert!(shown.pinned, "nothing can bring it back");
     assert!(
         status(&mut node, &shown.id).await.is_some()
             && status(&mut node, "echo:v2").await.is_none()
@@ -351,6 +352,7 @@ async fn pulling_from_a_registry() {
     let id = pull(&mut node, &name, None).await.expect("pull");
     let shown = status(&mut node, &name).await.expect("pulled");
     assert_eq!(shown.id, id);
+    assert!(!shown.pinned, "it can be pulled again");
     let by_digest = format!("{}/team/app@{}", registry.address(), good.manifest);
     assert_eq!(shown.repo_digests, std::slice::from_ref(&by_digest));
     let served = registry.blobs_served();
