@@ -29,6 +29,9 @@ pub trait Asked: Send + Sync {
     /// The options, e.g. a `CreateOptions` of `meta.k8s.io/v1`; null when the operation has none.
     fn options(&self, operation: Operation, delete: Option<&DeleteOptions>) -> Value;
 
+    /// Has the audit log say something of the request.
+    fn annotate(&self, name: &str, text: &str);
+
     /// What the client sees of an object on its way to the store.
     fn view(&self, object: &Value) -> Value;
 

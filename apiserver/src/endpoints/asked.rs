@@ -62,6 +62,12 @@ impl Asked for Call<'_> {
         Value::Object(options)
     }
 
+    fn annotate(&self, name: &str, text: &str) {
+        if let Some(record) = &self.cx.audit {
+            record.annotate(name, text);
+        }
+    }
+
     fn view(&self, object: &Value) -> Value {
         let mut view = Call::view(self, object);
         if self.cx.info.subresource == "scale" {
@@ -129,6 +135,10 @@ impl Asked for Direct<'_> {
 
     fn options(&self, operation: Operation, delete: Option<&DeleteOptions>) -> Value {
         Asked::options(self.0, operation, delete)
+    }
+
+    fn annotate(&self, name: &str, text: &str) {
+        Asked::annotate(self.0, name, text);
     }
 
     fn view(&self, object: &Value) -> Value {

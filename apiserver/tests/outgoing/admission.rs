@@ -2,6 +2,9 @@
 
 use base64::Engine;
 use serde_json::{Value, json};
+use skiff_apiserver::audit::Audit;
+use skiff_apiserver::audit::log::{Log, LogConfig};
+use skiff_apiserver::audit::policy::Policy;
 use skiff_fixture::Api;
 
 use crate::server::Server;
@@ -40,16 +43,10 @@ async fn configure(api: &Api, path: &str, name: &str, webhooks: Vec<Value>) {
         "apiVersion": "admissionregistration.k8s.io/v1", "kind": kind,
         "metadata": {"name": name}, "webhooks": webhooks
     });
-    api.post(path, object).await.expect(201);
-    let asked = format!("{path}/{name}?resourceVersion=0");
+    let made = api.post(path, object).await.expect(201).json();
     // Admission looks at the cache, which may be a moment behind.
-    for _ in 0..1000 {
-        if api.get(&asked).await.status == 200 {
-            return;
-        }
-        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
-    }
-    panic!("{name} did not reach the cache");
+    let version = made["metadata"]["resourceVersion"].as_str().expect("a version");
+    api.get(&format!("{path}/{name}?resourceVersion={version}")).await.expect(200);
 }
 
 fn map(name: &str, data: Value) -> Value {
@@ -412,4 +409,48 @@ async fn questions_that_are_not_stored_are_asked_about_too() {
         "spec": {"resourceAttributes": {"verb": "get", "resource": "pods"}}
     });
     api.post("/apis/authorization.k8s.io/v1/selfsubjectaccessreviews", review).await.expect(403);
+}
+
+#[tokio::test]
+async fn the_audit_log_says_what_webhooks_did() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("audit.log");
+    let config = LogConfig { path: path.clone(), max_bytes: 0, max_backups: 0, max_age: std::time::Duration::ZERO };
+    let policy = "apiVersion: audit.k8s.io/v1\nkind: Policy\nrules: [{level: Metadata}]";
+    let api =
+        Api::audited(Audit::new(Policy::parse(policy).expect("a policy"), Log::open(config).expect("a log"))).await;
+    let server = Server::start(|path, review| match path {
+        "/note" => response(review, json!({"auditAnnotations": {"seen": "yes"}})),
+        other => usual(other, review),
+    })
+    .await;
+    let open = json!({"failurePolicy": "Ignore"});
+    let mutating = vec![
+        webhook(&server, "/mark-a", map_rules(), json!({})),
+        webhook(&server, "/broken", map_rules(), open.clone()),
+    ];
+    configure(&api, MUTATING, "m", mutating).await;
+    let mut broken = webhook(&server, "/broken", map_rules(), open);
+    broken["name"] = "other.example.com".into();
+    configure(&api, VALIDATING, "v", vec![webhook(&server, "/note", map_rules(), json!({})), broken]).await;
+    api.post(MAPS, map("audited", json!({"k": "v"}))).await.expect(201);
+    let log = std::fs::read_to_string(&path).expect("a log");
+    let events = log.lines().map(|line| serde_json::from_str::<Value>(line).expect("an event"));
+    let done = |event: &Value| event["stage"] == "ResponseComplete" && event["objectRef"]["name"] == "audited";
+    let annotations = events.filter(done).next_back().expect("the event")["annotations"].clone();
+    for (name, text) in [
+        ("note.example.com/seen", "yes"),
+        (
+            "mutation.webhook.admission.k8s.io/round_0_index_0",
+            r#"{"configuration":"m","webhook":"mark-a.example.com","mutated":true}"#,
+        ),
+        (
+            "mutation.webhook.admission.k8s.io/round_0_index_1",
+            r#"{"configuration":"m","webhook":"broken.example.com","mutated":false}"#,
+        ),
+        ("failed-open.mutating.webhook.admission.k8s.io/round_0_index_1", "broken.example.com"),
+        ("failed-open.validating.webhook.admission.k8s.io/round_0_index_1", "other.example.com"),
+    ] {
+        assert_eq!(annotations[name], text, "{name}: {annotations}");
+    }
 }

@@ -23,6 +23,11 @@ pub(super) enum Failure {
 }
 
 impl Failure {
+    /// Whether the request goes on although the webhook could not be asked.
+    pub(super) fn is_passed_over(&self, webhook: &Webhook) -> bool {
+        webhook.fails_open && matches!(self, Failure::Call(_))
+    }
+
     /// What the client is answered; `None` if the request goes on all the same.
     pub(super) fn answer(self, webhook: &Webhook) -> Option<Status> {
         match self {
@@ -91,6 +96,9 @@ async fn ask_once(
     let answer = question
         .read(&review, mutating)
         .map_err(|why| failed(Failure::Call(format!("received invalid webhook response: {why}"))))?;
+    for (key, text) in &answer.annotations {
+        asked.annotate(&format!("{}/{key}", webhook.name), text);
+    }
     let warnings = answer.warnings.clone();
     if answer.allowed {
         Ok((answer, warnings))

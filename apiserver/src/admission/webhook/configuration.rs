@@ -22,6 +22,8 @@ pub struct Configuration {
 /// A webhook.
 #[derive(Debug)]
 pub struct Webhook {
+    /// Name of the configuration that it is in.
+    pub configuration: String,
     /// Fully qualified name.
     pub name: String,
     /// Unique among all webhooks of its kind.
@@ -68,6 +70,7 @@ impl Webhook {
         let name = text("name").to_owned();
         let seconds = webhook.i64_at(&["timeoutSeconds"]).and_then(|seconds| u64::try_from(seconds).ok());
         Self {
+            configuration: configuration.to_owned(),
             uid: format!("{configuration}/{name}/{index}"),
             name,
             client: webhook.get("clientConfig").and_then(ClientConfig::parse),

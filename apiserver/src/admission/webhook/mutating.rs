@@ -30,8 +30,11 @@ impl MutatingWebhooks {
         }
         let mut subject: Option<Subject> = None;
         let mut dirty = false;
+        let mut index = 0;
         for configuration in self.0.all().iter() {
             for webhook in &configuration.webhooks {
+                let place = format!("round_{}_index_{index}", u8::from(again));
+                index += 1;
                 let Some(resource) = self.0.invocation(webhook, request).await? else { continue };
                 if again && !request.reinvocation.round(NAME).is_due(&webhook.uid) {
                     continue;
@@ -41,7 +44,7 @@ impl MutatingWebhooks {
                 if !self.0.conditions_hold(webhook, request, asked, subject)? {
                     continue;
                 }
-                let changed = self.ask(webhook, request, asked, subject).await?;
+                let changed = self.ask(webhook, &place, request, asked, subject).await?;
                 if changed {
                     request.reinvocation.round(NAME).changed();
                     request.reinvocation.want();
@@ -66,6 +69,7 @@ impl MutatingWebhooks {
     async fn ask(
         &self,
         webhook: &Webhook,
+        place: &str,
         request: &mut Request<'_>,
         asked: &dyn Asked,
         subject: &mut Subject,
@@ -74,6 +78,7 @@ impl MutatingWebhooks {
             Ok((answer, warnings)) => match patch(webhook, &answer, asked, subject) {
                 Ok(changed) => {
                     request.warnings.extend(warnings);
+                    annotate(webhook, place, asked, changed);
                     return Ok(changed);
                 }
                 Err(failure) => (failure, warnings),
@@ -81,6 +86,10 @@ impl MutatingWebhooks {
             Err(failed) => failed,
         };
         request.warnings.extend(warnings);
+        annotate(webhook, place, asked, false);
+        if failure.is_passed_over(webhook) {
+            asked.annotate(&format!("failed-open.mutating.webhook.admission.k8s.io/{place}"), &webhook.name);
+        }
         match failure.answer(webhook) {
             Some(status) => Err(status),
             None => Ok(false),
@@ -111,6 +120,13 @@ fn patch(webhook: &Webhook, answer: &Answer, asked: &dyn Asked, subject: &mut Su
     let mut patched: Value = object.clone();
     decoded.patch.apply_or_explain(&mut patched).map_err(|why| Failure::Refused(internal(why)))?;
     subject.replace(&patched, asked).map_err(Failure::Refused)
+}
+
+/// Has the audit log say what a webhook did, and at which place among all it was asked.
+fn annotate(webhook: &Webhook, place: &str, asked: &dyn Asked, changed: bool) {
+    let (configuration, name) = (&webhook.configuration, &webhook.name);
+    let text = format!(r#"{{"configuration":"{configuration}","webhook":"{name}","mutated":{changed}}}"#);
+    asked.annotate(&format!("mutation.webhook.admission.k8s.io/{place}"), &text);
 }
 
 /// The reason alone, without what a client's own patch would be told.

@@ -39,6 +39,8 @@ pub struct Answer {
     pub result: Value,
     /// Warnings for the client.
     pub warnings: Vec<String>,
+    /// For the audit log.
+    pub annotations: Vec<(String, String)>,
 }
 
 impl Question {
@@ -85,6 +87,7 @@ impl Question {
             patch_type,
             result: response.get("status").cloned().unwrap_or_default(),
             warnings: warnings.collect(),
+            annotations: annotations(response),
         })
     }
 
@@ -107,6 +110,12 @@ impl Question {
             _ => Ok((patch, patch_type.unwrap_or("").to_owned())),
         }
     }
+}
+
+fn annotations(response: &Value) -> Vec<(String, String)> {
+    let pairs = response.at(&["auditAnnotations"]).and_then(Value::as_object);
+    let pairs = pairs.into_iter().flat_map(|pairs| pairs.iter());
+    pairs.filter_map(|(key, text)| Some((key.to_owned(), text.as_str()?.to_owned()))).collect()
 }
 
 fn request_object(uid: &str, request: &Request<'_>, asked: &dyn Asked, subject: &Subject) -> Value {

@@ -16,7 +16,8 @@ use crate::admission::{Asked, Operation, Plugin, Request};
 /// Lets webhooks refuse requests.
 pub struct ValidatingWebhooks(Webhooks);
 
-type Outcome<'a> = (&'a Webhook, Option<Failure>, Vec<String>);
+/// The webhook, its place among those that are asked, why it lets the request not pass, and its warnings.
+type Outcome<'a> = (&'a Webhook, usize, Option<Failure>, Vec<String>);
 
 impl ValidatingWebhooks {
     /// Asks the webhooks of the ValidatingWebhookConfigurations that there are.
@@ -60,17 +61,21 @@ impl ValidatingWebhooks {
         asked: &dyn Asked,
     ) -> (Option<Status>, Vec<String>) {
         let mut running: FuturesUnordered<BoxFuture<'_, Outcome<'_>>> = FuturesUnordered::new();
-        for (webhook, subject) in invoked {
+        for (index, (webhook, subject)) in invoked.iter().enumerate() {
             running.push(Box::pin(async move {
                 match ask(&self.0.client, webhook, request, asked, subject, false).await {
-                    Ok((_, warnings)) => (*webhook, None, warnings),
-                    Err((failure, warnings)) => (*webhook, Some(failure), warnings),
+                    Ok((_, warnings)) => (*webhook, index, None, warnings),
+                    Err((failure, warnings)) => (*webhook, index, Some(failure), warnings),
                 }
             }));
         }
         let (mut refusal, mut all_warnings) = (None, Vec::new());
-        while let Some((webhook, failure, warnings)) = running.next().await {
+        while let Some((webhook, index, failure, warnings)) = running.next().await {
             all_warnings.extend(warnings);
+            if failure.as_ref().is_some_and(|failure| failure.is_passed_over(webhook)) {
+                let name = format!("failed-open.validating.webhook.admission.k8s.io/round_0_index_{index}");
+                asked.annotate(&name, &webhook.name);
+            }
             let answered = failure.and_then(|failure| failure.answer(webhook));
             refusal = refusal.or(answered);
         }
