@@ -121,6 +121,17 @@ fn arithmetic<'a>(name: &str, a: &Val<'a>, b: &Val<'a>) -> Outcome<'a> {
         (Val::Timestamp(a), Val::Timestamp(b)) if name == op::SUBTRACT => {
             Ok(Val::Duration(a.as_nanosecond() - b.as_nanosecond()))
         }
+        _ if name == op::ADD && a.has_unique_elements() => match (a.items(), b.items()) {
+            (Some(mut a), Some(b)) => {
+                for item in b {
+                    if !a.iter().any(|known| known.equals(&item)) {
+                        a.push(item);
+                    }
+                }
+                Ok(Val::Set(Rc::new(a)))
+            }
+            _ => Err(no_overload()),
+        },
         _ if name == op::ADD => match (a.items(), b.items()) {
             (Some(mut a), Some(b)) => {
                 a.extend(b);

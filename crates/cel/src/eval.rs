@@ -108,9 +108,8 @@ impl<'a> Evaluation<'a> {
         let mut members: Vec<(Val<'a>, Val<'a>)> = Vec::with_capacity(entries.len());
         for entry in entries {
             let key = self.eval(&entry.key)?;
-            if members.iter().any(|(known, _)| known.equals(&key)) {
-                return Err(format!("Failed with repeated key: {}", key.to_text().unwrap_or_default()));
-            }
+            // Of a key that is repeated the last value counts.
+            members.retain(|(known, _)| !known.equals(&key));
             match (self.eval(&entry.value)?, entry.optional) {
                 (Val::Optional(Some(value)), true) => members.push((key, (*value).clone())),
                 (Val::Optional(None), true) => {}

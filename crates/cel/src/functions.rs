@@ -83,40 +83,53 @@ fn conversions<'a>(name: &str, arguments: &[Val<'a>]) -> Option<Outcome<'a>> {
         ("int", Val::Int(n)) => Ok(Val::Int(*n)),
         ("int", Val::UInt(n)) => i64::try_from(*n).map(Val::Int).map_err(|_| "integer overflow".to_owned()),
         ("int", Val::Double(n)) if n.abs() < 9.2e18 => Ok(Val::Int(n.trunc() as i64)),
-        ("int", Val::Str(text)) => text.parse().map(Val::Int).map_err(|_| conversion(text, "int")),
+        ("int", Val::Str(text)) => text.parse().map(Val::Int).map_err(|_| conversion("int")),
         ("int", Val::Timestamp(at)) => Ok(Val::Int(at.as_second())),
         ("int", Val::Duration(n)) => i64::try_from(*n).map(Val::Int).map_err(|_| "integer overflow".to_owned()),
         ("uint", Val::UInt(n)) => Ok(Val::UInt(*n)),
         ("uint", Val::Int(n)) => u64::try_from(*n).map(Val::UInt).map_err(|_| "unsigned integer overflow".to_owned()),
         ("uint", Val::Double(n)) if *n >= 0.0 && *n < 1.8e19 => Ok(Val::UInt(n.trunc() as u64)),
         ("uint" | "int", Val::Double(_)) => Err("integer overflow".to_owned()),
-        ("uint", Val::Str(text)) => text.parse().map(Val::UInt).map_err(|_| conversion(text, "uint")),
-        ("double", Val::Str(text)) => text.parse().map(Val::Double).map_err(|_| conversion(text, "double")),
+        ("uint", Val::Str(text)) => text.parse().map(Val::UInt).map_err(|_| conversion("uint")),
+        ("double", Val::Str(text)) => text.parse().map(Val::Double).map_err(|_| conversion("double")),
         ("double", value) => value.number().map(Val::Double).ok_or_else(no_overload),
         ("bool", Val::Bool(on)) => Ok(Val::Bool(*on)),
         ("bool", Val::Str(text)) => match text.as_ref() {
             "true" | "True" | "TRUE" | "t" | "1" => Ok(Val::Bool(true)),
             "false" | "False" | "FALSE" | "f" | "0" => Ok(Val::Bool(false)),
-            other => Err(conversion(other, "bool")),
+            _ => Err(conversion("bool")),
         },
         ("bytes", Val::Str(text)) => Ok(Val::Bytes(text.as_bytes().into())),
         ("bytes", Val::Bytes(bytes)) => Ok(Val::Bytes(bytes.clone())),
         ("duration", Val::Duration(n)) => Ok(Val::Duration(*n)),
-        ("duration", Val::Str(text)) => duration(text).map(Val::Duration).ok_or_else(|| conversion(text, "duration")),
+        ("duration", Val::Str(text)) => {
+            duration(text).map(Val::Duration).ok_or_else(|| conversion("google.protobuf.Duration"))
+        }
         ("duration", Val::Int(n)) => Ok(Val::Duration(i128::from(*n))),
         ("timestamp", Val::Int(n)) => {
             Timestamp::from_second(*n).map(Val::Timestamp).map_err(|_| "timestamp overflow".to_owned())
         }
         ("timestamp", Val::Timestamp(at)) => Ok(Val::Timestamp(*at)),
         ("timestamp", Val::Str(text)) => {
-            text.parse::<Timestamp>().map(Val::Timestamp).map_err(|_| conversion(text, "timestamp"))
+            text.parse::<Timestamp>().map(Val::Timestamp).map_err(|_| conversion("google.protobuf.Timestamp"))
         }
         _ => return None,
     })
 }
 
-fn conversion(text: &str, to: &str) -> String {
-    format!("type conversion error from 'string' to '{to}': {text:?}")
+fn conversion(to: &str) -> String {
+    format!("type conversion error from 'string' to '{to}'")
+}
+
+/// A zone that is written as its distance, such as `-02:30`.
+fn offset(text: &str) -> Option<jiff::tz::TimeZone> {
+    let (sign, rest) = match text.strip_prefix('-') {
+        Some(rest) => (-1, rest),
+        None => (1, text.strip_prefix('+').unwrap_or(text)),
+    };
+    let (hours, minutes) = rest.split_once(':')?;
+    let seconds = hours.parse::<i32>().ok()?.checked_mul(3600)?.checked_add(minutes.parse::<i32>().ok()? * 60)?;
+    jiff::tz::Offset::from_seconds(sign * seconds).ok().map(jiff::tz::TimeZone::fixed)
 }
 
 fn times<'a>(name: &str, arguments: &[Val<'a>]) -> Option<Outcome<'a>> {
@@ -132,9 +145,9 @@ fn times<'a>(name: &str, arguments: &[Val<'a>]) -> Option<Outcome<'a>> {
         [Val::Timestamp(at), ..] => {
             let zone = match arguments.get(1).and_then(Val::as_str) {
                 None => jiff::tz::TimeZone::UTC,
-                Some(name) => match jiff::tz::TimeZone::get(name) {
-                    Ok(zone) => zone,
-                    Err(_) => return Some(Err(format!("unknown time zone {name}"))),
+                Some(name) => match offset(name).or_else(|| jiff::tz::TimeZone::get(name).ok()) {
+                    Some(zone) => zone,
+                    None => return Some(Err(format!("unknown time zone {name}"))),
                 },
             };
             let at = at.to_zoned(zone);

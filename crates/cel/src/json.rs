@@ -31,7 +31,7 @@ fn convert(value: &Val<'_>, depth: usize) -> Result<Value, String> {
             Some(held) => convert(held, depth)?,
             None => Value::Null,
         },
-        Val::List(items) => {
+        Val::List(items) | Val::Set(items) => {
             let items = items.iter().map(|item| convert(item, depth)).collect::<Result<Vec<_>, _>>();
             Value::Array(items?)
         }
@@ -81,7 +81,7 @@ fn check_names(value: &Val<'_>, expected: &str, errors: &mut Vec<String>) {
                 check_names(value, &format!("{expected}.{name}"), errors);
             }
         }
-        Val::List(items) => items.iter().for_each(|item| check_names(item, expected, errors)),
+        Val::List(items) | Val::Set(items) => items.iter().for_each(|item| check_names(item, expected, errors)),
         Val::Map(entries) => entries.iter().for_each(|(_, value)| check_names(value, expected, errors)),
         _ => {}
     }

@@ -43,6 +43,7 @@ pub(crate) fn call<'a>(name: &str, arguments: &[Val<'a>]) -> Option<Outcome<'a>>
                 .ok_or_else(no_overload)
         }
         ("sum", None) => sum(&first),
+        ("min" | "max", None) if first.is_empty() => Err(format!("{name} called on empty list")),
         ("min", None) => extreme(&first, false),
         ("max", None) => extreme(&first, true),
         ("indexOf", Some(value)) => position(first.iter().position(|item| item.equals(value))),

@@ -24,9 +24,7 @@ pub(crate) fn call<'a>(name: &str, arguments: &[Val<'a>]) -> Option<Outcome<'a>>
         (question, [Val::Ip(ip)]) => return of_address(question, *ip),
         ("cidr", [Val::Str(text)]) => match range(text) {
             Some((ip, length)) => Ok(Val::Cidr(ip, length)),
-            None => Err(format!(
-                "network address parse error during conversion from string: network address value {text:?} is not valid"
-            )),
+            None => Err(not_range(text)),
         },
         ("isCIDR", [Val::Str(text)]) => Ok(Val::Bool(range(text).is_some())),
         (question, [Val::Cidr(ip, length), rest @ ..]) => return of_range(question, (*ip, *length), rest),
@@ -34,8 +32,19 @@ pub(crate) fn call<'a>(name: &str, arguments: &[Val<'a>]) -> Option<Outcome<'a>>
     })
 }
 
+fn not_range(text: &str) -> String {
+    let failed = "network address parse error during conversion from string";
+    let why = match text.split_once('/') {
+        None => "no '/'".to_owned(),
+        Some((ip, _)) if address(ip).is_none() => format!("ParseAddr({ip:?}): unable to parse IP"),
+        Some((_, length)) if length.bytes().all(|c| c.is_ascii_digit()) => "prefix length out of range".to_owned(),
+        Some((_, length)) => format!("bad bits after slash: {length:?}"),
+    };
+    format!("{failed}: {failed}: netip.ParsePrefix({text:?}): {why}")
+}
+
 fn not_address(text: &str) -> String {
-    format!("IP Address {text:?} parse error during conversion from string: not an IP address")
+    format!("IP Address {text:?} parse error during conversion from string: ParseAddr({text:?}): unable to parse IP")
 }
 
 /// An address without a zone, and no IPv4 address inside an IPv6 one.

@@ -76,7 +76,13 @@ fn substring<'a>(text: &str, from: i64, to: i64, past_end: bool) -> Outcome<'a> 
         (Ok(from), Ok(to)) if from <= to && to <= characters.len() => {
             Ok(Val::text(characters[from..to].iter().collect::<String>()))
         }
-        _ => Err(format!("index out of range: {from}")),
+        (_, to_end) if from > to && to_end != Ok(characters.len()) => {
+            Err(format!("invalid substring range. start: {from}, end: {to}"))
+        }
+        _ => Err(format!(
+            "index out of range: {}",
+            if bounds.0.is_ok_and(|at| at <= characters.len()) { to } else { from }
+        )),
     }
 }
 
@@ -117,12 +123,21 @@ fn clause(verb: char, places: usize, value: &Val<'_>) -> Result<String, String> 
         ('d', Val::Int(n)) => n.to_string(),
         ('d', Val::UInt(n)) => n.to_string(),
         ('f', value) => format!("{:.places$}", value.number().ok_or_else(wrong)?),
-        ('e', value) => format!("{:.places$e}", value.number().ok_or_else(wrong)?),
+        ('e', value) => scientific(value.number().ok_or_else(wrong)?, places),
         ('b', Val::Int(n)) => format!("{n:b}"),
         ('b', Val::Bool(on)) => u8::from(*on).to_string(),
         ('o', Val::Int(n)) => format!("{n:o}"),
         ('x', Val::Int(n)) => format!("{n:x}"),
         ('X', Val::Int(n)) => format!("{n:X}"),
+        ('X', Val::Str(text)) => text.bytes().map(|byte| format!("{byte:02X}")).collect(),
+        ('x', Val::Bytes(bytes)) => bytes.iter().map(|byte| format!("{byte:02x}")).collect(),
+        ('X', Val::Bytes(bytes)) => bytes.iter().map(|byte| format!("{byte:02X}")).collect(),
+        ('b' | 'o' | 'x' | 'X', Val::UInt(n)) => match verb {
+            'b' => format!("{n:b}"),
+            'o' => format!("{n:o}"),
+            'x' => format!("{n:x}"),
+            _ => format!("{n:X}"),
+        },
         ('x', Val::Str(text)) => text.bytes().map(|byte| format!("{byte:02x}")).collect(),
         _ => return Err(wrong()),
     })
@@ -160,4 +175,36 @@ fn quoted(text: &str) -> String {
     }
     out.push('"');
     out
+}
+
+/// As upstream writes `%e`: `1.5 × 10⁰³`, with narrow spaces.
+fn scientific(n: f64, places: usize) -> String {
+    const RAISED: [char; 10] = ['⁰', '¹', '²', '³', '⁴', '⁵', '⁶', '⁷', '⁸', '⁹'];
+    if !n.is_finite() {
+        return double(n);
+    }
+    let text = format!("{n:.places$e}");
+    let (mantissa, exponent) = text.split_once('e').unwrap_or((&text, "0"));
+    let (sign, digits) = exponent.strip_prefix('-').map_or(("", exponent), |digits| ("⁻", digits));
+    let raised =
+        format!("{digits:0>2}").bytes().map(|c| RAISED[usize::from(c.saturating_sub(b'0')) % 10]).collect::<String>();
+    format!("{mantissa}\u{202f}×\u{202f}10{sign}{raised}")
+}
+
+/// A float as Go writes it in the fewest digits: with an exponent where it is very large or small.
+pub(crate) fn double(n: f64) -> String {
+    if n.is_nan() {
+        return "NaN".to_owned();
+    }
+    if n.is_infinite() {
+        return if n > 0.0 { "+Inf" } else { "-Inf" }.to_owned();
+    }
+    let size = n.abs();
+    if size == 0.0 || (1e-4..1e21).contains(&size) {
+        return n.to_string();
+    }
+    let text = format!("{n:e}");
+    let (mantissa, exponent) = text.split_once('e').unwrap_or((&text, "0"));
+    let (sign, digits) = exponent.strip_prefix('-').map_or(('+', exponent), |digits| ('-', digits));
+    format!("{mantissa}e{sign}{digits:0>2}")
 }

@@ -37,6 +37,8 @@ pub enum Val<'a> {
     Bytes(Rc<[u8]>),
     /// A list that an expression made.
     List(Rc<Vec<Val<'a>>>),
+    /// A list that came of one whose elements have no order.
+    Set(Rc<Vec<Val<'a>>>),
     /// A map that an expression made.
     Map(Rc<Vec<(Val<'a>, Val<'a>)>>),
     /// An object or list of the resource, under its type.
@@ -109,7 +111,7 @@ impl<'a> Val<'a> {
             Val::Double(_) => "double",
             Val::Str(_) => "string",
             Val::Bytes(_) => "bytes",
-            Val::List(_) | Val::Json(Value::Array(_), _) => "list",
+            Val::List(_) | Val::Set(_) | Val::Json(Value::Array(_), _) => "list",
             Val::Json(_, Some(Declared { shape: Shape::Object(object), .. })) => return object.name.clone().into(),
             Val::Map(_) | Val::Json(..) | Val::Lazy(_) => "map",
             Val::Made(made) => return made.0.clone().into(),
@@ -138,7 +140,7 @@ impl<'a> Val<'a> {
     /// The elements of a list; `None` for anything else.
     pub fn items(&self) -> Option<Vec<Val<'a>>> {
         match self {
-            Val::List(items) => Some(items.to_vec()),
+            Val::List(items) | Val::Set(items) => Some(items.to_vec()),
             Val::Json(Value::Array(items), ty) => {
                 let of_items = ty.and_then(Declared::items);
                 Some(items.iter().map(|item| Val::of(item, of_items)).collect())
@@ -164,7 +166,7 @@ impl<'a> Val<'a> {
         match self {
             Val::Str(text) => Some(text.chars().count()),
             Val::Bytes(bytes) => Some(bytes.len()),
-            Val::List(items) => Some(items.len()),
+            Val::List(items) | Val::Set(items) => Some(items.len()),
             Val::Map(entries) => Some(entries.len()),
             Val::Json(Value::Array(items), _) => Some(items.len()),
             Val::Json(Value::Object(members), _) => Some(members.len()),
@@ -192,16 +194,24 @@ impl<'a> Val<'a> {
         match self {
             Val::Json(value, Some(Declared { shape: Shape::Object(object), .. })) => {
                 let member = object.field(name)?;
-                value.get(&member.key).map(|found| Val::of(found, Some(&member.ty)))
+                // A field that is null is as good as absent.
+                let found = value.get(&member.key).filter(|found| !found.is_null())?;
+                Some(Val::of(found, Some(&member.ty)))
             }
             _ => self.member(name),
         }
     }
 
+    /// Whether the elements are unique scalars without an order.
+    pub(crate) fn has_unique_elements(&self) -> bool {
+        let unique = |ty: &Declared| matches!(ty.shape, Shape::List(_, ListKind::Set));
+        matches!(self, Val::Set(_)) || matches!(self, Val::Json(Value::Array(_), Some(ty)) if unique(ty))
+    }
+
     /// Whether the order of the elements means nothing.
     fn is_set(&self) -> bool {
-        let set = |ty: &Declared| matches!(ty.shape, Shape::List(_, ListKind::Set));
-        matches!(self, Val::Json(Value::Array(_), Some(ty)) if set(ty))
+        let set = |ty: &Declared| matches!(ty.shape, Shape::List(_, ListKind::Set | ListKind::Map));
+        matches!(self, Val::Set(_)) || matches!(self, Val::Json(Value::Array(_), Some(ty)) if set(ty))
     }
 
     /// Whether two values are the same.
@@ -273,7 +283,7 @@ impl<'a> Val<'a> {
             Val::Bool(on) => on.to_string(),
             Val::Int(n) => n.to_string(),
             Val::UInt(n) => n.to_string(),
-            Val::Double(n) => n.to_string(),
+            Val::Double(n) => crate::text::double(*n),
             Val::Str(text) => text.to_string(),
             Val::Bytes(bytes) => String::from_utf8(bytes.to_vec()).ok()?,
             Val::Duration(n) => duration_text(*n),
