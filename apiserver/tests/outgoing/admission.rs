@@ -435,9 +435,9 @@ async fn the_audit_log_says_what_webhooks_did() {
     configure(&api, VALIDATING, "v", vec![webhook(&server, "/note", map_rules(), json!({})), broken]).await;
     api.post(MAPS, map("audited", json!({"k": "v"}))).await.expect(201);
     let log = std::fs::read_to_string(&path).expect("a log");
-    let events = log.lines().map(|line| serde_json::from_str::<Value>(line).expect("an event"));
+    let mut events = log.lines().map(|line| serde_json::from_str::<Value>(line).expect("an event"));
     let done = |event: &Value| event["stage"] == "ResponseComplete" && event["objectRef"]["name"] == "audited";
-    let annotations = events.filter(done).next_back().expect("the event")["annotations"].clone();
+    let annotations = events.rfind(done).expect("the event")["annotations"].clone();
     for (name, text) in [
         ("note.example.com/seen", "yes"),
         (
