@@ -28,7 +28,13 @@ impl Strategy for EventStrategy {
     fn validate_create(&self, scope: WriteScope<'_>, object: &Value) -> ErrorList {
         let mut errors = of_any(object, scope.group);
         if scope.group == NEWER_GROUP {
-            errors.extend(object_meta::validate(object, true, dns_subdomain));
+            // The rest of the metadata is validated as for every kind.
+            let metadata = Path::new("metadata");
+            for (field, prefix) in [("generateName", true), ("name", false)] {
+                let name = object.str_at(&["metadata", field]).unwrap_or("");
+                let faults = if name.is_empty() { Vec::new() } else { dns_subdomain(name, prefix) };
+                errors.extend(faults.into_iter().map(|fault| Error::invalid(&metadata.child(field), name, fault)));
+            }
             of_new(&At::root(object), &mut errors);
         }
         errors

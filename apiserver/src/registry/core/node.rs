@@ -14,6 +14,9 @@ use crate::registry::at::At;
 use crate::registry::internal;
 use crate::registry::strategy::{Strategy, WriteScope};
 
+/// Longest name of a feature that a node declares.
+const MAX_FEATURE_NAME: usize = 253;
+
 /// See the module.
 pub struct NodeStrategy;
 
@@ -54,6 +57,8 @@ impl Strategy for NodeStrategy {
         annotations(&root, &mut errors);
         taints(&spec.child("taints"), &mut errors);
         status_resources(&root, &mut errors);
+        swap(&root, &mut errors);
+        declared_features(&root, &mut errors);
         cidrs(&spec, &mut errors);
         errors
     }
@@ -108,6 +113,7 @@ fn changes(new: &Value, old: &Value, errors: &mut ErrorList) {
     let (spec, before) = (new.child("spec"), old.child("spec"));
     annotations(&new, errors);
     status_resources(&new, errors);
+    declared_features(&new, errors);
     let status = new.child("status");
     let mut seen = HashSet::new();
     for address in status.child("addresses").items() {
@@ -185,13 +191,68 @@ fn taints(list: &At<'_>, errors: &mut ErrorList) {
     }
 }
 
+/// Validates the size of the swap space, which upstream reports at a place in `metadata`.
+fn swap(root: &At<'_>, errors: &mut ErrorList) {
+    let status = root.child("status");
+    let info = status.child("nodeInfo");
+    let capacity = info.child("swap").child("capacity").int();
+    if let Some(capacity) = capacity.filter(|capacity| *capacity <= 0) {
+        let path = Path::new("metadata").child("nodeSwapStatus").child("capacity");
+        errors.push(Error::invalid(&path, capacity, "must be greater than zero"));
+    }
+}
+
+/// Validates the names of what a node can do, which are sorted.
+fn declared_features(root: &At<'_>, errors: &mut ErrorList) {
+    let status = root.child("status");
+    let features = status.child("declaredFeatures");
+    let mut before: Option<At<'_>> = None;
+    for feature in features.items() {
+        if let Some(before) = &before {
+            if before.text() == feature.text() {
+                feature.duplicate(errors);
+            } else if before.text() > feature.text() {
+                feature.invalid(errors, "list must be sorted alphabetically");
+            }
+        }
+        let name = feature.text();
+        if name.len() > MAX_FEATURE_NAME {
+            let text = format!("invalid feature name {name:?}: must be no more than {MAX_FEATURE_NAME} characters");
+            feature.invalid(errors, text);
+        } else if !is_feature_name(name) {
+            let text = format!(
+                "invalid feature name {name:?}: must start with an UpperCamelCase segment, with subsequent segments separated by '/' (e.g., MyFeature or MyFeature/mySubFeature), and contain only alphanumeric characters and slashes"
+            );
+            feature.invalid(errors, text);
+        }
+        before = Some(feature);
+    }
+}
+
+fn is_feature_name(name: &str) -> bool {
+    let segment = |segment: &str| {
+        segment.starts_with(|c: char| c.is_ascii_alphabetic()) && segment.bytes().all(|c| c.is_ascii_alphanumeric())
+    };
+    name.starts_with(|c: char| c.is_ascii_uppercase()) && name.split('/').all(segment)
+}
+
 fn cidrs(spec: &At<'_>, errors: &mut ErrorList) {
     let list = spec.child("podCIDRs");
     for cidr in list.items() {
         ip::legacy_cidr(&cidr.path(), cidr.text(), &[], errors);
     }
-    let is_four = |cidr: At<'_>| cidr.text().parse::<ipnet::IpNet>().is_ok_and(|cidr| cidr.addr().is_ipv4());
-    if list.len() > 1 && (list.len() > 2 || is_four(list.index(0)) == is_four(list.index(1))) {
+    if list.len() < 2 {
+        return;
+    }
+    let both = ip::both_families(&list.texts());
+    if let Err(index) = both {
+        let text = list.index(index).text();
+        let text = format!(
+            "invalid PodCIDRs. failed to check with dual stack with error:invalid CIDR[{index}]: <nil> (invalid CIDR address: {text})"
+        );
+        errors.push(Error::internal(&list.path(), text));
+    }
+    if both != Ok(true) || list.len() > 2 {
         list.invalid(errors, "may specify no more than one CIDR for each IP family");
     }
 }

@@ -8,6 +8,7 @@ use skiff_apimachinery::field::{Error, ErrorList};
 use skiff_apimachinery::value::Value;
 
 use crate::registry::at::At;
+use crate::registry::core::node_labels;
 use crate::registry::core::validation::{formats, resources, scheduling};
 use crate::registry::strategy::{Strategy, WriteScope};
 use crate::registry::{internal, object_meta};
@@ -50,6 +51,14 @@ impl Strategy for RuntimeClassStrategy {
         let (new, old) = (At::root(new), At::root(old));
         new.child("handler").immutable(&mut errors, &old.child("handler"));
         errors
+    }
+
+    fn warnings(&self, new: &Value, _old: Option<&Value>) -> Vec<String> {
+        let root = At::root(new);
+        let placement = root.child("scheduling");
+        let labels = placement.child("nodeSelector");
+        let deprecations = labels.entries().filter_map(|(label, _)| node_labels::deprecation(label));
+        deprecations.map(|text| format!("scheduling.nodeSelector: {text}")).collect()
     }
 
     fn allow_create_on_update(&self) -> bool {

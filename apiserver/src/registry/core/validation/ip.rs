@@ -118,6 +118,14 @@ pub fn sloppy_cidr(text: &str) -> Option<(IpAddr, IpNet)> {
     Some((ip, IpNet::new(ip, length).ok()?.trunc()))
 }
 
+/// Whether a list of CIDRs has both families; the position of the first that is none otherwise.
+pub fn both_families(cidrs: &[&str]) -> Result<bool, usize> {
+    let families =
+        cidrs.iter().enumerate().map(|(index, text)| sloppy_cidr(text).map(|(ip, _)| ip.is_ipv4()).ok_or(index));
+    let families = families.collect::<Result<Vec<_>, _>>()?;
+    Ok(families.contains(&true) && families.contains(&false))
+}
+
 /// Whether Go's strict parser takes it: no zeros before numbers.
 fn strict_cidr(text: &str) -> Option<(IpAddr, IpNet)> {
     let (ip, length) = text.split_once('/')?;

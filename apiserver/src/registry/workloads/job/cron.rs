@@ -7,7 +7,7 @@ use skiff_apimachinery::cron::Schedule;
 use skiff_apimachinery::field::{Error, ErrorList};
 use skiff_apimachinery::value::Value;
 
-use super::{spec_warnings, validation};
+use super::{failure_policy_defaults, spec_warnings, validation};
 use crate::registry::at::At;
 use crate::registry::core::pod_defaults;
 use crate::registry::core::workload::name_warning;
@@ -30,6 +30,7 @@ impl Strategy for CronJobStrategy {
             absent(spec, "successfulJobsHistoryLimit", 3);
             absent(spec, "failedJobsHistoryLimit", 1);
             let job = spec.object_mut("jobTemplate").object_mut("spec");
+            failure_policy_defaults(job);
             pod_defaults::template(job);
         });
     }

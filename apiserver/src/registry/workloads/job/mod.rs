@@ -17,7 +17,7 @@ use crate::cacher::FieldSpec;
 use crate::registry::at::At;
 use crate::registry::core::workload::name_warning;
 use crate::registry::core::{pod_defaults, pod_warnings};
-use crate::registry::defaults::{absent, each, spec, text};
+use crate::registry::defaults::{absent, each, spec, text, within};
 use crate::registry::strategy::{GarbageCollection, Strategy, WriteScope};
 
 const CONTROLLER_UID: &str = "batch.kubernetes.io/controller-uid";
@@ -130,10 +130,15 @@ fn job_spec_defaults(spec: &mut Object) {
     let replacement = if spec.get("podFailurePolicy").is_some() { "Failed" } else { "TerminatingOrFailed" };
     absent(spec, "podReplacementPolicy", replacement);
     absent(spec, "manualSelector", false);
-    if let Some(policy) = spec.get_mut("podFailurePolicy").and_then(Value::as_object_mut) {
-        each(policy, "rules", |rule| each(rule, "onPodConditions", |pattern| text(pattern, "status", "True")));
-    }
+    failure_policy_defaults(spec);
     pod_defaults::template(spec);
+}
+
+/// A condition of a failure policy asks for one that is true.
+fn failure_policy_defaults(spec: &mut Object) {
+    within(spec, "podFailurePolicy", |policy| {
+        each(policy, "rules", |rule| each(rule, "onPodConditions", |pattern| text(pattern, "status", "True")));
+    });
 }
 
 /// Gives the pods labels that no other Job's pods have, and selects them.

@@ -36,7 +36,8 @@ pub(super) fn spec_with_selector(spec: &At<'_>, errors: &mut ErrorList) {
     }
     let metadata = template.child("metadata");
     let labels = metadata.child("labels");
-    if !label_selector::matches(selector.value(), labels.value().unwrap_or(&Value::Null)) {
+    let matches = label_selector::matches(selector.value(), labels.value().unwrap_or(&Value::Null));
+    if label_selector::is_usable(&selector) && !matches {
         labels.or_null().invalid(errors, "`selector` does not match template `labels`");
     }
 }
