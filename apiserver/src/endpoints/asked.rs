@@ -69,7 +69,7 @@ impl Asked for Call<'_> {
     }
 
     fn view(&self, object: &Value) -> Value {
-        let mut view = Call::view(self, object);
+        let mut view = Call::view(self, object).into_owned();
         if self.cx.info.subresource == "scale" {
             // Who owns its fields is not the Scale's to say.
             view.remove_at(MANAGED_FIELDS);
@@ -78,12 +78,16 @@ impl Asked for Call<'_> {
     }
 
     fn merge(&self, mut view: Value, object: &Value) -> Result<Value, Status> {
-        if self.cx.info.subresource == "scale"
+        let is_scale = self.cx.info.subresource == "scale";
+        if is_scale
             && let Some(managers) = Call::view(self, object).at(MANAGED_FIELDS)
         {
             view.set_at(MANAGED_FIELDS, managers.clone());
         }
         let mut merged = Call::merge(self, view, Some(object))?;
+        if !is_scale {
+            self.set_defaults(&mut merged)?;
+        }
         dedup_owner_references(self, &mut merged, " after mutating admission happens");
         Ok(merged)
     }

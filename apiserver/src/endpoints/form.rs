@@ -1,5 +1,7 @@
 //! The form in which a request sees the stored object: as it is, in another version, or as a Scale.
 
+use std::borrow::Cow;
+
 use skiff_apimachinery::managedfields::scale;
 use skiff_apimachinery::schema::SchemaRef;
 use skiff_apimachinery::status::{self, Status};
@@ -68,8 +70,12 @@ impl Call<'_> {
     }
 
     /// What the request works on of a stored object.
-    pub fn view(&self, stored: &Value) -> Value {
-        if self.is_scale() { scale_of(stored, &self.scale_paths()) } else { self.served_from(stored.clone()) }
+    pub fn view<'v>(&self, stored: &'v Value) -> Cow<'v, Value> {
+        match self.resource.conversion {
+            _ if self.is_scale() => Cow::Owned(scale_of(stored, &self.scale_paths())),
+            Some(_) => Cow::Owned(self.served_from(stored.clone())),
+            None => Cow::Borrowed(stored),
+        }
     }
 
     /// What the client sees of stored bytes.
@@ -86,12 +92,10 @@ impl Call<'_> {
         Ok(scale)
     }
 
-    /// The object to store for what the client wrote.
+    /// The object to store for what the client wrote, once that is [`completed`](Self::completed).
     pub fn merge(&self, view: Value, current: Option<&Value>) -> Result<Value, Status> {
         if !self.is_scale() {
-            let mut stored = self.to_stored(view);
-            self.set_defaults(&mut stored)?;
-            return Ok(stored);
+            return Ok(self.to_stored(view));
         }
         let Some(current) = current else {
             let info = &self.cx.info;

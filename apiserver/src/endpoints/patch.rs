@@ -71,7 +71,7 @@ pub async fn patch(call: &Call<'_>, request: Request<Body>) -> Result<Response, 
     let manager = Manager::of(call, &options);
     let transform = |current: Option<&Value>| {
         let live = current.map(|current| call.view(current));
-        let mut new = patched(call, &patch, live.as_ref(), &manager, &options)?;
+        let mut new = patched(call, &patch, live.as_deref(), &manager, &options)?;
         if live.is_none() && !meta::uid(&new).is_empty() {
             let message = format!(
                 "uid mismatch: the provided object specified uid {}, and no existing object was found",
@@ -82,9 +82,9 @@ pub async fn patch(call: &Call<'_>, request: Request<Body>) -> Result<Response, 
         match_namespace(call, &mut new)?;
         check_name(call, &new)?;
         dedup_owner_references(call, &mut new, " after mutating admission happens");
+        new = call.completed(new)?;
         if !apply {
-            new = call.completed(new)?;
-            managedfields::update(live.as_ref(), &mut new, call.schema(), &manager.info());
+            managedfields::update(live.as_deref(), &mut new, call.schema(), &manager.info());
         }
         call.merge(new, current)
     };

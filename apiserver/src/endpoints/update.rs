@@ -30,7 +30,7 @@ pub async fn update(call: &Call<'_>, request: Request<Body>) -> Result<Response,
         let mut new = object.clone();
         let live = current.map(|current| call.view(current));
         match &live {
-            Some(live) => managedfields::update(Some(live), &mut new, call.schema(), &manager.info()),
+            Some(live) => managedfields::update(Some(&**live), &mut new, call.schema(), &manager.info()),
             None => managedfields::on_create(&mut new, call.schema(), &manager.info()),
         }
         call.merge(new, current)

@@ -153,12 +153,11 @@ impl Strategy for PodStrategy {
 
     fn generation_changed(&self, new: &Value, old: &Value) -> bool {
         // Being bound is no change of what is wanted, and the one way in which nodeName may change.
-        let wanted = |pod: &Value| {
-            let mut spec = pod.get("spec").cloned().unwrap_or_default();
-            spec.remove_at(&["nodeName"]);
-            spec
-        };
-        wanted(new) != wanted(old)
+        fn wanted(pod: &Value) -> impl Iterator<Item = (&str, &Value)> {
+            let spec = pod.get("spec").and_then(Value::as_object);
+            spec.into_iter().flat_map(Object::iter).filter(|(field, _)| *field != "nodeName")
+        }
+        !wanted(new).eq(wanted(old))
     }
 
     fn writes_status(&self, subresource: &str) -> bool {

@@ -9,6 +9,8 @@ mod read;
 mod scalar;
 mod write;
 
+use std::sync::LazyLock;
+
 use crate::schema::{SchemaRef, Type, TypeTable};
 use crate::value::Value;
 
@@ -43,8 +45,8 @@ pub struct Decoded {
 /// Parses without a schema.
 pub fn parse(bytes: &[u8]) -> Result<Value, DecodeError> {
     static ANY: Type = Type::Any;
-    let table = TypeTable::default();
-    Ok(read::read(bytes, SchemaRef::new(&table, &ANY))?.value)
+    static NO_TYPES: LazyLock<TypeTable> = LazyLock::new(TypeTable::default);
+    Ok(read::read(bytes, SchemaRef::new(&NO_TYPES, &ANY))?.value)
 }
 
 /// Reads a string in quotes.

@@ -7,7 +7,8 @@ use std::collections::BTreeMap;
 
 use super::path::{PathElement, same};
 use super::set::{Node, Set};
-use super::shape::{Shape, absent, element_of, item_of, member_of, shape_of};
+use super::shape::{Shape, absent, check_places, element_of, item_of, member_of, shape_of};
+use crate::order::order;
 use crate::schema::{ListType, SchemaRef};
 use crate::value::{Object, Value};
 
@@ -121,7 +122,9 @@ fn walk_shape(
         Shape::List(list) => {
             let older = older.and_then(Value::as_array).unwrap_or(&[]);
             let newer = newer.and_then(Value::as_array).unwrap_or(&[]);
-            if !older.is_empty() || !newer.is_empty() {
+            if older == newer {
+                check_places(schema, list, newer)?;
+            } else {
                 walk_lists(schema, list, older, newer, out)?;
             }
             older.is_empty() && newer.is_empty()
@@ -151,7 +154,7 @@ fn walk_objects(
             (None, None) => return Ok(()),
             (Some(_), None) => std::cmp::Ordering::Less,
             (None, Some(_)) => std::cmp::Ordering::Greater,
-            (Some((a, _)), Some((b, _))) => a.cmp(b),
+            (Some((a, _)), Some((b, _))) => order(a, b),
         };
         let a = if order.is_le() { left.next() } else { None };
         let b = if order.is_ge() { right.next() } else { None };

@@ -1,6 +1,7 @@
 //! `metadata.managedFields`: who owns which fields, and since when.
 
 use std::cmp::Ordering;
+use std::sync::Arc;
 
 use compact_str::CompactString;
 
@@ -41,7 +42,7 @@ pub(super) struct Entry {
     pub(super) subresource: CompactString,
     /// RFC 3339 in UTC, so that text order is time order.
     pub(super) time: Option<CompactString>,
-    set: Set,
+    set: Arc<Set>,
     /// The set's text, while it is as it was read.
     text: Option<Box<str>>,
 }
@@ -55,7 +56,7 @@ impl Entry {
             api_version: info.api_version.into(),
             subresource: info.subresource.into(),
             time: None,
-            set,
+            set: Arc::new(set),
             text: None,
         }
     }
@@ -65,7 +66,7 @@ impl Entry {
     }
 
     pub(super) fn replace_set(&mut self, set: Set) {
-        self.set = set;
+        self.set = Arc::new(set);
         self.text = None;
     }
 
@@ -110,7 +111,7 @@ impl Entry {
                 Some(text.into())
             }
         };
-        let set = fields.as_deref().map_or(Ok(Set::new()), fields_v1::parse);
+        let set = fields.as_deref().map_or(Ok(Arc::default()), fields_v1::shared);
         Ok(Self {
             manager: text("manager").into(),
             operation,

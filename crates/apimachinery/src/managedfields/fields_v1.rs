@@ -3,11 +3,35 @@
 //! Every step of a path is a key; `{}` below it makes the path a member, and where a member has others below it, the
 //! key `.` does.
 
+use std::sync::{Arc, LazyLock};
+
+use quick_cache::sync::Cache;
+
 use super::path::{PathElement, escape};
 use super::set::{Node, Set};
 
 /// Deepest nesting that is read; what is deeper is refused.
 const MAX_DEPTH: usize = 256;
+
+/// Sets that are kept: what one manager owns of one kind is mostly the same for all objects.
+const KEPT_SETS: usize = 256;
+
+/// Bytes of text up to which a set is kept.
+const KEPT_TEXT: usize = 4096;
+
+/// Reads a set, or finds the one that the same text was read as before.
+pub(super) fn shared(text: &str) -> Result<Arc<Set>, String> {
+    static SETS: LazyLock<Cache<Box<str>, Arc<Set>>> = LazyLock::new(|| Cache::new(KEPT_SETS));
+    if text.len() > KEPT_TEXT {
+        return parse(text).map(Arc::new);
+    }
+    if let Some(set) = SETS.get(text) {
+        return Ok(set);
+    }
+    let set = Arc::new(parse(text)?);
+    SETS.insert(text.into(), set.clone());
+    Ok(set)
+}
 
 /// Reads a set. Steps of an unknown kind are skipped with all that is below them.
 pub fn parse(text: &str) -> Result<Set, String> {

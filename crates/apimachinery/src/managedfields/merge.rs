@@ -6,7 +6,8 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque, btree_map::Entry};
 
 use super::path::PathElement;
 use super::set::Set;
-use super::shape::{Shape, element_of, item_of, member_of, shape_of};
+use super::shape::{Shape, check_all_places, element_of, item_of, member_of, shape_of};
+use crate::order::order;
 use crate::schema::{ListType, SchemaRef};
 use crate::value::{Object, Value};
 
@@ -19,6 +20,10 @@ fn merge_values(schema: SchemaRef<'_>, live: Option<&Value>, applied: Option<&Va
     let Some(decisive) = applied.or(live) else {
         return Ok(None);
     };
+    if applied.is_none() {
+        check_all_places(schema, decisive)?;
+        return Ok(Some(decisive.clone()));
+    }
     match shape_of(schema, decisive) {
         Shape::Leaf => {}
         Shape::Map => {
@@ -48,7 +53,7 @@ fn merge_objects(schema: SchemaRef<'_>, live: Option<&Object>, applied: Option<&
             (None, None) => return Ok(Value::Object(merged)),
             (Some(_), None) => std::cmp::Ordering::Less,
             (None, Some(_)) => std::cmp::Ordering::Greater,
-            (Some((a, _)), Some((b, _))) => a.cmp(b),
+            (Some((a, _)), Some((b, _))) => order(a, b),
         };
         let a = if order.is_le() { left.next() } else { None };
         let b = if order.is_ge() { right.next() } else { None };

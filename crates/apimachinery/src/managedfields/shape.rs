@@ -129,6 +129,39 @@ pub(super) fn element_of(table: &TypeTable, list: &ListType, item: &Value) -> Re
     Ok(PathElement::Key(keys))
 }
 
+/// Checks that each element of a list, and of the lists in it, has a step that selects it. The error is that of
+/// [`element_of`].
+pub(super) fn check_places(schema: SchemaRef<'_>, list: &ListType, items: &[Value]) -> Result<(), String> {
+    for (i, item) in items.iter().enumerate() {
+        if !has_place(schema.table, list, item) {
+            element_of(schema.table, list, item).map_err(|error| format!("element {i}: {error}"))?;
+        }
+        check_all_places(item_of(schema), item)?;
+    }
+    Ok(())
+}
+
+/// [`check_places`] for all lists in a value.
+pub(super) fn check_all_places(schema: SchemaRef<'_>, value: &Value) -> Result<(), String> {
+    match (shape_of(schema, value), value) {
+        (Shape::List(list), Value::Array(items)) => check_places(schema, list, items),
+        (Shape::Map, Value::Object(object)) if !matches!(schema.ty, Type::Any) => {
+            let nested = object.iter().filter(|(_, value)| matches!(value, Value::Object(_) | Value::Array(_)));
+            nested.map(|(key, value)| check_all_places(member_of(schema, key), value)).collect()
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Whether [`element_of`] has a step for an element.
+fn has_place(table: &TypeTable, list: &ListType, item: &Value) -> bool {
+    match (list.kind, item) {
+        (ListKind::Set, _) => !matches!(item, Value::Null | Value::Array(_) | Value::Object(_) | Value::Raw(_)),
+        (_, Value::Object(object)) => list.map_keys.iter().any(|key| key_value(table, list, object, key).is_some()),
+        _ => false,
+    }
+}
+
 /// Checks a value against its schema as apply does; the messages name the paths.
 pub(super) fn validate(schema: SchemaRef<'_>, value: &Value, duplicates_allowed: bool) -> Result<(), String> {
     let mut check = Check { duplicates_allowed, path: String::new(), errors: Vec::new() };

@@ -1,6 +1,8 @@
 //! The published state and its watchers: what readers see. One lock orders publication against watch registration, so
 //! that a watch neither misses a change nor sees one twice.
 
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
@@ -30,13 +32,18 @@ enum Message {
     Progress(Revision),
 }
 
-struct Watcher {
+/// All who watch one prefix.
+struct Watched {
     prefix: Arc<str>,
+    /// Revision of the last change under the prefix.
+    changed: Arc<AtomicU64>,
+    watchers: Vec<Watcher>,
+}
+
+struct Watcher {
     queue: mpsc::Sender<Message>,
     /// Why the watch ended, once its queue is closed.
     end: Arc<OnceLock<StorageError>>,
-    /// Revision of the last change put into the queue.
-    changed: Revision,
     /// Revision of the last message put into the queue.
     told: Revision,
 }
@@ -57,13 +64,13 @@ impl Watcher {
 
 struct Inner {
     history: History,
-    watchers: Vec<Watcher>,
+    watched: Vec<Watched>,
     closed: bool,
 }
 
 impl Inner {
     fn end_watches(&mut self, why: &StorageError) {
-        for watcher in self.watchers.drain(..) {
+        for watcher in self.watched.drain(..).flat_map(|watched| watched.watchers) {
             let _ = watcher.end.set(why.clone());
         }
     }
@@ -77,13 +84,18 @@ fn closed() -> StorageError {
 pub(crate) struct Hub {
     /// Written only under `inner`, read without it.
     snapshot: RwLock<Arc<Snapshot>>,
+    /// [`Watched::changed`] by prefix, and the oldest revision: what every request asks for is read without `inner`.
+    changed: RwLock<HashMap<Arc<str>, Arc<AtomicU64>>>,
+    oldest: AtomicU64,
     inner: Mutex<Inner>,
 }
 
 impl Hub {
     pub(crate) fn new(snapshot: Snapshot, history: History) -> Self {
-        let inner = Inner { history, watchers: Vec::new(), closed: false };
-        Self { snapshot: RwLock::new(Arc::new(snapshot)), inner: Mutex::new(inner) }
+        let oldest = AtomicU64::new(history.floor());
+        let inner = Inner { history, watched: Vec::new(), closed: false };
+        let snapshot = RwLock::new(Arc::new(snapshot));
+        Self { snapshot, changed: RwLock::default(), oldest, inner: Mutex::new(inner) }
     }
 
     pub(crate) fn snapshot(&self) -> Arc<Snapshot> {
@@ -94,19 +106,22 @@ impl Hub {
     pub(crate) fn publish(&self, snapshot: Snapshot, events: Vec<Arc<Event>>) {
         let mut inner = self.inner.lock();
         let inner = &mut *inner;
+        // Before the state: whoever reads its revision must find what changed up to it.
+        for watched in &inner.watched {
+            if let Some(event) = events.iter().rev().find(|event| event.key.starts_with(&*watched.prefix)) {
+                watched.changed.store(event.revision, Ordering::Release);
+            }
+        }
         // First for readers: whoever hears of a change must be able to read it.
         *self.snapshot.write() = Arc::new(snapshot);
-        inner.watchers.retain_mut(|watcher| {
-            for event in &events {
-                if event.key.starts_with(&*watcher.prefix) {
-                    if !watcher.send(Message::Event(event.clone())) {
-                        return false;
-                    }
-                    watcher.changed = event.revision;
+        inner.watched.retain_mut(|watched| {
+            for event in events.iter().filter(|event| event.key.starts_with(&*watched.prefix)) {
+                watched.watchers.retain_mut(|watcher| {
                     watcher.told = event.revision;
-                }
+                    watcher.send(Message::Event(event.clone()))
+                });
             }
-            true
+            self.is_watched(watched)
         });
         let now = events.last().map(|event| event.at);
         for event in events {
@@ -115,24 +130,39 @@ impl Hub {
         if let Some(now) = now {
             inner.history.trim(now);
         }
+        self.oldest.store(inner.history.floor(), Ordering::Release);
+    }
+
+    /// Whether anybody watches a prefix; if not, it is forgotten.
+    fn is_watched(&self, watched: &Watched) -> bool {
+        if watched.watchers.is_empty() {
+            self.changed.write().remove(&watched.prefix);
+        }
+        !watched.watchers.is_empty()
     }
 
     /// Tells watchers that nothing happened for them since.
     pub(crate) fn send_progress(&self) {
         let mut inner = self.inner.lock();
         let revision = self.snapshot().revision;
-        inner.watchers.retain_mut(|watcher| {
-            if watcher.told >= revision {
-                return !watcher.queue.is_closed();
-            }
-            watcher.told = revision;
-            watcher.send(Message::Progress(revision))
+        inner.watched.retain_mut(|watched| {
+            watched.watchers.retain_mut(|watcher| {
+                if watcher.told >= revision {
+                    return !watcher.queue.is_closed();
+                }
+                watcher.told = revision;
+                watcher.send(Message::Progress(revision))
+            });
+            self.is_watched(watched)
         });
     }
 
     /// Runs `f` on the window of past changes.
     pub(crate) fn with_history<R>(&self, f: impl FnOnce(&mut History) -> R) -> R {
-        f(&mut self.inner.lock().history)
+        let mut inner = self.inner.lock();
+        let result = f(&mut inner.history);
+        self.oldest.store(inner.history.floor(), Ordering::Release);
+        result
     }
 
     /// Ends all watches; the engine stops.
@@ -140,12 +170,15 @@ impl Hub {
         let mut inner = self.inner.lock();
         inner.closed = true;
         inner.end_watches(&closed());
+        self.changed.write().clear();
     }
 
     /// Replaces everything: how it came about is not known, so watches end.
     pub(crate) fn reset(&self, snapshot: Snapshot, history: History) {
         let mut inner = self.inner.lock();
         inner.end_watches(&StorageError::Compacted { oldest: history.floor() });
+        self.changed.write().clear();
+        self.oldest.store(history.floor(), Ordering::Release);
         inner.history = history;
         *self.snapshot.write() = Arc::new(snapshot);
     }
@@ -156,11 +189,10 @@ impl Hub {
     }
 
     pub(crate) fn head(&self, prefix: &str) -> Head {
-        let inner = self.inner.lock();
-        let revision = self.snapshot().revision;
-        let watchers = inner.watchers.iter().filter(|watcher| &*watcher.prefix == prefix);
-        let changed = watchers.map(|watcher| watcher.changed).max().unwrap_or(revision);
-        Head { revision, changed, oldest: inner.history.floor() }
+        // The revision first: what changed up to it is then known.
+        let revision = self.snapshot.read().revision;
+        let changed = self.changed.read().get(prefix).map_or(revision, |changed| changed.load(Ordering::Acquire));
+        Head { revision, changed, oldest: self.oldest.load(Ordering::Acquire) }
     }
 
     pub(crate) fn compact(&self, revision: Revision) -> Result<(), StorageError> {
@@ -170,6 +202,7 @@ impl Hub {
             return Err(StorageError::Future { asked: revision, current });
         }
         inner.history.compact(revision);
+        self.oldest.store(inner.history.floor(), Ordering::Release);
         Ok(())
     }
 
@@ -218,10 +251,18 @@ impl Hub {
             inner.history.after(from).filter(|event| event.key.starts_with(prefix)).cloned().collect();
         let (sender, mut receiver) = mpsc::channel(WATCHER_QUEUE_EVENTS);
         let end = Arc::new(OnceLock::new());
-        let changed = backlog.last().map_or(from, |event| event.revision);
         // The reader learns at once that it has caught up.
         let _ = sender.try_send(Message::Progress(current));
-        inner.watchers.push(Watcher { prefix: prefix.into(), queue: sender, end: end.clone(), changed, told: current });
+        let watcher = Watcher { queue: sender, end: end.clone(), told: current };
+        match inner.watched.iter_mut().find(|watched| &*watched.prefix == prefix) {
+            Some(watched) => watched.watchers.push(watcher),
+            None => {
+                let changed = Arc::new(AtomicU64::new(backlog.last().map_or(from, |event| event.revision)));
+                let prefix: Arc<str> = prefix.into();
+                self.changed.write().insert(prefix.clone(), changed.clone());
+                inner.watched.push(Watched { prefix, changed, watchers: vec![watcher] });
+            }
+        }
         drop(inner);
 
         let mut ended = false;
