@@ -8,6 +8,7 @@ use skiff_client::{Clock, SharedInformers, SystemClock, leader_election};
 
 use crate::controllers;
 use crate::controllers::certificates::Signing;
+use crate::controllers::service_account_tokens::TokenSigner;
 
 /// The client of a ServiceAccount of kube-system, by its name.
 pub type Accounts = Arc<dyn Fn(&str) -> kube::Client + Send + Sync>;
@@ -42,6 +43,8 @@ pub struct Config {
     pub unhealthy_zone_threshold: f64,
     /// The authority that signs certificate requests; without, they stay as they are.
     pub signing: Option<Signing>,
+    /// Signs tokens of Secrets; without it they get none.
+    pub token_signer: Option<TokenSigner>,
     /// Wins the right to run first, if several processes may run.
     pub leader_election: Option<leader_election::Config>,
     /// Makes the client of a controller that acts as a ServiceAccount of kube-system; without, all controllers act as
@@ -69,6 +72,7 @@ impl Default for Config {
             unhealthy_zone_threshold: 0.55,
             namespace_deletion_grace: Duration::ZERO,
             signing: None,
+            token_signer: None,
             leader_election: None,
             accounts: None,
             informers: None,

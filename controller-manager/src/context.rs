@@ -28,10 +28,10 @@ impl Context {
         Self { config: Arc::new(config), client, informers, shutdown }
     }
 
-    /// The same world for one controller, which writes as its own account.
+    /// The same world for one controller, which writes as its own account, or as the controller manager if it has none.
     pub fn of(&self, account: &str) -> Self {
         let mut own = self.clone();
-        if let Some(accounts) = &self.config.accounts {
+        if let Some(accounts) = self.config.accounts.as_ref().filter(|_| !account.is_empty()) {
             own.client = accounts(account);
         }
         own

@@ -10,13 +10,15 @@ use anyhow::Context;
 use arc_swap::ArcSwap;
 use jiff::{SignedDuration, Timestamp};
 use kube::Client;
+use skiff_apiserver::authentication::service_account::TokenKeys;
 use skiff_apiserver::pki::kubeconfig::Kubeconfig;
 use skiff_apiserver::pki::rotation::keep_current;
 use skiff_apiserver::pki::{Identity, Pki, PkiConfig};
 use skiff_apiserver::server::{Listener, Service};
 use skiff_apiserver::{ApiServer, Config, Security};
-use skiff_controller_manager::controllers::certificates::Signing;
 use skiff_component_base::supervise::keep_running;
+use skiff_controller_manager::controllers::certificates::Signing;
+use skiff_controller_manager::controllers::service_account_tokens::{TokenOf, TokenSigner};
 use skiff_storage::{HistoryLimits, Storage};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -170,7 +172,11 @@ impl Cluster {
             key_pem: std::fs::read_to_string(key).with_context(|| format!("cannot read {}", key.display()))?,
             duration: CERTIFICATE_LIFE,
         };
+        let keys = TokenKeys::new(self.pki.service_account_key_pem(), &[])?;
+        let token_signer: TokenSigner =
+            Arc::new(move |of: &TokenOf<'_>| Ok(keys.legacy_token(of.namespace, of.account, of.uid, of.secret)?));
         let config = skiff_controller_manager::Config {
+            token_signer: Some(token_signer),
             accounts: Some(accounts),
             signing: Some(signing),
             cluster_cidr: self.settings.cluster_cidr.to_string(),

@@ -25,6 +25,7 @@ pub mod pod_gc;
 pub mod replicaset;
 pub mod resource_quota;
 pub mod root_ca;
+pub mod service_account_tokens;
 pub mod serviceaccount;
 pub mod statefulset;
 pub mod taint_eviction;
@@ -39,7 +40,8 @@ pub type Running = Pin<Box<dyn Future<Output = anyhow::Result<()>> + Send>>;
 pub struct Descriptor {
     /// Upstream's name of it, as `--controllers` takes it.
     pub name: &'static str,
-    /// The ServiceAccount of kube-system that it acts as, upstream's name of its rights (`system:controller:NAME`).
+    /// The ServiceAccount of kube-system that it acts as, upstream's name of its rights (`system:controller:NAME`); empty
+    /// for the controller manager itself.
     pub account: &'static str,
     /// Starts it; the future runs until shutdown.
     pub start: fn(Context) -> Running,
@@ -68,6 +70,7 @@ pub const ALL: &[Descriptor] = &[
     descriptor!("resourcequota-controller" as "resourcequota-controller", resource_quota::run),
     descriptor!("namespace-controller" as "namespace-controller", namespace::run),
     descriptor!("serviceaccount-controller" as "service-account-controller", serviceaccount::run),
+    descriptor!("serviceaccount-token-controller" as "", service_account_tokens::run),
     descriptor!("root-ca-certificate-publisher-controller" as "root-ca-cert-publisher", root_ca::run),
     descriptor!("node-ipam-controller" as "node-controller", node_ipam::run),
     descriptor!("node-lifecycle-controller" as "node-controller", node_lifecycle::run),

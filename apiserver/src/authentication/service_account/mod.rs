@@ -1,9 +1,11 @@
-//! ServiceAccount tokens: signed statements that end with their time, their account, or the object they are bound to.
+//! ServiceAccount tokens: signed statements that end with their time, their account, or the object they are bound to, and
+//! those of old that stand in Secrets ([`legacy`]).
 
 mod claims;
 mod discovery;
 mod issue;
 mod keys;
+mod legacy;
 mod verify;
 
 pub use self::discovery::OidcDocuments;

@@ -16,6 +16,7 @@ use crate::objects::testing::FakeReader;
 const ISSUER: &str = "https://kubernetes.default.svc.cluster.local";
 
 struct Fixture {
+    keys: Arc<TokenKeys>,
     reader: Arc<FakeReader>,
     now: Arc<Mutex<Timestamp>>,
     issuer: TokenIssuer,
@@ -53,8 +54,8 @@ impl Fixture {
             extend_expiration: true,
         };
         let issuer = TokenIssuer::new(keys.clone(), config, reader.objects(), clock);
-        let tokens = ServiceAccountTokens::new(keys, ISSUER.into(), vec![ISSUER.into()], reader.objects());
-        Self { reader, now, issuer, tokens }
+        let tokens = ServiceAccountTokens::new(keys.clone(), ISSUER.into(), vec![ISSUER.into()], reader.objects());
+        Self { keys, reader, now, issuer, tokens }
     }
 
     async fn request(&self, spec: Value) -> Result<Value, (u16, String)> {
@@ -327,4 +328,31 @@ fn keys_of_all_kinds_are_published() {
     assert_eq!((published[0]["kty"].as_str(), published[0]["crv"].as_str()), (Some("EC"), Some("P-256")));
     assert_eq!((published[1]["kty"].as_str(), published[1]["e"].as_str()), (Some("RSA"), Some("AQAB")));
     assert!(published.iter().all(|key| key["use"] == "sig" && key["kid"].as_str().is_some_and(|kid| kid.len() == 43)));
+}
+
+#[tokio::test]
+async fn a_token_of_a_secret_holds_as_long_as_the_secret_has_it() {
+    let fixture = Fixture::new();
+    let token = |uid: &str, secret: &str| fixture.keys.legacy_token("demo", "web", uid, secret).expect("a token");
+    let secret = |name: &str, token: &str, labels: Value| {
+        let data = base64::engine::general_purpose::STANDARD.encode(token);
+        let metadata = value!({"namespace": "demo", "name": name, "labels": labels});
+        fixture.reader.put("", "secrets", &value!({"metadata": metadata, "data": {"token": data}}));
+    };
+    let good = token("sa-uid", "kept");
+    assert_eq!(fixture.check(&good).await, Err("service account token has been invalidated".into()));
+    secret("kept", &good, value!({}));
+    let found = fixture.check(&good).await.expect("it holds").expect("it is ours");
+    assert_eq!(
+        (found.user.name.as_str(), found.audiences),
+        ("system:serviceaccount:demo:web", vec![ISSUER.to_owned()])
+    );
+    secret("kept", &good, value!({"kubernetes.io/legacy-token-invalid-since": "2024-01-01"}));
+    assert!(fixture.check(&good).await.is_err_and(|error| error.contains("has been marked invalid")));
+    secret("kept", "another", value!({}));
+    assert_eq!(fixture.check(&good).await, Err("service account token does not match server's copy".into()));
+    let before = token("earlier", "old");
+    secret("old", &before, value!({}));
+    let expected = "service account UID (sa-uid) does not match claim (earlier)";
+    assert_eq!(fixture.check(&before).await, Err(expected.into()));
 }

@@ -9,12 +9,13 @@ use bytes::Bytes;
 use jiff::{SignedDuration, Timestamp};
 use quick_cache::sync::Cache;
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 use sha2::{Digest, Sha256};
 use skiff_apimachinery::value::Value;
 
 use super::claims::{Claims, Reference};
 use super::keys::{TokenHeader, TokenKeys};
-use super::{groups, user_name};
+use super::{groups, legacy, user_name};
 use crate::authentication::{CREDENTIAL_ID, UserInfo};
 use crate::objects::Objects;
 
@@ -81,7 +82,9 @@ impl ServiceAccountTokens {
             }
             self.remembered.remove(&digest);
         }
-        let Some(claims) = self.verified_claims(token)? else { return Ok(None) };
+        let Some(claims) = self.verified_claims::<Claims>(token, &self.issuer)? else {
+            return Ok(self.legacy(token, &self.api_audiences).await?.map(Arc::new));
+        };
         let audiences = self.common_audiences(&claims, &self.api_audiences)?;
         let (user, stands_on) = self.validate(&claims, now).await?;
         let holds = Arc::new(TokenUser { user, audiences });
@@ -95,9 +98,19 @@ impl ServiceAccountTokens {
 
     /// The same for other audiences (TokenReview).
     pub async fn review(&self, token: &str, audiences: &[String], now: Timestamp) -> Result<Option<TokenUser>, String> {
-        let Some(claims) = self.verified_claims(token)? else { return Ok(None) };
+        let Some(claims) = self.verified_claims::<Claims>(token, &self.issuer)? else {
+            return self.legacy(token, audiences).await;
+        };
         let audiences = self.common_audiences(&claims, audiences)?;
         let (user, _) = self.validate(&claims, now).await?;
+        Ok(Some(TokenUser { user, audiences }))
+    }
+
+    /// Whose token of a Secret this is. It is for this API server alone.
+    async fn legacy(&self, token: &str, audiences: &[String]) -> Result<Option<TokenUser>, String> {
+        let Some(claims) = self.verified_claims::<legacy::Claims>(token, legacy::ISSUER)? else { return Ok(None) };
+        let audiences = self.common_audiences(&Claims::default(), audiences)?;
+        let user = legacy::validate(&self.objects, token, &claims).await?;
         Ok(Some(TokenUser { user, audiences }))
     }
 
@@ -109,7 +122,7 @@ impl ServiceAccountTokens {
     }
 
     /// The claims of a token that one of our keys signed; `None` when another issuer made it.
-    fn verified_claims(&self, token: &str) -> Result<Option<Claims>, String> {
+    fn verified_claims<C: DeserializeOwned>(&self, token: &str, issuer: &str) -> Result<Option<C>, String> {
         if token.len() > MAX_TOKEN_BYTES {
             return Ok(None);
         }
@@ -117,7 +130,7 @@ impl ServiceAccountTokens {
         let Some((header, payload)) = message.split_once('.') else { return Ok(None) };
         let Ok(payload) = URL_SAFE_NO_PAD.decode(payload) else { return Ok(None) };
         match serde_json::from_slice::<Unverified>(&payload) {
-            Ok(unverified) if unverified.iss == self.issuer => {}
+            Ok(unverified) if unverified.iss == issuer => {}
             _ => return Ok(None),
         }
         let Ok(header) = URL_SAFE_NO_PAD.decode(header) else { return Ok(None) };
