@@ -10,6 +10,7 @@ use skiff_apimachinery::status::{self, Status};
 use skiff_apimachinery::value::Value;
 use skiff_apimachinery::{json, protobuf, yaml};
 
+use crate::claim::{self, Mismatch};
 use crate::context::RequestContext;
 use crate::endpoints::params::FieldValidation;
 use crate::negotiation::Encoding;
@@ -85,7 +86,7 @@ pub fn decode(
     if expected.pruning.is_some() {
         check_custom_kind(expected, &value, bytes)?;
     }
-    check_type(expected, &mut value)?;
+    check_type(expected, &mut value, bytes)?;
     let fields = match expected.pruning {
         Some(strategy) => strict_errors_after_pruning(&duplicate, &unknown, &strategy.prune(&mut value)),
         None => strict_errors(&unknown, &duplicate),
@@ -106,7 +107,7 @@ pub fn sent(cx: &RequestContext, object: &Value) {
 fn decode_protobuf(expected: Expected<'_>, bytes: &[u8]) -> Result<Value, Status> {
     let mut value = protobuf::decode(bytes, expected.schema)
         .map_err(|error| undecodable(expected, Encoding::Protobuf, bytes, &error.to_string()))?;
-    check_type(expected, &mut value)?;
+    check_type(expected, &mut value, bytes)?;
     Ok(value)
 }
 
@@ -161,35 +162,45 @@ fn report_strictness(
         }
         FieldValidation::Strict => {
             let kind = value.str_at(&["kind"]).unwrap_or(expected.kind);
-            Err(status::bad_request(format!(
-                "{kind} in version {:?} cannot be handled as a {}: strict decoding error: {}",
-                expected.version,
-                expected.kind,
-                errors.message()
-            )))
+            let error = format!("strict decoding error: {}", errors.message());
+            Err(cannot_be_handled(kind, expected.version, expected, &error))
         }
     }
 }
 
 /// Fills in `apiVersion` and `kind`; 400 when they are others than expected.
-pub fn check_type(expected: Expected<'_>, value: &mut Value) -> Result<(), Status> {
+fn check_type(expected: Expected<'_>, value: &mut Value, bytes: &[u8]) -> Result<(), Status> {
+    let text = |field: &str| value.str_at(&[field]).unwrap_or("");
+    let (api_version, kind) = (text("apiVersion"), text("kind"));
     let want = expected.api_version();
-    let api_version = value.str_at(&["apiVersion"]).unwrap_or("").to_owned();
-    let kind = value.str_at(&["kind"]).unwrap_or("").to_owned();
-    if !api_version.is_empty() && api_version != want {
-        return Err(status::bad_request(format!(
-            "the API version in the data ({api_version}) does not match the expected API version ({want})"
-        )));
-    }
-    if !kind.is_empty() && kind != expected.kind {
-        return Err(status::bad_request(format!(
-            "{kind} in version {:?} cannot be handled as a {}: the kind in the data does not match the expected kind",
-            expected.version, expected.kind
-        )));
+    // Custom resources are of any type that they say, as long as it is the expected one.
+    let compared = match claim::compare(expected, api_version, kind) {
+        Err(_) if expected.pruning.is_some() && !api_version.is_empty() && api_version != want => {
+            Err(Mismatch::OtherVersion)
+        }
+        compared => compared,
+    };
+    match compared {
+        Ok(()) => {}
+        Err(Mismatch::Malformed(error)) => return Err(unrecognized(expected, bytes, &error)),
+        Err(Mismatch::OtherVersion) => {
+            return Err(status::bad_request(format!(
+                "the API version in the data ({api_version}) does not match the expected API version ({want})"
+            )));
+        }
+        Err(Mismatch::Undecodable(error)) => {
+            let kind = if kind.is_empty() { expected.kind } else { kind };
+            let version = api_version.rsplit('/').next().filter(|version| !version.is_empty());
+            return Err(cannot_be_handled(kind, version.unwrap_or(expected.version), expected, &error));
+        }
     }
     value.set_at(&["apiVersion"], want);
     value.set_at(&["kind"], expected.kind);
     Ok(())
+}
+
+fn cannot_be_handled(kind: &str, version: &str, expected: Expected<'_>, error: &str) -> Status {
+    status::bad_request(format!("{kind} in version {version:?} cannot be handled as a {}: {error}", expected.kind))
 }
 
 /// Of custom resources the kind is not guessed, and a wrong one is found by validation.
@@ -218,30 +229,43 @@ fn undecodable(expected: Expected<'_>, encoding: Encoding, bytes: &[u8], error: 
     };
     match claimed {
         Ok(claimed @ Value::Object(_)) => {
+            let fields = ["apiVersion", "kind"].into_iter();
+            let mut other = fields.filter_map(|field| Some((field, not_a_text(claimed.get(field)?)?)));
+            if let Some((field, found)) = other.next() {
+                let error = format!("json: cannot unmarshal {found} into Go struct field .{field} of type string");
+                return unrecognized(expected, bytes, &no_type(&error));
+            }
             let kind = claimed.str_at(&["kind"]).unwrap_or(expected.kind);
             let version = claimed.str_at(&["apiVersion"]).and_then(|v| v.rsplit('/').next());
             let version = version.unwrap_or(expected.version);
-            status::bad_request(format!(
-                "{kind} in version {version:?} cannot be handled as a {}: {error}",
-                expected.kind
-            ))
+            cannot_be_handled(kind, version, expected, error)
         }
         Ok(other) => {
-            let found = match other {
-                Value::Array(_) => "array",
-                Value::String(_) => "string",
-                Value::Bool(_) => "bool",
-                _ => "number",
-            };
+            let found = not_a_text(&other).unwrap_or("string");
             let error = format!("json: cannot unmarshal {found} into Go value of type {TYPE_META}");
-            unrecognized(expected, bytes, &format!("couldn't get version/kind; json parse error: {error}"))
+            unrecognized(expected, bytes, &no_type(&error))
         }
         // The parser points at the place in further lines.
         Err(error) if encoding == Encoding::Yaml => {
             unrecognized(expected, bytes, error.to_string().lines().next().unwrap_or(""))
         }
-        Err(error) => unrecognized(expected, bytes, &format!("couldn't get version/kind; json parse error: {error}")),
+        Err(error) => unrecognized(expected, bytes, &no_type(&error.to_string())),
     }
+}
+
+/// What Go calls a value that is no text.
+fn not_a_text(value: &Value) -> Option<&'static str> {
+    match value {
+        Value::Null | Value::String(_) | Value::Raw(_) => None,
+        Value::Bool(_) => Some("bool"),
+        Value::Int(_) | Value::Float(_) => Some("number"),
+        Value::Array(_) => Some("array"),
+        Value::Object(_) => Some("object"),
+    }
+}
+
+fn no_type(error: &str) -> String {
+    format!("couldn't get version/kind; json parse error: {error}")
 }
 
 /// 400 for a body of which not even the kind is known.

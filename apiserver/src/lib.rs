@@ -26,6 +26,7 @@ pub mod query;
 pub mod request_info;
 
 pub mod body;
+pub mod claim;
 pub mod endpoints;
 pub mod negotiation;
 pub mod openapi;

@@ -18,6 +18,7 @@ use super::update::check_name;
 use super::{Call, unstructured};
 use crate::authorization::{Attributes, Decision};
 use crate::body::{self, strict_errors, strict_errors_after_pruning};
+use crate::claim::{self, Mismatch};
 use crate::response::{self, Response};
 
 const JSON_PATCH: &str = "application/json-patch+json";
@@ -253,20 +254,16 @@ fn same_custom_kind(expected: body::Expected<'_>, object: &Value) -> Result<(), 
 
 /// apiVersion and kind are not the client's to change; the error is that of Go's decoder, which tries.
 fn same_type(expected: body::Expected<'_>, object: &Value) -> Result<(), String> {
-    let wanted = expected.api_version();
-    let text = |field: &str| object.str_at(&[field]).filter(|text| !text.is_empty());
-    let (api_version, kind) = (text("apiVersion").unwrap_or(&wanted), text("kind").unwrap_or(expected.kind));
-    if (api_version, kind) == (wanted.as_str(), expected.kind) {
-        return Ok(());
+    let text = |field: &str| object.str_at(&[field]).unwrap_or("");
+    let (api_version, kind) = (text("apiVersion"), text("kind"));
+    match claim::compare(expected, api_version, kind) {
+        Ok(()) => Ok(()),
+        Err(Mismatch::Malformed(error) | Mismatch::Undecodable(error)) => Err(error),
+        Err(Mismatch::OtherVersion) => {
+            let version = api_version.rsplit('/').next().unwrap_or(api_version);
+            Err(claim::unconvertible(expected, version, expected.kind))
+        }
     }
-    let (group, version) = api_version.rsplit_once('/').unwrap_or(("", api_version));
-    if skiff_api::builtin().schema_of(group, version, kind).is_none() {
-        return Err(format!(
-            "no kind {kind:?} is registered for version {api_version:?} in scheme \"pkg/api/legacyscheme/scheme.go:30\""
-        ));
-    }
-    let package = expected.group.split('.').next().filter(|package| !package.is_empty()).unwrap_or("core");
-    Err(format!("converting ({version}.{kind}) to ({package}.{}): unknown conversion", expected.kind))
 }
 
 fn strict(
