@@ -44,12 +44,15 @@ pub fn of_template(object: &Value, steps: &[&str]) -> Vec<String> {
     }
 }
 
-/// Warnings about a template, if it is new or other than it was.
+/// Whether an object is new, or what is wanted of it other than before.
+pub fn concern(new: &Value, old: Option<&Value>) -> bool {
+    let generation = |object: &Value| object.i64_at(&["metadata", "generation"]);
+    old.is_none_or(|old| generation(old) != generation(new))
+}
+
+/// Warnings about a template of an object that is new, or of which something else is wanted than before.
 pub fn of_changed_template(new: &Value, old: Option<&Value>, steps: &[&str]) -> Vec<String> {
-    match old {
-        Some(old) if old.at(steps) == new.at(steps) => Vec::new(),
-        _ => of_template(new, steps),
-    }
+    if concern(new, old) { of_template(new, steps) } else { Vec::new() }
 }
 
 /// Warnings about what has `metadata` and `spec` of a pod.
@@ -168,7 +171,8 @@ fn hidden_variables(env: &At<'_>, warnings: &mut Vec<String>) {
         let reference = format!("$({name})");
         if variable.child("valueFrom").is_set() || value == reference || !value.contains(&reference) {
             let path = variable.path();
-            warnings.push(format!("{path}: hides previous definition of {name:?}, which may be dropped when using apply"));
+            warnings
+                .push(format!("{path}: hides previous definition of {name:?}, which may be dropped when using apply"));
         }
     }
 }

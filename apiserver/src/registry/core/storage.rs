@@ -56,6 +56,7 @@ impl Strategy for ClaimStrategy {
         if before.str_at(&["volumeName"]).unwrap_or("").is_empty() {
             put(&mut before, &["volumeName"], compared.get("volumeName").cloned());
         }
+        class_change(new, old, &mut compared, &mut errors);
         if new.str_at(&["status", "phase"]) == Some("Bound") {
             let storage = ["resources", "requests", "storage"];
             put(&mut compared, &storage, before.at(&storage).cloned());
@@ -224,6 +225,22 @@ fn access_modes(list: &At<'_>, missing: &str, errors: &mut ErrorList) {
     let single = list.items().any(|mode| mode.text() == "ReadWriteOncePod");
     if single && list.items().any(|mode| mode.text() != "ReadWriteOncePod") {
         list.forbidden(errors, "may not use ReadWriteOncePod with other access modes");
+    }
+}
+
+/// A claim without a class may be given one; one whose class is in the old annotation may say so in the field.
+fn class_change(new: &Value, old: &Value, compared: &mut Value, errors: &mut ErrorList) {
+    let annotation = |claim: &Value| claim.str_at(&["metadata", "annotations", CLASS_ANNOTATION]).map(str::to_owned);
+    let class = |claim: &Value| claim.str_at(&["spec", "storageClassName"]).map(str::to_owned);
+    let (now, before) = (annotation(new), annotation(old));
+    let given = class(new).filter(|_| class(old).is_none());
+    let moves = before.is_some() && given == before && now.as_ref().is_none_or(|now| Some(now) == before.as_ref());
+    if !moves && now.clone().unwrap_or_default() != before.clone().unwrap_or_default() {
+        let path = Path::new("metadata").child("annotations").child(CLASS_ANNOTATION);
+        errors.push(Error::invalid(&path, now.unwrap_or_default(), "field is immutable"));
+    }
+    if given.is_some() && (before.is_none() || given == before) {
+        compared.remove_at(&["storageClassName"]);
     }
 }
 

@@ -80,7 +80,10 @@ impl Strategy for ReplicationControllerStrategy {
 
     fn warnings(&self, new: &Value, old: Option<&Value>) -> Vec<String> {
         let mut warnings = Vec::from_iter(name_warning(new, old));
-        warnings.extend(pod_warnings::of_changed_template(new, old, &["spec", "template"]));
+        if pod_warnings::concern(new, old) {
+            // Of a change, upstream warns of the template that there was.
+            warnings.extend(pod_warnings::of_template(old.unwrap_or(new), &["spec", "template"]));
+        }
         warnings
     }
 

@@ -5,10 +5,10 @@ use skiff_apimachinery::value::Value;
 
 use super::{at_most_100_percent, collisions, int_or_percent, plain_amount, selects_template, status_counts};
 use crate::registry::at::At;
-use crate::registry::core::{pod_defaults, pod_warnings};
 use crate::registry::core::validation::{label_selector, pod_spec};
 use crate::registry::core::workload::only_always;
-use crate::registry::defaults::{absent, spec, text};
+use crate::registry::core::{pod_defaults, pod_warnings};
+use crate::registry::defaults::{absent, spec, text, within};
 use crate::registry::strategy::{Strategy, WriteScope};
 
 const TEMPLATE_GENERATION: &str = "deprecated.daemonset.template.generation";
@@ -39,6 +39,11 @@ impl Strategy for DaemonSetStrategy {
                 absent(rolling, "maxUnavailable", 1);
                 absent(rolling, "maxSurge", 0);
             }
+            // Upstream's own form knows no absent numbers.
+            within(strategy, "rollingUpdate", |rolling| {
+                absent(rolling, "maxUnavailable", 0);
+                absent(rolling, "maxSurge", 0);
+            });
             absent(spec, "revisionHistoryLimit", 10);
             pod_defaults::template(spec);
         });

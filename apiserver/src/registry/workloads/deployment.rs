@@ -5,6 +5,7 @@ use skiff_apimachinery::value::Value;
 
 use super::{at_most_100_percent, collisions, int_or_percent, plain_amount, selector_and_template, status_counts};
 use crate::registry::at::At;
+use crate::registry::core::workload::name_warning;
 use crate::registry::core::{pod_defaults, pod_warnings};
 use crate::registry::defaults::{absent, spec, text};
 use crate::registry::strategy::{Strategy, WriteScope};
@@ -185,7 +186,9 @@ impl Strategy for ReplicaSetStrategy {
     }
 
     fn warnings(&self, new: &Value, old: Option<&Value>) -> Vec<String> {
-        pod_warnings::of_changed_template(new, old, &["spec", "template"])
+        let mut warnings = Vec::from_iter(name_warning(new, old));
+        warnings.extend(pod_warnings::of_changed_template(new, old, &["spec", "template"]));
+        warnings
     }
 
     fn counts_generation(&self) -> bool {

@@ -90,7 +90,7 @@ impl Strategy for JobStrategy {
 /// Warnings about the spec of a Job at these steps (`WarningsForJobSpec` upstream).
 fn spec_warnings(new: &Value, old: Option<&Value>, steps: &[&str]) -> Vec<String> {
     let mut warnings = Vec::new();
-    if old.is_some_and(|old| old.get("spec") == new.get("spec")) {
+    if !pod_warnings::concern(new, old) {
         return warnings;
     }
     let spec = new.at(steps).cloned().unwrap_or_default();
