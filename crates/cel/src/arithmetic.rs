@@ -7,6 +7,9 @@ use crate::eval::{Outcome, no_overload};
 use crate::operators as op;
 use crate::value::Val;
 
+/// Elements that a list may have that an expression makes; upstream joins lists without copying them.
+const MAX_ITEMS: usize = 1_000_000;
+
 /// The operators that look at values only; `None` for functions.
 pub(crate) fn operator<'a>(name: &str, arguments: &[Val<'a>]) -> Option<Outcome<'a>> {
     let ordered = |wanted: fn(Ordering) -> bool| match arguments {
@@ -133,6 +136,7 @@ fn arithmetic<'a>(name: &str, a: &Val<'a>, b: &Val<'a>) -> Outcome<'a> {
             _ => Err(no_overload()),
         },
         _ if name == op::ADD => match (a.items(), b.items()) {
+            (Some(a), Some(b)) if a.len() + b.len() > MAX_ITEMS => Err(format!("list exceeds {MAX_ITEMS} elements")),
             (Some(mut a), Some(b)) => {
                 a.extend(b);
                 Ok(Val::list(a))

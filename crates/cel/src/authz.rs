@@ -52,7 +52,7 @@ pub struct Decision {
 #[derive(Clone)]
 pub struct Authz<'a> {
     authorizer: Rc<dyn Authorizer + 'a>,
-    step: Step,
+    step: Box<Step>,
 }
 
 #[derive(Clone)]
@@ -78,17 +78,17 @@ impl fmt::Debug for Authz<'_> {
 impl<'a> Authz<'a> {
     /// Who is asked.
     pub fn new(authorizer: Rc<dyn Authorizer + 'a>) -> Self {
-        Self { authorizer, step: Step::Authorizer(Question::default()) }
+        Self { authorizer, step: Box::new(Step::Authorizer(Question::default())) }
     }
 
     /// A question about one resource.
     pub fn about(authorizer: Rc<dyn Authorizer + 'a>, resource: Question) -> Self {
-        Self { authorizer, step: Step::Resource(resource) }
+        Self { authorizer, step: Box::new(Step::Resource(resource)) }
     }
 
     /// Name of the type.
     pub fn type_name(&self) -> &'static str {
-        match self.step {
+        match *self.step {
             Step::Authorizer(_) => "kubernetes.authorization.Authorizer",
             Step::Path(_) => "kubernetes.authorization.PathCheck",
             Step::Group(_) => "kubernetes.authorization.GroupCheck",
@@ -98,7 +98,7 @@ impl<'a> Authz<'a> {
     }
 
     fn with(&self, step: Step) -> Val<'a> {
-        Val::Authz(Authz { authorizer: self.authorizer.clone(), step })
+        Val::Authz(Authz { authorizer: self.authorizer.clone(), step: Box::new(step) })
     }
 
     fn decide(&self, question: Question) -> Val<'a> {
@@ -112,7 +112,7 @@ pub fn call<'a>(name: &str, arguments: &[Val<'a>]) -> Option<Outcome<'a>> {
     let texts = rest.iter().map(|value| value.as_str().map(str::to_owned)).collect::<Option<Vec<_>>>()?;
     let mut texts = texts.into_iter();
     let first = texts.next().unwrap_or_default();
-    Some(Ok(match (&authz.step, name) {
+    Some(Ok(match (&*authz.step, name) {
         (Step::Authorizer(_), "path") if first.is_empty() => {
             return Some(Err("path must not be empty".to_owned()));
         }

@@ -73,7 +73,11 @@ pub(crate) fn before_call(function: &str, arguments: &[Val<'_>]) -> u64 {
         "containsIP" => traversal(size(first) * 2) + of_text(second),
         "containsCIDR" => traversal(size(first) * 2) + traversal(size(first)) + 1 + of_text(second),
         "join" => 0,
-        "slice" | "flatten" | "lists.range" | "reverse" => size(first).max(1),
+        "lists.range" => match first {
+            Some(Val::Int(n)) => u64::try_from(*n).unwrap_or(0).saturating_add(11),
+            _ => 1,
+        },
+        "slice" | "flatten" | "reverse" => size(first).max(1),
         "sort" | "distinct" | op::SORT_BY_KEYS => size(first).saturating_mul(size(first)).max(1),
         "sets.contains" | "sets.equivalent" | "sets.intersects" => size(first).saturating_mul(size(second)) + 1,
         op::IN if second.is_some_and(|within| within.items().is_some()) => size(second),

@@ -193,10 +193,10 @@ fn quantities<'a>(name: &str, arguments: &[Val<'a>]) -> Option<Outcome<'a>> {
         ("sign", [Val::Quantity(quantity)]) => {
             Ok(Val::Int(if quantity.is_zero() { 0 } else { if quantity.is_negative() { -1 } else { 1 } }))
         }
-        ("add", [Val::Quantity(a), Val::Quantity(b)]) => of((**a).clone().plus((**b).clone())),
-        ("add", [Val::Quantity(a), Val::Int(b)]) => of((**a).clone().plus(Quantity::from_value(*b))),
-        ("sub", [Val::Quantity(a), Val::Quantity(b)]) => of((**a).clone().minus((**b).clone())),
-        ("sub", [Val::Quantity(a), Val::Int(b)]) => of((**a).clone().minus(Quantity::from_value(*b))),
+        ("add", [Val::Quantity(a), Val::Quantity(b)]) => of((**a).plus(**b)),
+        ("add", [Val::Quantity(a), Val::Int(b)]) => of((**a).plus(Quantity::from_value(*b))),
+        ("sub", [Val::Quantity(a), Val::Quantity(b)]) => of((**a).minus(**b)),
+        ("sub", [Val::Quantity(a), Val::Int(b)]) => of((**a).minus(Quantity::from_value(*b))),
         ("isLessThan", [Val::Quantity(a), Val::Quantity(b)]) => Ok(Val::Bool(a < b)),
         ("isGreaterThan", [Val::Quantity(a), Val::Quantity(b)]) => Ok(Val::Bool(a > b)),
         ("compareTo", [Val::Quantity(a), Val::Quantity(b)]) => Ok(Val::Int(a.cmp(b) as i64)),

@@ -4,6 +4,7 @@ use std::rc::Rc;
 
 use crate::eval::{Outcome, no_overload};
 use crate::operators as op;
+use crate::text;
 use crate::value::Val;
 
 /// Numbers that one range may have.
@@ -81,7 +82,9 @@ pub(crate) fn call<'a>(name: &str, arguments: &[Val<'a>]) -> Option<Outcome<'a>>
         ("join", separator) => {
             let separator = separator.and_then(Val::as_str).unwrap_or("");
             let texts = first.iter().map(Val::as_str).collect::<Option<Vec<_>>>();
-            texts.map(|texts| Val::text(texts.join(separator))).ok_or_else(no_overload)
+            let Some(texts) = texts else { return Some(Err(no_overload())) };
+            let length = texts.iter().map(|text| text.len().saturating_add(separator.len())).sum::<usize>();
+            if length > text::MAX_LENGTH { Err(text::too_long()) } else { Ok(Val::text(texts.join(separator))) }
         }
         ("sets.contains", Some(other)) => match other.items() {
             Some(other) => Ok(Val::Bool(includes(&first, &other))),

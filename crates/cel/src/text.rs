@@ -19,10 +19,7 @@ pub(crate) fn call<'a>(name: &str, arguments: &[Val<'a>]) -> Option<Outcome<'a>>
         ("lastIndexOf", Some(part)) => Ok(Val::Int(position(text, part, count(2).unwrap_or(i64::MAX), true))),
         ("split", Some(separator)) => Ok(split(text, separator, count(2).unwrap_or(-1))),
         ("replace", Some(from)) => match arguments.get(2).and_then(Val::as_str) {
-            Some(to) => Ok(Val::text(match count(3) {
-                Some(n) if n >= 0 => text.replacen(from, to, usize::try_from(n).unwrap_or(usize::MAX)),
-                _ => text.replace(from, to),
-            })),
+            Some(to) => replaced(text, from, to, count(3)),
             None => Err(no_overload()),
         },
         ("lowerAscii", None) => Ok(Val::text(text.to_ascii_lowercase())),
@@ -39,6 +36,24 @@ pub(crate) fn call<'a>(name: &str, arguments: &[Val<'a>]) -> Option<Outcome<'a>>
         ("format", None) => format(text, &other?.items()?),
         _ => return None,
     })
+}
+
+/// Bytes of a string that an expression makes.
+pub(crate) const MAX_LENGTH: usize = 16 << 20;
+
+/// The error of a string that would be longer.
+pub(crate) fn too_long() -> String {
+    format!("string exceeds {MAX_LENGTH} bytes")
+}
+
+/// `replace`; all are replaced unless a number says how many.
+fn replaced<'a>(text: &str, from: &str, to: &str, limit: Option<i64>) -> Outcome<'a> {
+    let limit = limit.and_then(|n| usize::try_from(n).ok()).unwrap_or(usize::MAX);
+    let found = text.matches(from).take(limit).count();
+    if found.saturating_mul(to.len()).saturating_add(text.len()) > MAX_LENGTH {
+        return Err(too_long());
+    }
+    Ok(Val::text(text.replacen(from, to, limit)))
 }
 
 /// Where a part is, in characters; -1 if it is nowhere.
@@ -112,6 +127,9 @@ fn format<'a>(template: &str, arguments: &[Val<'a>]) -> Outcome<'a> {
         let value = arguments.next().ok_or_else(|| "index out of range in format".to_owned())?;
         let places = precision.parse().unwrap_or(6_usize).min(100);
         out.push_str(&clause(verb, places, value)?);
+        if out.len() > MAX_LENGTH {
+            return Err(too_long());
+        }
     }
     Ok(Val::text(out))
 }

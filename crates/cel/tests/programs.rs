@@ -119,6 +119,12 @@ fn expressions_say_what_they_say_upstream() {
         ("1 / (self.n - 3) == 0", "division by zero"),
         ("self.l[9] == 1", "index out of bounds: 9"),
         ("self.any + 1 == 2", "no such overload"),
+        // What an expression makes is bounded, whatever its text costs.
+        ("lists.range(9000000).size() == 1", "operation cancelled: actual cost limit exceeded"),
+        (
+            "lists.range(9000).map(x, 'abcdefgh').join().replace('', lists.range(9000).map(x, 'abcdefgh').join()) == ''",
+            "string exceeds 16777216 bytes",
+        ),
     ] {
         assert_eq!(evaluated(text), Err(want.to_owned()), "{text}");
     }
