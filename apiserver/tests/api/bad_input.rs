@@ -114,7 +114,7 @@ async fn unknown_and_duplicate_fields() {
 #[tokio::test]
 async fn another_version_or_kind() {
     let body = json!({"apiVersion": "v2", "kind": "ConfigMap", "metadata": {"name": "a"}}).to_string();
-    let message = "the API version in the data (v2) does not match the expected API version (v1)";
+    let message = "ConfigMap in version \"v2\" cannot be handled as a ConfigMap: no kind \"ConfigMap\" is registered for version \"v2\" in scheme \"pkg/api/legacyscheme/scheme.go:30\"";
     refused(MAPS, "application/json", body, 400, "BadRequest", message).await;
 }
 

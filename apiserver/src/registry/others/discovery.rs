@@ -212,9 +212,11 @@ fn fully_qualified(at: &At<'_>, errors: &mut ErrorList) {
     }
 }
 
+/// What is wrong with a name.
+type Rule = fn(&str) -> Vec<String>;
+
 fn hints(hints: &At<'_>, errors: &mut ErrorList) {
-    let rules: [(&str, fn(&str) -> Vec<String>); 2] =
-        [("forZones", names::label_value), ("forNodes", names::dns1123_subdomain)];
+    let rules: [(&str, Rule); 2] = [("forZones", names::label_value), ("forNodes", names::dns1123_subdomain)];
     for (field, rule) in rules {
         let list = hints.child(field);
         if !limit(&list, MAX_HINTS, errors) {

@@ -152,7 +152,7 @@ fn only_narrows(term: &At<'_>, before: &Value) -> bool {
     let now = term.value().unwrap_or(&Value::Null);
     LISTS.iter().all(|list| {
         let (now, before) = (now.array_at(&[list]), before.array_at(&[list]));
-        now.starts_with(before) && !(was_empty && !now.is_empty())
+        now.starts_with(before) && (!was_empty || now.is_empty())
     })
 }
 
