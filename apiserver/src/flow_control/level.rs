@@ -135,6 +135,9 @@ impl Levels {
         if let Some(level) = self.0.iter_mut().find(|level| level.spec.name == name) {
             level.executing = level.executing.saturating_sub(1);
         }
+        if self.0.iter().all(|level| level.current && level.waiting == 0) {
+            return;
+        }
         // One of its own level first; another level may have waited for what this one lends.
         let own = self.0.iter().position(|level| level.spec.name == name);
         let others = (0..self.0.len()).filter(|index| Some(*index) != own);
@@ -162,10 +165,11 @@ impl Levels {
     /// Whether one more of this level may run.
     fn may_run(&self, index: usize) -> bool {
         let level = &self.0[index];
-        if level.executing < level.nominal {
+        // One request of a level may always run, even if the level has no seat at all, as upstream.
+        if level.executing < level.nominal.max(1) {
             return true;
         }
-        let borrowed = level.executing - level.nominal;
+        let borrowed = level.executing.saturating_sub(level.nominal);
         if level.spec.borrowing_percent.is_some_and(|percent| borrowed >= percent_up(level.nominal, percent, 100)) {
             return false;
         }
@@ -297,6 +301,15 @@ mod tests {
         }
         assert!(other.try_recv().is_ok(), "not behind all of the greedy one");
         assert_eq!(greedy.iter_mut().filter_map(|waiter| waiter.try_recv().ok()).count(), 2);
+    }
+
+    #[test]
+    fn a_level_without_seats_lets_one_run_at_a_time() {
+        let mut levels = Levels::default();
+        levels.configure(&[limited("a", 0, 0, value!({"type": "Reject"}))], 10);
+        assert_eq!(fill(&mut levels, "a"), 1);
+        levels.leave("a");
+        assert_eq!(fill(&mut levels, "a"), 1);
     }
 
     #[test]
