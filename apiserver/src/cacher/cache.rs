@@ -286,13 +286,22 @@ impl WatchCache {
         let newest = snapshot.objects.values().map(|object| object.revision()).max().unwrap_or(0);
         inner.ring = Ring::new(self.limits, revision, std::time::Instant::now());
         inner.dispatcher.close(WatchEnd::Reset);
-        *self.snapshot.write() = Arc::new(snapshot);
-        drop(inner);
         // A deletion leaves no object behind: after a gap in knowledge the list itself counts as a change.
         let before = self.changed.load(Ordering::Acquire);
         let after = if before == 0 { newest.max(1) } else { revision.max(before + 1) };
-        self.changed.store(after, Ordering::Release);
+        self.show(snapshot, Some(after));
+        drop(inner);
         self.reached.send_replace(revision);
+    }
+
+    /// Shows objects and their generation to readers as one: whoever sees the objects sees the generation, and what was
+    /// derived from other objects is never taken for that of these.
+    fn show(&self, snapshot: Snapshot, generation: Option<Revision>) {
+        let mut shown = self.snapshot.write();
+        *shown = Arc::new(snapshot);
+        if let Some(generation) = generation {
+            self.changed.store(generation, Ordering::Release);
+        }
     }
 
     /// Makes changes visible, to readers and watchers in one step.
@@ -303,12 +312,9 @@ impl WatchCache {
         {
             let mut inner = self.inner.lock();
             // First for readers: whoever hears of a change must be able to read it.
-            *self.snapshot.write() = Arc::new(snapshot);
+            self.show(snapshot, changes.last().map(|last| last.revision));
             for change in &changes {
                 inner.dispatcher.dispatch(change, &mut wakers);
-            }
-            if let Some(last) = changes.last() {
-                self.changed.store(last.revision, Ordering::Release);
             }
             for change in changes {
                 inner.ring.push(change);
