@@ -214,7 +214,9 @@ fn node_info(inputs: &NodeInputs<'_>) -> NodeSystemInfo {
         operating_system: "linux".to_owned(),
         os_image: machine.os_image.clone(),
         system_uuid: machine.system_uuid.clone(),
-        swap: Some(NodeSwapStatus { capacity: Some(i64::try_from(machine.swap).unwrap_or(i64::MAX)) }),
+        // The API takes no capacity of nothing.
+        swap: (machine.swap > 0)
+            .then(|| NodeSwapStatus { capacity: Some(i64::try_from(machine.swap).unwrap_or(i64::MAX)) }),
     }
 }
 
@@ -294,6 +296,15 @@ mod tests {
 
     fn states(status: &NodeStatus) -> Vec<String> {
         status.conditions.iter().flatten().map(|c| format!("{}={} {}", c.type_, c.status, c.reason.clone().unwrap_or_default())).collect()
+    }
+
+    #[test]
+    fn swap_is_said_where_there_is_some() {
+        let mut case = Case::new();
+        let swap = |case: &Case| case.status().node_info.expect("information").swap;
+        assert_eq!(swap(&case), None);
+        case.machine.swap = 1 << 30;
+        assert_eq!(swap(&case).and_then(|swap| swap.capacity), Some(1 << 30));
     }
 
     #[test]
