@@ -11,6 +11,7 @@ use std::time::{Duration, SystemTime};
 
 use anyhow::Context;
 use jiff::Timestamp;
+use jiff::civil::DateTime;
 use parking_lot::Mutex;
 
 /// Where to log, and how much is kept.
@@ -26,6 +27,8 @@ pub struct LogConfig {
     pub max_age: Duration,
 }
 
+/// The time in the name of a full file.
+const BACKUP_TIME: &str = "%Y-%m-%dT%H-%M-%S.%3f";
 /// Upstream's logger takes 0 for this.
 const DEFAULT_BYTES: u64 = 100 << 20;
 
@@ -65,13 +68,28 @@ impl Log {
     fn append(&self, current: &mut Current, line: &[u8]) -> std::io::Result<()> {
         let most = if self.config.max_bytes == 0 { DEFAULT_BYTES } else { self.config.max_bytes };
         if current.bytes > 0 && current.bytes + line.len() as u64 > most {
-            std::fs::rename(&self.config.path, backup(&self.config.path, Timestamp::now()))?;
-            *current = open(&self.config.path).map_err(std::io::Error::other)?;
-            self.clean();
+            self.begin_another(current);
         }
         current.file.write_all(line)?;
         current.bytes += line.len() as u64;
         Ok(())
+    }
+
+    /// Puts the full file aside. Where that is not possible it goes on growing: no event is lost for it.
+    fn begin_another(&self, current: &mut Current) {
+        let path = &self.config.path;
+        let aside = match std::fs::rename(path, backup(path, Timestamp::now())) {
+            // Somebody else has put it aside.
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+            other => other,
+        };
+        match aside.map_err(anyhow::Error::from).and_then(|()| open(path)) {
+            Ok(begun) => {
+                *current = begun;
+                self.clean();
+            }
+            Err(error) => tracing::error!(path = %path.display(), ?error, "the full audit log cannot be put aside"),
+        }
     }
 
     /// Deletes full files that are too many or too old.
@@ -106,7 +124,7 @@ fn open(path: &Path) -> anyhow::Result<Current> {
 /// `audit-2026-01-02T03-04-05.678.log` of `audit.log`.
 fn backup(path: &Path, now: Timestamp) -> PathBuf {
     let (stem, extension) = parts(path);
-    path.with_file_name(format!("{stem}-{}{extension}", now.strftime("%Y-%m-%dT%H-%M-%S.%3f")))
+    path.with_file_name(format!("{stem}-{}{extension}", now.strftime(BACKUP_TIME)))
 }
 
 /// Full files of a log, oldest first.
@@ -116,7 +134,9 @@ fn backups(path: &Path) -> Vec<PathBuf> {
     let entries = std::fs::read_dir(folder).into_iter().flatten().filter_map(Result::ok).map(|entry| entry.path());
     let is_backup = |path: &PathBuf| {
         let name = path.file_name().unwrap_or_default().to_string_lossy();
-        name.strip_prefix(&format!("{stem}-")).is_some_and(|rest| rest.ends_with(&extension))
+        let time = name.strip_prefix(&format!("{stem}-")).and_then(|rest| rest.strip_suffix(&extension));
+        // Other files beside it may begin and end like it.
+        time.is_some_and(|time| DateTime::strptime(BACKUP_TIME, time).is_ok())
     };
     let mut found = entries.filter(is_backup).collect::<Vec<_>>();
     found.sort();
@@ -137,6 +157,8 @@ mod tests {
     fn full_files_are_put_aside_and_the_oldest_deleted() {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("audit.log");
+        let another = folder.path().join("audit-webhook.log");
+        std::fs::write(&another, "x").expect("a file");
         let config = LogConfig { path: path.clone(), max_bytes: 10, max_backups: 2, max_age: Duration::ZERO };
         let log = Log::open(config.clone()).expect("a log");
         for line in ["aaaaaaa\n", "bbbbbbb\n", "ccccccc\n", "ddddddd\n"] {
@@ -146,9 +168,22 @@ mod tests {
         }
         let read = |path: &Path| std::fs::read_to_string(path).expect("a file");
         assert_eq!(read(&path), "ddddddd\n");
+        assert!(another.exists(), "it is no part of the log");
         assert_eq!(backups(&path).iter().map(|path| read(path)).collect::<Vec<_>>(), ["bbbbbbb\n", "ccccccc\n"]);
         drop(log);
         Log::open(config).expect("a log").write(b"e\n");
         assert_eq!(read(&path), "ddddddd\ne\n", "what is there stays");
+    }
+
+    #[test]
+    fn a_log_that_somebody_took_away_is_begun_again() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("audit.log");
+        let config = LogConfig { path: path.clone(), max_bytes: 10, max_backups: 2, max_age: Duration::ZERO };
+        let log = Log::open(config).expect("a log");
+        log.write(b"aaaaaaa\n");
+        std::fs::remove_file(&path).expect("removed");
+        log.write(b"bbbbbbb\n");
+        assert_eq!(std::fs::read_to_string(&path).expect("a file"), "bbbbbbb\n");
     }
 }

@@ -4,7 +4,7 @@
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use http::{HeaderMap, header};
+use http::{HeaderMap, HeaderValue, header};
 
 /// Subprotocol of browsers, which cannot set headers on a WebSocket.
 const PROTOCOL_PREFIX: &str = "base64url.bearer.authorization.k8s.io.";
@@ -22,6 +22,23 @@ pub(super) fn token(headers: &HeaderMap) -> Result<Option<String>, String> {
         }
     }
     web_socket_token(headers)
+}
+
+/// Takes the token out of headers that go on to somebody else.
+pub(crate) fn forget(headers: &mut HeaderMap) {
+    headers.remove(header::AUTHORIZATION);
+    let protocols = headers.get_all(header::SEC_WEBSOCKET_PROTOCOL).iter();
+    let texts = protocols.map(|value| value.to_str().unwrap_or("").to_owned()).collect::<Vec<_>>();
+    if !texts.iter().any(|text| text.contains(PROTOCOL_PREFIX)) {
+        return;
+    }
+    headers.remove(header::SEC_WEBSOCKET_PROTOCOL);
+    let rest = texts.iter().flat_map(|text| text.split(',')).map(str::trim);
+    for protocol in rest.filter(|protocol| !protocol.starts_with(PROTOCOL_PREFIX)) {
+        if let Ok(value) = HeaderValue::from_str(protocol) {
+            headers.append(header::SEC_WEBSOCKET_PROTOCOL, value);
+        }
+    }
 }
 
 fn web_socket_token(headers: &HeaderMap) -> Result<Option<String>, String> {
@@ -53,4 +70,21 @@ fn web_socket_token(headers: &HeaderMap) -> Result<Option<String>, String> {
         return Err("missing additional subprotocol".into());
     }
     Ok(Some(token))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_goes_on_has_no_token() {
+        let mut headers = HeaderMap::new();
+        headers.insert(header::AUTHORIZATION, HeaderValue::from_static("Bearer abc"));
+        let protocols = "v5.channel.k8s.io, base64url.bearer.authorization.k8s.io.YWJj, v4.channel.k8s.io";
+        headers.insert(header::SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(protocols));
+        forget(&mut headers);
+        let left = headers.get_all(header::SEC_WEBSOCKET_PROTOCOL).iter().collect::<Vec<_>>();
+        assert_eq!(left, ["v5.channel.k8s.io", "v4.channel.k8s.io"]);
+        assert!(!headers.contains_key(header::AUTHORIZATION));
+    }
 }

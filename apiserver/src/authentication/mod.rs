@@ -4,7 +4,7 @@
 //! `k8s.io/apiserver/pkg/authentication`: a request with credentials that do not hold is refused, one without any is
 //! anonymous.
 
-mod bearer;
+pub(crate) mod bearer;
 mod bootstrap_token;
 mod front_proxy;
 pub mod service_account;

@@ -14,6 +14,7 @@ use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 
 use super::frames;
 use super::transport::{self, Address};
+use crate::authentication::bearer;
 
 /// Bytes in flight each way on an upgraded connection.
 const COPY_BUFFER: usize = 64 * 1024;
@@ -125,7 +126,7 @@ fn is_websocket(headers: &HeaderMap) -> bool {
 
 fn passed_on(headers: &HeaderMap, upgrading: bool) -> HeaderMap {
     let mut out = headers.clone();
-    out.remove(header::AUTHORIZATION);
+    bearer::forget(&mut out);
     out.remove(header::TRANSFER_ENCODING);
     if !upgrading {
         out.remove(header::CONNECTION);

@@ -5,12 +5,44 @@ use cel::common::ast::{EntryExpr, Expr as Parsed, IdedEntryExpr, IdedExpr, Liter
 use crate::ast::{Entry, Expr, Field, Kind, Literal, Source};
 use crate::macros::{self, Expander};
 use crate::report::Report;
+use crate::walk::children;
 
 /// Nesting of expressions.
 const MAX_NESTING: u16 = 96;
+/// Characters of an expression (cel-go's default).
+const MAX_CHARACTERS: usize = 100_000;
+/// Characters that may be part of an operator. Chains of operators are read, and taken down again, by recursion.
+const MAX_OPERATORS: usize = 5_000;
+/// Depth of a syntax tree (cel-go's limit of recursion): what follows walks it on a worker's stack.
+const MAX_DEPTH: usize = 250;
+/// Stack of the thread that reads: the grammar takes a dozen calls for each level.
+const STACK_BYTES: usize = 128 << 20;
 
 /// Reads an expression; the error is as upstream's compiler words it.
 pub(crate) fn parse(text: &str) -> Result<(Expr, Source), String> {
+    let characters = text.chars().count();
+    if characters > MAX_CHARACTERS {
+        return Err(refused(&format!(
+            "expression code point size exceeds limit: size: {characters}, limit {MAX_CHARACTERS}"
+        )));
+    }
+    let operators = text.bytes().filter(|byte| b"+-*/%&|!?:.,[({<>=".contains(byte)).count();
+    if operators > MAX_OPERATORS {
+        return Err(refused(&format!("expression recursion limit exceeded: {MAX_DEPTH}")));
+    }
+    std::thread::scope(|scope| {
+        let reader = std::thread::Builder::new().name("cel".to_owned()).stack_size(STACK_BYTES);
+        let read = reader.spawn_scoped(scope, || parse_here(text)).map_err(|error| refused(&error.to_string()))?;
+        read.join().unwrap_or_else(|_| Err(refused("the expression cannot be read")))
+    })
+}
+
+/// An error of the whole expression.
+fn refused(why: &str) -> String {
+    format!("ERROR: <input>:-1:0: {why}")
+}
+
+fn parse_here(text: &str) -> Result<(Expr, Source), String> {
     let mut source = Source { text: text.to_owned(), starts: Vec::new() };
     let parser = cel::Env::default().parser().max_recursion_depth(MAX_NESTING);
     let mut report = Report::default();
@@ -31,8 +63,18 @@ pub(crate) fn parse(text: &str) -> Result<(Expr, Source), String> {
     };
     let start = |id: u64| info.offset_for(id).map_or(0, |(start, _)| start as usize);
     let mut reader = Reader { start: &start, expander: Expander { source: &mut source, report: &mut report } };
-    let expression = reader.expression(parsed);
+    let mut expression = reader.expression(parsed);
+    if depth(&mut expression) > MAX_DEPTH {
+        return Err(refused(&format!("expression recursion limit exceeded: {MAX_DEPTH}")));
+    }
     if report.is_empty() { Ok((expression, source)) } else { Err(report.show(&source)) }
+}
+
+/// Parts one within another.
+fn depth(expression: &mut Expr) -> usize {
+    let mut deepest = 0;
+    children(&mut expression.kind, &mut |part| deepest = deepest.max(depth(part)));
+    deepest + 1
 }
 
 /// Tokens that could go on with any expression: upstream's parser does not name them when it has left it.
