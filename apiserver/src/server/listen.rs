@@ -40,6 +40,9 @@ const CONNECTION_WINDOW: u32 = 25 * 1024 * 1024;
 const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(30);
 /// Time for the answer to a ping.
 const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(15);
+/// How long connections wait at the start for the first list of every resource. Health must be told even if a store
+/// does not answer.
+const KNOWN_WITHIN: Duration = Duration::from_secs(10);
 /// Time that running requests get at shutdown.
 const SHUTDOWN_GRACE: Duration = Duration::from_secs(10);
 /// Pause after accept failed, e.g. for want of file descriptors.
@@ -57,6 +60,11 @@ pub struct Listener {
 impl ApiServer {
     /// Serves until shutdown, then lets running requests finish for a while.
     pub async fn run(self: Arc<Self>, listeners: Vec<Listener>) -> anyhow::Result<()> {
+        // Webhooks, policies and quotas that are not known yet would not be asked.
+        let known = tokio::time::timeout(KNOWN_WITHIN, self.ready());
+        if let Some(Err(_)) = self.shutdown.run_until_cancelled(known).await {
+            tracing::warn!("the store has not told all objects within {KNOWN_WITHIN:?}; serving what is known");
+        }
         let connections = Arc::new(Semaphore::new(MAX_CONNECTIONS));
         let graceful = Arc::new(GracefulShutdown::new());
         let mut accepting = tokio::task::JoinSet::new();
