@@ -41,7 +41,7 @@ fn bad_requests_get_upstreams_answers_and_the_server_goes_on() {
             (MAPS, json, vec![b' '; 4 << 20], 413, "RequestEntityTooLarge", "limit is 3145728"),
             (&strict, json, odd, 400, "BadRequest", "strict decoding error: unknown field \"datta\""),
             (&strict, json, twice, 400, "BadRequest", "strict decoding error: duplicate field \"data\""),
-            (MAPS, json, other, 400, "BadRequest", "does not match the expected API version"),
+            (MAPS, json, other, 400, "BadRequest", "is registered for version"),
             (MAPS, json, name, 422, "Invalid", "a lowercase RFC 1123 subdomain must consist of"),
             (MAPS, "text/plain", b"a".to_vec(), 415, "UnsupportedMediaType", ""),
         ];
