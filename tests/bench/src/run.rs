@@ -153,7 +153,10 @@ async fn measure_all(
     }
     let rounds = if targets.len() > 1 { options.rounds } else { 1 };
     let (mut results, mut there) = (Vec::new(), Needs::Server);
-    for row in rows.iter().copied().filter(|row| *row != Row::Restart) {
+    let mut order = rows.iter().copied().filter(|row| *row != Row::Restart).collect::<Vec<_>>();
+    // What a watcher adds to the server cannot be seen once other rows have left it memory to use again.
+    order.sort_by_key(|row| *row != Row::Storm);
+    for row in order {
         seed(targets, settings, row.needs(), &mut there).await?;
         results.push(announce(in_turn(row, targets, rounds, settings).await));
     }
