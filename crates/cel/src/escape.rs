@@ -1,7 +1,7 @@
 //! Names of properties that expressions could not spell, escaped (`apiserver/pkg/cel/escaping.go`).
 
-/// Words that no name of an expression may be.
-const RESERVED: [&str; 21] = [
+/// Words that no name of an expression may be (`celReservedSymbols` upstream).
+pub const RESERVED: [&str; 21] = [
     "true",
     "false",
     "null",

@@ -5,6 +5,7 @@ use std::collections::HashSet;
 use skiff_apimachinery::field::{Error, ErrorList};
 use skiff_apimachinery::names;
 use skiff_apimachinery::value::Value;
+use skiff_cel::escape::RESERVED;
 
 use super::rules;
 use crate::admission::policy::check;
@@ -20,30 +21,6 @@ const MAX_ANNOTATIONS: usize = 20;
 /// Bytes of an annotation's expression.
 const MAX_ANNOTATION: usize = 5 * 1024;
 const NOTHING_TO_DO: &str = "validations or auditAnnotations must contain at least one item";
-/// Words that CEL keeps for itself.
-const RESERVED: &[&str] = &[
-    "true",
-    "false",
-    "null",
-    "in",
-    "as",
-    "break",
-    "const",
-    "continue",
-    "else",
-    "for",
-    "function",
-    "if",
-    "import",
-    "let",
-    "loop",
-    "package",
-    "namespace",
-    "return",
-    "var",
-    "void",
-    "while",
-];
 
 /// ValidatingAdmissionPolicy.
 pub struct ValidatingPolicyStrategy;
