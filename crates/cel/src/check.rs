@@ -10,6 +10,7 @@ use crate::operators as op;
 use crate::report::Report;
 use crate::signatures::Overload;
 use crate::types::{Mapping, Type, more_general};
+use crate::walk::deeper;
 
 /// The types of an expression.
 #[derive(Clone, Debug)]
@@ -84,15 +85,22 @@ impl Checker<'_> {
                 Some(ty) => ty,
                 None => self.undeclared(id, &name.clone()),
             },
+            _ => deeper(|| self.compound(expression)),
+        };
+        self.types[id] = ty.clone();
+        ty
+    }
+
+    fn compound(&mut self, expression: &mut Expr) -> Type {
+        match &mut expression.kind {
+            Kind::Literal(_) | Kind::Ident(_) => self.check(expression),
             Kind::Select { .. } => self.select(expression),
             Kind::Call { .. } => self.call(expression),
             Kind::List { items, optional } => self.list(items, optional),
             Kind::Map(entries) => self.map(entries),
-            Kind::Struct { name, fields } => self.object(id, name, fields),
+            Kind::Struct { name, fields } => self.object(expression.id, name, fields),
             Kind::Fold(fold) => self.fold(fold),
-        };
-        self.types[id] = ty.clone();
-        ty
+        }
     }
 
     fn variable(&self, name: &str) -> Option<Type> {

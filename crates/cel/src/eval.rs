@@ -9,6 +9,7 @@ use crate::arithmetic::{operator, optional_index};
 use crate::ast::{Entry, Expr, Field, Fold, Kind, Literal};
 use crate::operators as op;
 use crate::value::Val;
+use crate::walk::deeper;
 use crate::{cost, functions};
 
 /// What a value or an error came of an expression.
@@ -50,6 +51,13 @@ impl<'a> Evaluation<'a> {
                 self.charge(1)?;
                 self.variable(name)
             }
+            _ => deeper(|| self.compound(expr)),
+        }
+    }
+
+    fn compound(&mut self, expr: &'a Expr) -> Outcome<'a> {
+        match &expr.kind {
+            Kind::Literal(_) | Kind::Ident(_) => self.eval(expr),
             Kind::Select { operand, field, test } => self.select(operand, field, *test),
             Kind::List { items, optional } => self.list(items, optional),
             Kind::Map(entries) => self.map(entries),

@@ -21,6 +21,7 @@ mod library;
 mod lists;
 mod literals;
 mod macros;
+mod nesting;
 mod network;
 pub mod operators;
 mod parse;

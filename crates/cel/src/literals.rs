@@ -7,6 +7,7 @@ use crate::pattern;
 use crate::report::Report;
 use crate::types::Type;
 use crate::value;
+use crate::walk::deeper;
 
 /// Adds what is wrong with the constants of an expression.
 pub(crate) fn check(expression: &mut Expr, source: &Source, types: &Types, report: &mut Report) {
@@ -65,7 +66,7 @@ impl Check<'_> {
 
     fn below(&mut self, expression: &mut Expr, in_format: bool) {
         self.formats += usize::from(in_format);
-        crate::walk::children(&mut expression.kind, &mut |child| self.part(child));
+        crate::walk::children(&mut expression.kind, &mut |child| deeper(|| self.part(child)));
         self.formats -= usize::from(in_format);
     }
 

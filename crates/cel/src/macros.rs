@@ -13,6 +13,8 @@ const ACCUMULATOR: &str = "@result";
 const SORTED: &str = "@__sortBy_input__";
 /// Name of an element that is not looked at.
 const UNUSED: &str = "#unused";
+/// Parts of an expression. A text has fewer; macros that copy what they are called on would make any number of them.
+const MAX_PARTS: usize = 200_000;
 const NOT_SIMPLE: &str = "argument must be a simple name";
 
 /// Makes the parts of the tree.
@@ -294,6 +296,10 @@ fn optional(make: &mut Make<'_, '_>, function: &str, target: Option<Expr>, args:
         return make.expander.error(name.id, &format!("{function}() variable name must be a simple identifier"));
     };
     let copy = make.copy(&target);
+    if make.expander.source.starts.len() > MAX_PARTS {
+        let why = format!("expression count exceeds limit of {MAX_PARTS} while expanding macro '{function}'");
+        return make.expander.error(name.id, &why);
+    }
     let present = make.member("hasValue", target, Vec::new());
     let value = make.member("value", copy, Vec::new());
     let mut found = bound(make, variable, value, transform);

@@ -4,17 +4,17 @@ use cel::common::ast::{EntryExpr, Expr as Parsed, IdedEntryExpr, IdedExpr, Liter
 
 use crate::ast::{Entry, Expr, Field, Kind, Literal, Source};
 use crate::macros::{self, Expander};
+use crate::nesting::{self, TooDeep};
+use crate::operators as op;
 use crate::report::Report;
 use crate::walk::children;
 
-/// Nesting of expressions.
-const MAX_NESTING: u16 = 96;
 /// Characters of an expression (cel-go's default).
 const MAX_CHARACTERS: usize = 100_000;
-/// Characters that may be part of an operator. Chains of operators are read, and taken down again, by recursion.
-const MAX_OPERATORS: usize = 5_000;
-/// Depth of a syntax tree (cel-go's limit of recursion): what follows walks it on a worker's stack.
-const MAX_DEPTH: usize = 250;
+/// Expressions one within another, for the grammar; [`nesting`] refuses what nests as deep.
+const MAX_NESTING: u16 = 300;
+/// Depth of a syntax tree whose macros are taken apart: what follows walks it. Beyond what anyone writes.
+const MAX_DEPTH: usize = 600;
 /// Stack of the thread that reads: the grammar takes a dozen calls for each level.
 const STACK_BYTES: usize = 128 << 20;
 
@@ -26,10 +26,7 @@ pub(crate) fn parse(text: &str) -> Result<(Expr, Source), String> {
             "expression code point size exceeds limit: size: {characters}, limit {MAX_CHARACTERS}"
         )));
     }
-    let operators = text.bytes().filter(|byte| b"+-*/%&|!?:.,[({<>=".contains(byte)).count();
-    if operators > MAX_OPERATORS {
-        return Err(refused(&format!("expression recursion limit exceeded: {MAX_DEPTH}")));
-    }
+    nesting::check(text).map_err(|why| refused(&why.message()))?;
     std::thread::scope(|scope| {
         let reader = std::thread::Builder::new().name("cel".to_owned()).stack_size(STACK_BYTES);
         let read = reader.spawn_scoped(scope, || parse_here(text)).map_err(|error| refused(&error.to_string()))?;
@@ -61,13 +58,48 @@ fn parse_here(text: &str) -> Result<(Expr, Source), String> {
             return Err(report.show(&source));
         }
     };
+    if is_too_deep(&parsed, nesting::MAX_DEPTH) {
+        return Err(refused(&TooDeep::Tree.message()));
+    }
     let start = |id: u64| info.offset_for(id).map_or(0, |(start, _)| start as usize);
     let mut reader = Reader { start: &start, expander: Expander { source: &mut source, report: &mut report } };
     let mut expression = reader.expression(parsed);
     if depth(&mut expression) > MAX_DEPTH {
-        return Err(refused(&format!("expression recursion limit exceeded: {MAX_DEPTH}")));
+        return Err(refused(&TooDeep::Tree.message()));
     }
     if report.is_empty() { Ok((expression, source)) } else { Err(report.show(&source)) }
+}
+
+/// Whether more parts are one within another than this, of those that upstream counts when it builds the tree.
+fn is_too_deep(parsed: &IdedExpr, left: usize) -> bool {
+    let counts = match &parsed.expr {
+        Parsed::Select(_) => true,
+        Parsed::Call(call) => call.target.is_some() || is_counted(&call.func_name),
+        _ => false,
+    };
+    let Some(left) = left.checked_sub(usize::from(counts)) else { return true };
+    let below = |part: &IdedExpr| is_too_deep(part, left);
+    match &parsed.expr {
+        Parsed::Select(select) => below(&select.operand),
+        Parsed::Call(call) => call.target.as_deref().is_some_and(below) || call.args.iter().any(below),
+        Parsed::List(list) => list.elements.iter().any(below),
+        Parsed::Map(map) => map.entries.iter().any(|entry| entry_is(entry, &below)),
+        Parsed::Struct(object) => object.entries.iter().any(|entry| entry_is(entry, &below)),
+        _ => false,
+    }
+}
+
+fn entry_is(entry: &IdedEntryExpr, deep: &dyn Fn(&IdedExpr) -> bool) -> bool {
+    match &entry.expr {
+        EntryExpr::MapEntry(entry) => deep(&entry.key) || deep(&entry.value),
+        EntryExpr::StructField(field) => deep(&field.value),
+    }
+}
+
+/// Operators with more than one side, but for `&&` and `||`, which upstream balances. Names of functions are words.
+fn is_counted(function: &str) -> bool {
+    let is_word = function.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
+    !is_word && !matches!(function, op::AND | op::OR | op::NOT | op::NEGATE)
 }
 
 /// Parts one within another.

@@ -145,17 +145,22 @@ impl fmt::Display for Type {
 
 /// What parameters of types stand for.
 #[derive(Clone, Debug, Default)]
-pub struct Mapping(HashMap<Arc<str>, Type>);
+pub struct Mapping {
+    known: HashMap<Arc<str>, Type>,
+    /// What was added since an attempt began, and what was known before: what an attempt assumed goes when it fails.
+    added: Vec<(Arc<str>, Option<Type>)>,
+}
 
 impl Mapping {
     /// Remembers what a parameter stands for.
     pub fn add(&mut self, parameter: &Arc<str>, ty: Type) {
-        self.0.insert(parameter.clone(), ty);
+        let before = self.known.insert(parameter.clone(), ty);
+        self.added.push((parameter.clone(), before));
     }
 
     fn find(&self, ty: &Type) -> Option<&Type> {
         match ty {
-            Type::Param(name) => self.0.get(name),
+            Type::Param(name) => self.known.get(name),
             _ => None,
         }
     }
@@ -184,10 +189,13 @@ impl Mapping {
 
     /// Whether the types of one list can stand for those of the other.
     pub fn assign_all(&mut self, a: &[Type], b: &[Type]) -> bool {
-        let mut tried = self.clone();
-        let fits = a.len() == b.len() && a.iter().zip(b).all(|(a, b)| tried.fits(a, b));
-        if fits {
-            *self = tried;
+        self.added.clear();
+        let fits = a.len() == b.len() && a.iter().zip(b).all(|(a, b)| self.fits(a, b));
+        while let (false, Some((parameter, before))) = (fits, self.added.pop()) {
+            match before {
+                Some(ty) => self.known.insert(parameter, ty),
+                None => self.known.remove(&parameter),
+            };
         }
         fits
     }
@@ -225,7 +233,7 @@ impl Mapping {
         if a.is(b) {
             return (true, true);
         }
-        if let Some(known) = self.0.get(name).cloned() {
+        if let Some(known) = self.known.get(name).cloned() {
             if a.is(&known) {
                 return (true, true);
             }

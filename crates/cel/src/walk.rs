@@ -2,6 +2,16 @@
 
 use crate::ast::{Expr, Kind};
 
+/// Stack that must be left for one step of a walk, and what is added where there is less: walks go as deep as
+/// expressions do, on the stacks of workers.
+const STACK_LEFT: usize = 128 << 10;
+const STACK_ADDED: usize = 1 << 20;
+
+/// Goes one level deeper, on more stack if there is little left.
+pub(crate) fn deeper<T>(step: impl FnOnce() -> T) -> T {
+    stacker::maybe_grow(STACK_LEFT, STACK_ADDED, step)
+}
+
 /// Does something with each part right below.
 pub(crate) fn children(kind: &mut Kind, visit: &mut dyn FnMut(&mut Expr)) {
     match kind {

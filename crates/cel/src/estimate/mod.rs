@@ -14,6 +14,7 @@ use crate::declared::{Declared, Shape};
 use crate::operators as op;
 use crate::program::Program;
 use crate::types::Type;
+use crate::walk::deeper;
 
 pub use self::range::Range;
 
@@ -83,6 +84,10 @@ struct Call {
 
 impl<'e> Estimator<'e> {
     fn cost(&mut self, expr: &'e Expr) -> Range {
+        deeper(|| self.cost_here(expr))
+    }
+
+    fn cost_here(&mut self, expr: &'e Expr) -> Range {
         match &expr.kind {
             Kind::Literal(_) => NOTHING,
             Kind::Ident(name) => {
