@@ -55,5 +55,6 @@ fn is_registered(group: &str, version: &str, kind: &str) -> bool {
     let known = |kind: &str| builtin.schema_of(group, version, kind).is_some();
     known(kind)
         || kind.strip_suffix("List").is_some_and(known)
-        || (EVERYWHERE.contains(&kind) && builtin.kinds.iter().any(|known| known.group == group && known.version == version))
+        || (EVERYWHERE.contains(&kind)
+            && builtin.kinds.iter().any(|known| known.group == group && known.version == version))
 }

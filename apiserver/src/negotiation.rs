@@ -133,9 +133,10 @@ pub fn parse_accept(header: &str) -> Vec<AcceptClause<'_>> {
 /// Whether an Accept header has one of these media types, or anything. Upstream's router asks this before a request is
 /// looked at: weights and partial wildcards mean nothing to it.
 fn is_produced(accept: &str, produced: &[&str]) -> bool {
-    accept.split(',').map(|clause| clause.split(';').next().unwrap_or("").trim()).any(|media| {
-        media == "*/*" || produced.contains(&media)
-    })
+    accept
+        .split(',')
+        .map(|clause| clause.split(';').next().unwrap_or("").trim())
+        .any(|media| media == "*/*" || produced.contains(&media))
 }
 
 /// Chooses the output for an Accept header (empty for none); 406 when nothing offered fits.

@@ -95,7 +95,8 @@ impl Log {
     /// Deletes full files that are too many or too old.
     fn clean(&self) {
         let mut backups = backups(&self.config.path);
-        let excess = if self.config.max_backups == 0 { 0 } else { backups.len().saturating_sub(self.config.max_backups) };
+        let excess =
+            if self.config.max_backups == 0 { 0 } else { backups.len().saturating_sub(self.config.max_backups) };
         let old = |path: &Path| {
             let modified = path.metadata().and_then(|metadata| metadata.modified());
             let age = modified.ok().and_then(|modified| SystemTime::now().duration_since(modified).ok());

@@ -97,11 +97,17 @@ impl Policy {
     pub fn parse(text: &str) -> anyhow::Result<Self> {
         let policy: Self = serde_saphyr::from_str(text).context("invalid audit policy")?;
         let version = (policy.api_version.as_str(), policy.kind.as_str());
-        ensure!(version == ("audit.k8s.io/v1", "Policy"), "an audit policy is a Policy of audit.k8s.io/v1, not {version:?}");
+        ensure!(
+            version == ("audit.k8s.io/v1", "Policy"),
+            "an audit policy is a Policy of audit.k8s.io/v1, not {version:?}"
+        );
         ensure!(!policy.rules.is_empty(), "loaded illegal policy with 0 rules");
         for (index, rule) in policy.rules.iter().enumerate() {
             let resources = rule.resources.len() + rule.namespaces.len();
-            ensure!(resources == 0 || rule.non_resource_urls.is_empty(), "rules[{index}].nonResourceURLs: rules cannot apply to both regular resources and non-resource URLs");
+            ensure!(
+                resources == 0 || rule.non_resource_urls.is_empty(),
+                "rules[{index}].nonResourceURLs: rules cannot apply to both regular resources and non-resource URLs"
+            );
         }
         Ok(policy)
     }

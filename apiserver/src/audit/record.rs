@@ -104,7 +104,11 @@ impl Record {
     pub fn request_object(&self, object: &Value) {
         let mut event = self.event.lock();
         // What the URL does not say of it.
-        for (field, path) in [("name", ["metadata", "name"]), ("uid", ["metadata", "uid"]), ("resourceVersion", ["metadata", "resourceVersion"])] {
+        for (field, path) in [
+            ("name", ["metadata", "name"]),
+            ("uid", ["metadata", "uid"]),
+            ("resourceVersion", ["metadata", "resourceVersion"]),
+        ] {
             let known = event.str_at(&["objectRef", field]).is_some_and(|text| !text.is_empty());
             if let Some(text) = object.str_at(&path).filter(|text| !text.is_empty() && !known) {
                 event.set_at(&["objectRef", field], text);
@@ -182,7 +186,10 @@ impl Record {
     /// Keeps what was not kept on its way because it was put together piece by piece, like lists.
     async fn with_body(&self, response: Response) -> Response {
         let known = self.event.lock().get("responseObject").is_some();
-        let json = response.headers().get(header::CONTENT_TYPE).is_some_and(|media| media.as_bytes().starts_with(b"application/json"));
+        let json = response
+            .headers()
+            .get(header::CONTENT_TYPE)
+            .is_some_and(|media| media.as_bytes().starts_with(b"application/json"));
         let plain = !response.headers().contains_key(header::CONTENT_ENCODING);
         let short = response.body().size_hint().exact().is_some_and(|size| size <= LONGEST);
         if known || self.wanted.level < Level::RequestResponse || !(json && plain && short) {

@@ -79,9 +79,7 @@ impl Asked for Call<'_> {
 
     fn merge(&self, mut view: Value, object: &Value) -> Result<Value, Status> {
         let is_scale = self.cx.info.subresource == "scale";
-        if is_scale
-            && let Some(managers) = Call::view(self, object).at(MANAGED_FIELDS)
-        {
+        if is_scale && let Some(managers) = Call::view(self, object).at(MANAGED_FIELDS) {
             view.set_at(MANAGED_FIELDS, managers.clone());
         }
         let mut merged = Call::merge(self, view, Some(object))?;

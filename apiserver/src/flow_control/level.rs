@@ -36,7 +36,8 @@ impl LevelSpec {
         let number = |field: &str| own.and_then(|own| own.i64_at(&[field]));
         let queuing = own.and_then(|own| own.at(&["limitResponse", "queuing"]));
         let queuing = queuing.map(|queuing| {
-            let number = |field: &str| queuing.i64_at(&[field]).and_then(|n| usize::try_from(n).ok()).unwrap_or(1).max(1);
+            let number =
+                |field: &str| queuing.i64_at(&[field]).and_then(|n| usize::try_from(n).ok()).unwrap_or(1).max(1);
             (number("queues"), number("handSize"), number("queueLengthLimit"))
         });
         Some(Self {
@@ -178,7 +179,8 @@ impl Levels {
             lendable.min(other.nominal.saturating_sub(other.executing))
         };
         let lent: usize = self.0.iter().filter(|l| !l.spec.exempt).map(|l| l.executing.saturating_sub(l.nominal)).sum();
-        let free: usize = self.0.iter().enumerate().filter(|(at, _)| *at != index).map(|(_, other)| unused(other)).sum();
+        let free: usize =
+            self.0.iter().enumerate().filter(|(at, _)| *at != index).map(|(_, other)| unused(other)).sum();
         lent < free
     }
 }

@@ -96,7 +96,12 @@ impl FlowControl {
     }
 
     /// A seat for as long as it is held; the error is the answer to who gets none.
-    pub async fn seat(&self, class: Option<&Classified>, user: &UserInfo, info: &RequestInfo) -> Result<Seat<'_>, Response> {
+    pub async fn seat(
+        &self,
+        class: Option<&Classified>,
+        user: &UserInfo,
+        info: &RequestInfo,
+    ) -> Result<Seat<'_>, Response> {
         let counter = &self.in_flight[usize::from(info.is_mutating())];
         let Some(Classified(flow)) = class else { return Ok(Seat::new(None, counter)) };
         let (counts, level) = (&flow.schema.counts, &flow.level);

@@ -129,7 +129,8 @@ fn an_agent_acts_as_its_own_node() {
 #[test]
 fn who_used_the_old_verb_is_refused_with_it() {
     let request = lists_pods("jane");
-    let rules = value!([{"verbs": ["impersonate"], "apiGroups": [""], "resources": ["users"], "resourceNames": ["fred"]}]);
+    let rules =
+        value!([{"verbs": ["impersonate"], "apiGroups": [""], "resources": ["users"], "resourceNames": ["fred"]}]);
     let (authorizer, impersonation) = (authorizer("jane", rules), Impersonation::default());
     let ask = |user: &str| {
         let answer = impersonation.identity(&mut headers(&[("impersonate-user", user)]), &request, &authorizer);

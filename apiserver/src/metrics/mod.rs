@@ -162,7 +162,6 @@ struct StorageLabels {
     storage_cluster_id: &'static str,
 }
 
-
 /// The server's metrics.
 pub struct Metrics {
     registry: Registry,
@@ -207,7 +206,11 @@ impl Metrics {
             Family::clone(&in_flight),
         );
         let sizes = Family::new_with_constructor((|| Histogram::new(SIZE_BUCKETS)) as fn() -> Histogram);
-        registry.register("apiserver_response_sizes", "[STABLE] Bytes of answers whose length is known", Family::clone(&sizes));
+        registry.register(
+            "apiserver_response_sizes",
+            "[STABLE] Bytes of answers whose length is known",
+            Family::clone(&sizes),
+        );
         let deprecated = Family::default();
         registry.register(
             "apiserver_requested_deprecated_apis",
@@ -364,7 +367,10 @@ fn about_metrics(out: &mut String) -> std::fmt::Result {
         writeln!(out, "# HELP {name}_metrics_total [BETA] {help}\n# TYPE {name}_metrics_total counter")?;
         writeln!(out, "{name}_metrics_total 0")?;
     }
-    writeln!(out, "# HELP registered_metrics_total [BETA] Metrics that there are\n# TYPE registered_metrics_total counter")?;
+    writeln!(
+        out,
+        "# HELP registered_metrics_total [BETA] Metrics that there are\n# TYPE registered_metrics_total counter"
+    )?;
     for (level, count) in counts {
         writeln!(out, "registered_metrics_total{{deprecated_version=\"\",stability_level={level:?}}} {count}")?;
     }

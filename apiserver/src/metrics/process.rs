@@ -44,7 +44,12 @@ impl Collector for ProcessMetrics {
         let open = std::fs::read_dir("/proc/self/fd").map_or(0, |entries| entries.count());
         gauge(&mut encoder, "process_open_fds", "Number of open file descriptors", open as f64)?;
         let limits = std::fs::read_to_string("/proc/self/limits").unwrap_or_default();
-        gauge(&mut encoder, "process_max_fds", "Maximum number of open file descriptors", limit(&limits, "Max open files"))?;
+        gauge(
+            &mut encoder,
+            "process_max_fds",
+            "Maximum number of open file descriptors",
+            limit(&limits, "Max open files"),
+        )?;
         let space = limit(&limits, "Max address space");
         gauge(&mut encoder, "process_virtual_memory_max_bytes", "Most virtual memory in bytes", space)
     }

@@ -90,4 +90,3 @@ fn csi_driver(object: &Value, now: Timestamp) -> Vec<Value> {
         age(object, now),
     ]
 }
-

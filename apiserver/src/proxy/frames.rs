@@ -136,11 +136,7 @@ mod tests {
         pub(super) struct Writes(pub(super) Vec<Vec<u8>>);
 
         impl AsyncWrite for Writes {
-            fn poll_write(
-                mut self: Pin<&mut Self>,
-                _: &mut Context<'_>,
-                bytes: &[u8],
-            ) -> Poll<io::Result<usize>> {
+            fn poll_write(mut self: Pin<&mut Self>, _: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
                 if !bytes.is_empty() {
                     self.0.push(bytes.to_vec());
                 }

@@ -25,9 +25,8 @@ static DISABLED: LazyLock<HashMap<TypeId, &'static [&'static str]>> = LazyLock::
 /// Whether an object that has nothing but such fields goes with them. Where upstream fills in defaults before it drops the
 /// fields, it stays.
 pub fn goes_when_empty(id: TypeId) -> bool {
-    static STAYS: LazyLock<Option<TypeId>> = LazyLock::new(|| {
-        skiff_api::builtin().types.lookup("io.k8s.api.apps.v1.RollingUpdateStatefulSetStrategy")
-    });
+    static STAYS: LazyLock<Option<TypeId>> =
+        LazyLock::new(|| skiff_api::builtin().types.lookup("io.k8s.api.apps.v1.RollingUpdateStatefulSetStrategy"));
     Some(id) != *STAYS
 }
 

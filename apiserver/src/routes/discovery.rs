@@ -104,12 +104,7 @@ fn aggregated_media(accept: &str) -> Option<&'static str> {
     None
 }
 
-fn aggregated(
-    server: &ApiServer,
-    core: bool,
-    media: &'static str,
-    headers: &HeaderMap,
-) -> Result<Response, Status> {
+fn aggregated(server: &ApiServer, core: bool, media: &'static str, headers: &HeaderMap) -> Result<Response, Status> {
     let served = server.registry.served();
     let picture = server.aggregator.picture();
     let of = (served.generation, if core { 0 } else { picture.generation });
@@ -145,7 +140,8 @@ impl Document {
         }
         let schema = skiff_api::builtin().schema_of(GROUP, "v2", KIND);
         let schema = schema.ok_or_else(|| status::internal_error(format!("no schema for {GROUP}/v2 {KIND}")))?;
-        let made = response::document(ObjectType { api_version: "apidiscovery.k8s.io/v2", kind: KIND, schema }, &self.json)?;
+        let made =
+            response::document(ObjectType { api_version: "apidiscovery.k8s.io/v2", kind: KIND, schema }, &self.json)?;
         Ok(self.protobuf.get_or_init(|| made).clone())
     }
 }

@@ -49,7 +49,10 @@ pub async fn dispatch(
         "/metrics/slis" => Ok(health::metrics(server)),
         "/healthz" | "/livez" | "/readyz" => Ok(health::answer(server, cx, path)),
         path if health::is_single_check(path) => Ok(health::answer_one(server, path)),
-        path if path == "/openapi/v2" || path == "/openapi/v3" || path.len() > "/openapi/v3/".len() && path.starts_with("/openapi/v3/") => {
+        path if path == "/openapi/v2"
+            || path == "/openapi/v3"
+            || path.len() > "/openapi/v3/".len() && path.starts_with("/openapi/v3/") =>
+        {
             openapi::answer(server, cx, path, request.headers()).await
         }
         _ => Ok(response::not_found_path()),

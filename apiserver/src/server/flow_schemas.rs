@@ -24,7 +24,10 @@ impl ApiServer {
     pub(super) async fn keep_flow_schemas_judged(&self) {
         let mut judged = None;
         loop {
-            let now = (self.cacher.generation(GROUP, "flowschemas"), self.cacher.generation(GROUP, "prioritylevelconfigurations"));
+            let now = (
+                self.cacher.generation(GROUP, "flowschemas"),
+                self.cacher.generation(GROUP, "prioritylevelconfigurations"),
+            );
             if judged != Some(now) {
                 match self.judge_flow_schemas().await {
                     Ok(()) => judged = Some(now),

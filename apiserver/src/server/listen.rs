@@ -20,6 +20,7 @@ use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
 use super::ApiServer;
+use super::unread::Lingering;
 use crate::authentication::PeerCertificates;
 
 /// Connections at the same time; further ones wait in the listen queue.
@@ -124,7 +125,7 @@ impl ApiServer {
             // Boxed, because a stream keeps the room of its handler as long as its body lasts: of ten thousand watches,
             // a few kilobytes each.
             Box::pin(async move {
-                let mut request = request.map(Body::new);
+                let mut request = request.map(|body| Body::new(Lingering::new(body)));
                 request.extensions_mut().insert(certificates);
                 request.extensions_mut().insert(peer);
                 Ok::<_, std::convert::Infallible>(server.handle(request).await)

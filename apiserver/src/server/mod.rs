@@ -7,6 +7,7 @@ mod listen;
 mod quota;
 mod security;
 mod standing;
+mod unread;
 
 use std::convert::Infallible;
 use std::net::IpAddr;
@@ -27,9 +28,9 @@ pub use listen::Listener;
 
 use crate::admission::Plugin;
 use crate::aggregator::Aggregator;
+use crate::audit::Audit;
 use crate::authentication::service_account::{OidcDocuments, TokenIssuer};
 use crate::authentication::{Authentication, Authenticator};
-use crate::audit::Audit;
 use crate::authorization::Authorizer;
 use crate::cacher::Cacher;
 use crate::flow_control::FlowControl;

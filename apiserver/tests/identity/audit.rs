@@ -86,7 +86,9 @@ fn normal(mut event: Value) -> Value {
 
 fn replace(value: &mut Value, key: &str) {
     match value {
-        Value::Object(object) if object.get("kind") == Some(&Value::from("Table")) => object.retain(|key, _| key == "kind"),
+        Value::Object(object) if object.get("kind") == Some(&Value::from("Table")) => {
+            object.retain(|key, _| key == "kind")
+        }
         Value::Object(object) if key == "items" => {
             // Our lists say of each item what it is.
             object.retain(|key, _| key != "kind" && key != "apiVersion");

@@ -118,7 +118,13 @@ fn check_spec(spec: &At<'_>, old: Option<&Value>, errors: &mut ErrorList) {
         if shared.schema
             && let Some(schema) = first.at(&["schema", "openAPIV3Schema"])
         {
-            schemas::validate(schema, status, is_unchanged(first, old), &place.child("validation").child("openAPIV3Schema"), errors);
+            schemas::validate(
+                schema,
+                status,
+                is_unchanged(first, old),
+                &place.child("validation").child("openAPIV3Schema"),
+                errors,
+            );
         }
         if shared.subresources
             && let Some(subresources) = first.get("subresources")

@@ -3,6 +3,7 @@
 pub mod configmap;
 pub mod endpoints;
 pub mod event;
+mod image_name;
 pub mod limits;
 pub mod namespace;
 pub mod node;
@@ -13,7 +14,6 @@ pub mod pod_resources;
 pub mod pod_warnings;
 pub mod service;
 pub mod storage;
-pub mod validation;
-mod image_name;
 mod tls_pair;
+pub mod validation;
 pub mod workload;

@@ -6,9 +6,9 @@ use skiff_apimachinery::value::{Object, Value};
 
 use super::{collisions, selector_and_template, status_counts};
 use crate::registry::at::At;
-use crate::registry::core::{pod_defaults, pod_warnings};
 use crate::registry::core::storage::claim_spec;
 use crate::registry::core::validation::formats;
+use crate::registry::core::{pod_defaults, pod_warnings};
 use crate::registry::defaults::{absent, each, spec, text};
 use crate::registry::strategy::{NameRule, Strategy, WriteScope, dns_label};
 

@@ -170,7 +170,10 @@ pub fn host_process(spec: &At<'_>, errors: &mut ErrorList) {
             let own = options.child("hostProcess");
             if of_pod.is_set() && own.is_set() && of_pod.flag() != own.flag() {
                 let was = of_pod.flag();
-                own.invalid(errors, format!("pod hostProcess value must be identical if both are specified, was {was}"));
+                own.invalid(
+                    errors,
+                    format!("pod hostProcess value must be identical if both are specified, was {was}"),
+                );
             }
             let decisive = if own.is_set() { own } else { of_pod };
             of_host += usize::from(decisive.flag());

@@ -76,7 +76,9 @@ pub fn validate(kind: &str, at: &At<'_>, place: Place, errors: &mut ErrorList) {
         "gitRepo" => formats::no_backsteps(&at.child("directory"), errors),
         "image" => image(at, errors),
         "iscsi" => iscsi(at, place, errors),
-        "nfs" if !at.child("path").text().starts_with('/') => at.child("path").invalid(errors, "must be an absolute path"),
+        "nfs" if !at.child("path").text().starts_with('/') => {
+            at.child("path").invalid(errors, "must be an absolute path")
+        }
         "quobyte" => quobyte(at, errors),
         _ => {}
     }

@@ -10,8 +10,8 @@ mod update;
 mod validation;
 
 use skiff_apimachinery::field::ErrorList;
-use skiff_apimachinery::value::{Object, Value};
 use skiff_apimachinery::meta;
+use skiff_apimachinery::value::{Object, Value};
 
 use crate::cacher::FieldSpec;
 use crate::registry::at::At;
