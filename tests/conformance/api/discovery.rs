@@ -22,6 +22,10 @@ pub(crate) async fn preferred_versions(scene: Scene) {
     let groups = scene.rest.get("/apis").await;
     for group in groups["groups"].as_array().expect("groups") {
         let name = group["name"].as_str().expect("a name");
+        // Those of other scenarios' definitions come and go.
+        if name.ends_with(".example.com") {
+            continue;
+        }
         let alone = scene.rest.get(&format!("/apis/{name}")).await;
         assert_eq!(alone["preferredVersion"], group["preferredVersion"], "{name}");
         let versions = alone["versions"].as_array().expect("versions");
