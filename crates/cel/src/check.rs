@@ -146,7 +146,7 @@ impl Checker<'_> {
                 self.mapping.assign(&Type::Dyn, &target);
                 Type::Dyn
             }
-            Type::Dyn | Type::Error => Type::Dyn,
+            Type::Dyn | Type::Any | Type::Error => Type::Dyn,
             other => {
                 self.error(id, format!("type '{other}' does not support field selection"));
                 Type::Dyn

@@ -32,6 +32,8 @@ pub struct Environment {
     variables: BTreeMap<String, Arc<Declared>>,
     objects: BTreeMap<String, Arc<Object>>,
     patches: bool,
+    /// Whether `cel.bind` gives names to values.
+    pub(crate) binds: bool,
 }
 
 impl Environment {
@@ -55,6 +57,12 @@ impl Environment {
     /// With `Object` and `JSONPatch`, whose fields may be anything, and the functions of patches.
     pub fn with_patches(mut self) -> Self {
         self.patches = true;
+        self
+    }
+
+    /// With `cel.bind(name, value, expression)`.
+    pub fn with_bindings(mut self) -> Self {
+        self.binds = true;
         self
     }
 

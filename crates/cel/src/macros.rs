@@ -1,4 +1,4 @@
-//! Macros taken apart: `has`, those over lists and maps with one variable or two, `sortBy`, and those of optionals.
+//! Macros taken apart: `has`, those over lists and maps with one variable or two, `sortBy`, `cel.bind`, and those of optionals.
 //!
 //! What they become follows cel-go (`parser/macro.go`, `ext/comprehensions.go`, `ext/lists.go`, `cel/library.go`), for
 //! types, costs and the places of errors come of it.
@@ -21,6 +21,8 @@ const NOT_SIMPLE: &str = "argument must be a simple name";
 pub(crate) struct Expander<'s> {
     pub(crate) source: &'s mut Source,
     pub(crate) report: &'s mut Report,
+    /// Whether `cel.bind` is a macro.
+    pub(crate) binds: bool,
 }
 
 impl Expander<'_> {
@@ -106,6 +108,7 @@ pub(crate) fn call(
             two_variables(&mut make, &function, target, args)
         }
         ("optMap" | "optFlatMap", true, 2) => optional(&mut make, &function, target, args),
+        ("bind", true, 3) if make.expander.binds && is_namespace(target.as_ref()) => bind(&mut make, args),
         ("sortBy", true, 2) => sort_by(&mut make, target, args),
         _ => Some(Kind::Call { function, target: target.map(Box::new), args }),
     };
@@ -308,6 +311,20 @@ fn optional(make: &mut Make<'_, '_>, function: &str, target: Option<Expr>, args:
     }
     let none = make.call("optional.none", Vec::new());
     Some(Kind::Call { function: op::CONDITIONAL.to_owned(), target: None, args: vec![present, found, none] })
+}
+
+/// Whether something is called on `cel`.
+fn is_namespace(target: Option<&Expr>) -> bool {
+    target.is_some_and(|target| matches!(&target.kind, Kind::Ident(name) if name == "cel"))
+}
+
+/// `cel.bind(name, value, expression)` (`ext/bindings.go`).
+fn bind(make: &mut Make<'_, '_>, args: Vec<Expr>) -> Option<Kind> {
+    let [name, value, within] = <[Expr; 3]>::try_from(args).ok()?;
+    let Kind::Ident(variable) = &name.kind else {
+        return make.expander.error(name.id, "cel.bind() variable names must be simple identifiers");
+    };
+    Some(bound(make, variable, value, within).kind)
 }
 
 fn sort_by(make: &mut Make<'_, '_>, target: Option<Expr>, args: Vec<Expr>) -> Option<Kind> {

@@ -18,8 +18,8 @@ const MAX_DEPTH: usize = 600;
 /// Stack of the thread that reads: the grammar takes a dozen calls for each level.
 const STACK_BYTES: usize = 128 << 20;
 
-/// Reads an expression; the error is as upstream's compiler words it.
-pub(crate) fn parse(text: &str) -> Result<(Expr, Source), String> {
+/// Reads an expression, with `cel.bind` if that is a macro; the error is as upstream's compiler words it.
+pub(crate) fn parse(text: &str, binds: bool) -> Result<(Expr, Source), String> {
     let characters = text.chars().count();
     if characters > MAX_CHARACTERS {
         return Err(refused(&format!(
@@ -29,7 +29,8 @@ pub(crate) fn parse(text: &str) -> Result<(Expr, Source), String> {
     nesting::check(text).map_err(|why| refused(&why.message()))?;
     std::thread::scope(|scope| {
         let reader = std::thread::Builder::new().name("cel".to_owned()).stack_size(STACK_BYTES);
-        let read = reader.spawn_scoped(scope, || parse_here(text)).map_err(|error| refused(&error.to_string()))?;
+        let read =
+            reader.spawn_scoped(scope, || parse_here(text, binds)).map_err(|error| refused(&error.to_string()))?;
         read.join().unwrap_or_else(|_| Err(refused("the expression cannot be read")))
     })
 }
@@ -39,7 +40,7 @@ fn refused(why: &str) -> String {
     format!("ERROR: <input>:-1:0: {why}")
 }
 
-fn parse_here(text: &str) -> Result<(Expr, Source), String> {
+fn parse_here(text: &str, binds: bool) -> Result<(Expr, Source), String> {
     let mut source = Source { text: text.to_owned(), starts: Vec::new() };
     let parser = cel::Env::default().parser().max_recursion_depth(MAX_NESTING);
     let mut report = Report::default();
@@ -62,7 +63,7 @@ fn parse_here(text: &str) -> Result<(Expr, Source), String> {
         return Err(refused(&TooDeep::Tree.message()));
     }
     let start = |id: u64| info.offset_for(id).map_or(0, |(start, _)| start as usize);
-    let mut reader = Reader { start: &start, expander: Expander { source: &mut source, report: &mut report } };
+    let mut reader = Reader { start: &start, expander: Expander { source: &mut source, report: &mut report, binds } };
     let mut expression = reader.expression(parsed);
     if depth(&mut expression) > MAX_DEPTH {
         return Err(refused(&TooDeep::Tree.message()));

@@ -50,7 +50,7 @@ impl Program {
     /// Compiles; the error is as upstream's compiler words it.
     pub fn compile(text: &str, environment: &Environment) -> Result<Self, String> {
         observed(Step::Compilation, || {
-            let (mut expression, source) = parse::parse(text)?;
+            let (mut expression, source) = parse::parse(text, environment.binds)?;
             let types = check::check(&mut expression, &source, environment)?;
             Ok(Self { expression, source, types })
         })

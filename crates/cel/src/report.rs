@@ -38,6 +38,10 @@ impl Report {
 }
 
 fn show(source: &Source, ((line, column), message): &((usize, usize), String)) -> String {
+    if source.text.is_empty() {
+        // Upstream finds neither a column nor a line to show.
+        return format!("ERROR: <input>:1:0: {message}");
+    }
     let mut out = format!("ERROR: <input>:{line}:{column}: {message}");
     let snippet = source.text.split('\n').nth(line - 1).unwrap_or("").replace('\t', " ");
     if snippet.len() <= MAX_SNIPPET {

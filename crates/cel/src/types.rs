@@ -11,6 +11,8 @@ use crate::declared::Object;
 pub enum Type {
     /// Known only when there is a value.
     Dyn,
+    /// As [`Type::Dyn`], but nothing that loops can go through.
+    Any,
     /// Of what is wrong.
     Error,
     /// `null`.
@@ -66,11 +68,11 @@ impl Type {
 
     /// Whether the values are known only when they are there.
     pub fn is_dyn(&self) -> bool {
-        matches!(self, Type::Dyn)
+        matches!(self, Type::Dyn | Type::Any)
     }
 
     fn is_dyn_or_error(&self) -> bool {
-        matches!(self, Type::Dyn | Type::Error)
+        self.is_dyn() || matches!(self, Type::Error)
     }
 
     /// What an optional holds; `None` for anything else.
@@ -104,19 +106,25 @@ impl Type {
 
     /// As types are named in conversions and by their values at run time.
     pub fn value_name(&self) -> String {
-        match self {
-            Type::Null => "null_type".to_owned(),
-            Type::Duration => "google.protobuf.Duration".to_owned(),
-            Type::Timestamp => "google.protobuf.Timestamp".to_owned(),
-            other => other.to_string(),
-        }
-    }
-}
-
-impl fmt::Display for Type {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let name = match self {
+            Type::Null => "null_type",
+            Type::Any => "google.protobuf.Any",
+            Type::Duration => "google.protobuf.Duration",
+            Type::Timestamp => "google.protobuf.Timestamp",
+            other => other.name(),
+        };
+        let parameters = self.parameters();
+        if parameters.is_empty() {
+            return name.to_owned();
+        }
+        let names = parameters.into_iter().map(Type::value_name).collect::<Vec<_>>();
+        format!("{name}({})", names.join(", "))
+    }
+
+    fn name(&self) -> &str {
+        match self {
             Type::Dyn => "dyn",
+            Type::Any => "any",
             Type::Error => "!error!",
             Type::Null => "null",
             Type::Bool => "bool",
@@ -132,8 +140,13 @@ impl fmt::Display for Type {
             Type::Object(object) => &object.name,
             Type::Opaque(name, _) | Type::Param(name) => name,
             Type::Type(_) => "type",
-        };
-        f.write_str(name)?;
+        }
+    }
+}
+
+impl fmt::Display for Type {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())?;
         let parameters = self.parameters();
         if parameters.is_empty() {
             return Ok(());
@@ -270,10 +283,10 @@ pub fn more_general(a: &Type, b: &Type) -> Type {
 }
 
 fn is_equal_or_less_specific(a: &Type, b: &Type) -> bool {
-    if matches!(a, Type::Dyn | Type::Param(_)) {
+    if a.is_dyn() || matches!(a, Type::Param(_)) {
         return true;
     }
-    if matches!(b, Type::Dyn | Type::Param(_)) {
+    if b.is_dyn() || matches!(b, Type::Param(_)) {
         return false;
     }
     match (a, b) {

@@ -129,3 +129,17 @@ fn expressions_say_what_they_say_upstream() {
         assert_eq!(evaluated(text), Err(want.to_owned()), "{text}");
     }
 }
+
+#[test]
+fn names_are_bound_only_where_the_environment_says_so() {
+    let text = "cel.bind(a, self.n + 1, a == 4 && cel.bind(b, a, b > 3))";
+    assert!(Program::compile(text, &environment()).is_err());
+    let environment = environment().with_bindings();
+    let program = Program::compile(text, &environment).expect("a program");
+    let (object, ty) = (value!({"n": 3}), self_type());
+    let (outcome, _) = program.evaluate([("self", Val::of(&object, Some(&ty)))]);
+    assert!(matches!(outcome, Ok(Val::Bool(true))), "{outcome:?}");
+    let error = Program::compile("cel.bind(a.b, 1, true)", &environment).expect_err("no name");
+    assert!(error.starts_with("ERROR: <input>:1:11: cel.bind() variable names must be simple identifiers"), "{error}");
+    assert!(Program::compile("", &environment).expect_err("nothing").starts_with("ERROR: <input>:1:0: Syntax error"));
+}

@@ -33,9 +33,15 @@ type Path = Vec<String>;
 
 /// What a program costs about values of a type.
 pub fn estimate(program: &Program, root: &Declared) -> Range {
+    estimate_with(program, &|path| declared_size(root, path))
+}
+
+/// What a program costs where sizes are found by the path on which a value is reached: a variable, then fields,
+/// `@items`, `@values` and `@keys`.
+pub fn estimate_with(program: &Program, size_at: &dyn Fn(&[String]) -> Option<Range>) -> Range {
     let mut estimator = Estimator {
         types: &program.types,
-        root,
+        size_at,
         paths: HashMap::new(),
         sizes: HashMap::new(),
         entries: HashMap::new(),
@@ -62,7 +68,7 @@ struct Local<'e> {
 
 struct Estimator<'e> {
     types: &'e Types,
-    root: &'e Declared,
+    size_at: &'e dyn Fn(&[String]) -> Option<Range>,
     paths: HashMap<usize, Path>,
     sizes: HashMap<usize, Range>,
     entries: HashMap<usize, Entries>,
@@ -137,20 +143,8 @@ impl<'e> Estimator<'e> {
         self.paths.get(&expr.id).cloned().unwrap_or_default()
     }
 
-    /// The size that the schema allows for what is reached on a path.
     fn declared_size(&self, path: &[String]) -> Option<Range> {
-        let (_, steps) = path.split_first()?;
-        let mut at = self.root;
-        for step in steps {
-            at = match (step.as_str(), &at.shape) {
-                ("@items" | "@values", Shape::List(of, _) | Shape::Map(of)) => of,
-                // Nobody says how long keys are.
-                ("@keys", Shape::Map(_)) => return Some(NOTHING),
-                (name, Shape::Object(object)) => &object.fields.get(name)?.ty,
-                _ => return None,
-            };
-        }
-        Some(Range { min: 0, max: at.max_elements.unwrap_or(0) })
+        (self.size_at)(path)
     }
 
     /// The size of a part, where something is known.
@@ -348,6 +342,22 @@ impl<'e> Estimator<'e> {
         self.set_size(expr, size);
         of_target.plus(total)
     }
+}
+
+/// The size that the schema allows for what is reached on a path.
+fn declared_size(root: &Declared, path: &[String]) -> Option<Range> {
+    let (_, steps) = path.split_first()?;
+    let mut at = root;
+    for step in steps {
+        at = match (step.as_str(), &at.shape) {
+            ("@items" | "@values", Shape::List(of, _) | Shape::Map(of)) => of,
+            // Nobody says how long keys are.
+            ("@keys", Shape::Map(_)) => return Some(NOTHING),
+            (name, Shape::Object(object)) => &object.fields.get(name)?.ty,
+            _ => return None,
+        };
+    }
+    Some(Range { min: 0, max: at.max_elements.unwrap_or(0) })
 }
 
 /// A value under a name.

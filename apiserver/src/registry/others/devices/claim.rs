@@ -5,7 +5,7 @@ use std::collections::{HashMap, HashSet};
 use skiff_apimachinery::field::{Error, ErrorList};
 use skiff_apimachinery::value::{Object, Value};
 
-use super::formats;
+use super::{formats, selectors};
 use crate::registry::at::At;
 use crate::registry::core::validation::formats as core_formats;
 use crate::registry::defaults::{each, nonzero, text, within};
@@ -133,7 +133,7 @@ fn kind(request: &At<'_>, errors: &mut ErrorList) {
     if class.require(errors) {
         core_formats::subdomain(&class, errors);
     }
-    selectors(&request.child("selectors"), errors);
+    device_selectors(&request.child("selectors"), errors);
     let (mode, count) = (request.child("allocationMode"), request.child("count"));
     let number = count.int().unwrap_or(0);
     match mode.text() {
@@ -149,7 +149,7 @@ fn kind(request: &At<'_>, errors: &mut ErrorList) {
 }
 
 /// Validates selectors of devices.
-pub(super) fn selectors(list: &At<'_>, errors: &mut ErrorList) {
+pub(super) fn device_selectors(list: &At<'_>, errors: &mut ErrorList) {
     formats::each(list, MAX_SELECTORS, errors, |selector, errors| {
         let cel = selector.child("cel");
         if !cel.is_set() {
@@ -157,7 +157,8 @@ pub(super) fn selectors(list: &At<'_>, errors: &mut ErrorList) {
         }
         let expression = cel.child("expression");
         if expression.text().len() > MAX_EXPRESSION {
-            expression.too_long(errors, MAX_EXPRESSION);
+            return expression.too_long(errors, MAX_EXPRESSION);
         }
+        selectors::expression(&expression, errors);
     });
 }

@@ -16,7 +16,7 @@ impl Strategy for DeviceClassStrategy {
         let mut errors = ErrorList::default();
         let root = At::root(object);
         let spec = root.child("spec");
-        claim::selectors(&spec.child("selectors"), &mut errors);
+        claim::device_selectors(&spec.child("selectors"), &mut errors);
         formats::each(&spec.child("config"), claim::MAX_CONFIGURATIONS, &mut errors, formats::configuration);
         let extended = spec.child("extendedResourceName");
         if extended.is_set() && !resources::is_extended(extended.text()) {

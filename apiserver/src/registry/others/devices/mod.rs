@@ -1,7 +1,6 @@
 //! resource.k8s.io: devices, who claims them and who has them.
 //!
-//! Follows `pkg/registry/resource` and `pkg/apis/resource/{v1/defaults.go,validation}`. What the expressions of selectors
-//! mean is not checked.
+//! Follows `pkg/registry/resource` and `pkg/apis/resource/{v1/defaults.go,validation}`.
 
 pub mod admin_access;
 mod capacity;
@@ -11,6 +10,7 @@ mod class;
 mod device;
 mod formats;
 mod older;
+mod selectors;
 mod slice;
 mod status;
 
