@@ -10,12 +10,11 @@ use std::time::{Duration, Instant};
 
 use axum::body::Body;
 use futures::FutureExt;
-use http::{HeaderName, HeaderValue, Method, Request, header};
+use http::{HeaderName, HeaderValue, Method, Request, StatusCode, header};
 use http_body::Body as _;
 use skiff_apimachinery::status::{self, Status};
 
 use crate::ApiServer;
-use crate::audit::policy::Stage;
 use crate::audit::record::Record;
 use crate::authentication::{InProcessIdentity, UserInfo};
 use crate::authorization::{Attributes, Decision};
@@ -46,8 +45,10 @@ impl ApiServer {
         let answer = self.answer(request, audit_id.to_str().unwrap_or(""), &record);
         let (mut response, summary) = match AssertUnwindSafe(answer).catch_unwind().await {
             Ok(answered) => answered,
-            Err(_) => {
-                record.get().inspect(|record: &&Arc<Record>| record.emit(Stage::Panic));
+            Err(panic) => {
+                if let Some(record) = record.get() {
+                    record.panicked(panic_text(&*panic)).await;
+                }
                 let error = "This request caused apiserver to panic. Look in the logs for details.";
                 (response::error(None, &status::internal_error(error)), None)
             }
@@ -89,7 +90,7 @@ impl ApiServer {
         };
         let mut response = response.unwrap_or_else(|error| response::error(Some(&cx), &error));
         if let Some(record) = cx.audit.take() {
-            response = record.finish(response, lasts).await;
+            response = record.finish(response).await;
         }
         for warning in cx.warnings.headers() {
             if let Ok(value) = HeaderValue::from_str(&warning) {
@@ -125,7 +126,7 @@ impl ApiServer {
                     cx.audit = begin(&UserInfo::default());
                     let refusal = response::error(Some(cx), &status::unauthorized());
                     if let Some(record) = cx.audit.take() {
-                        record.refused(&refusal);
+                        record.refused(refusal.status()).await;
                     }
                     return Ok(refusal);
                 }
@@ -135,7 +136,11 @@ impl ApiServer {
         // What is kept of it.
         cx.audit = begin(&cx.user);
         if let Some(begun) = &cx.audit {
-            begun.emit(Stage::RequestReceived);
+            if !begun.received().await {
+                cx.audit = None;
+                let text = format!("Internal Server Error: {:?}: failed to store audit event\n", parts.uri.to_string());
+                return Ok(response::text(StatusCode::INTERNAL_SERVER_ERROR, text));
+            }
             let _ = record.set(begun.clone());
         }
         // As whom.
@@ -174,6 +179,7 @@ impl ApiServer {
         // Do it.
         let request = Request::from_parts(parts, body);
         if let Some(delegated) = self.aggregator.delegated(&cx.info.path) {
+            cx.audit.iter().for_each(|audit| audit.passed_on());
             aggregator::proxy::proxy(&delegated, cx, request).await
         } else if cx.info.is_resource_request {
             endpoints::dispatch(self, cx, request).await
@@ -204,6 +210,12 @@ impl ApiServer {
             field_selector,
         }
     }
+}
+
+/// What a panic says.
+fn panic_text(panic: &(dyn std::any::Any + Send)) -> &str {
+    let text = panic.downcast_ref::<&str>().copied();
+    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("")
 }
 
 /// Says in a request's record whether it was allowed, and why.

@@ -1,190 +1,256 @@
-//! The file of events, one in a line (`--audit-log-path` and its companions).
+//! Events on their way into the file: a queue, and a thread that writes, so that no slow disk holds up who serves others.
 //!
-//! An event is in the file before its request is answered. Files are replaced as upstream's logger replaces them: a full
-//! one gets the time into its name, and of those the oldest are deleted.
+//! What is in the queue is written, whatever ends the server short of a kill: the queue's end waits for it. What a full
+//! queue means is said by [`Mode`].
 
-use std::fs::{File, OpenOptions};
-use std::io::Write;
-use std::os::unix::fs::OpenOptionsExt;
-use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime};
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::thread::JoinHandle;
 
 use anyhow::Context;
-use jiff::Timestamp;
-use jiff::civil::DateTime;
-use parking_lot::Mutex;
+use clap::ValueEnum;
+use parking_lot::{Condvar, Mutex};
+use serde::{Deserialize, Serialize};
+use tokio::sync::{Notify, oneshot};
 
-/// Where to log, and how much is kept.
-#[derive(Clone, Debug)]
-pub struct LogConfig {
-    /// File; `-` for standard output.
-    pub path: PathBuf,
-    /// Bytes after which another file is begun; 0 for upstream's 100 MiB.
-    pub max_bytes: u64,
-    /// Full files that are kept; 0 for all.
-    pub max_backups: usize,
-    /// Age after which full ones are deleted; zero for never.
-    pub max_age: Duration,
+pub use super::file::LogConfig;
+use super::file::LogFile;
+
+/// Events that wait until the queue is full (upstream's `--audit-log-batch-buffer-size`).
+const MAX_WAITING: usize = 10_000;
+/// Their bytes.
+const MAX_BYTES: usize = 64 << 20;
+
+/// Whether requests wait for the log (`--audit-log-mode`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Mode {
+    /// They do not. Events that find the queue full are lost, and their number is logged.
+    Batch,
+    /// They go on once their event is in the file, or could not be written. While the queue is full none begins.
+    #[default]
+    Blocking,
+    /// The same, and one whose first event could not be written is refused.
+    BlockingStrict,
 }
 
-/// The time in the name of a full file.
-const BACKUP_TIME: &str = "%Y-%m-%dT%H-%M-%S.%3f";
-/// Upstream's logger takes 0 for this.
-const DEFAULT_BYTES: u64 = 100 << 20;
-
-/// An open log.
+/// An open log. Dropping it writes what waits.
 #[derive(Debug)]
 pub struct Log {
-    config: LogConfig,
-    /// `None` for standard output.
-    file: Mutex<Option<Current>>,
+    mode: Mode,
+    shared: Arc<Shared>,
+    writer: Option<JoinHandle<()>>,
+}
+
+#[derive(Debug, Default)]
+struct Shared {
+    queue: Mutex<Queue>,
+    /// Something is in the queue, or it is closed.
+    filled: Condvar,
+    /// Something has left the queue.
+    left: Notify,
+}
+
+#[derive(Debug, Default)]
+struct Queue {
+    waiting: VecDeque<Waiting>,
+    bytes: usize,
+    /// Events that found the queue full since that was last logged.
+    lost: u64,
+    closed: bool,
 }
 
 #[derive(Debug)]
-struct Current {
-    file: File,
-    bytes: u64,
+struct Waiting {
+    line: Vec<u8>,
+    /// Told whether the line is in the file.
+    written: Option<oneshot::Sender<bool>>,
+}
+
+impl Queue {
+    fn is_full(&self) -> bool {
+        self.waiting.len() >= MAX_WAITING || self.bytes >= MAX_BYTES
+    }
 }
 
 impl Log {
-    /// Opens the log, behind what is in it.
-    pub fn open(config: LogConfig) -> anyhow::Result<Self> {
-        let file = if config.path == Path::new("-") { None } else { Some(open(&config.path)?) };
-        Ok(Self { config, file: Mutex::new(file) })
+    /// Opens the file, behind what is in it, and starts to write.
+    pub fn open(config: LogConfig, mode: Mode) -> anyhow::Result<Self> {
+        let file = LogFile::open(config)?;
+        let shared = Arc::new(Shared::default());
+        let theirs = shared.clone();
+        let writer = std::thread::Builder::new().name("audit-log".to_owned()).spawn(move || theirs.write_all(file));
+        Ok(Self { mode, shared, writer: Some(writer.context("cannot start the writer of the audit log")?) })
     }
 
-    /// Writes a line. One that cannot be written is lost, as upstream's: requests go on.
-    pub fn write(&self, line: &[u8]) {
-        let mut file = self.file.lock();
-        let written = match &mut *file {
-            None => std::io::stdout().lock().write_all(line),
-            Some(current) => self.append(current, line),
-        };
-        if let Err(error) = written {
-            tracing::error!(path = %self.config.path.display(), %error, "an audit event was lost");
+    /// Writes a line as the mode says; returns whether the request that it is about may go on.
+    pub async fn write(&self, line: Vec<u8>) -> bool {
+        if self.mode == Mode::Batch {
+            self.push(line);
+            return true;
         }
+        let written = self.add(line).await.unwrap_or(false);
+        written || self.mode == Mode::Blocking
     }
 
-    fn append(&self, current: &mut Current, line: &[u8]) -> std::io::Result<()> {
-        let most = if self.config.max_bytes == 0 { DEFAULT_BYTES } else { self.config.max_bytes };
-        if current.bytes > 0 && current.bytes + line.len() as u64 > most {
-            self.begin_another(current);
+    /// Writes a line for somebody who cannot wait. Only in the mode `batch` is it lost if the queue is full: otherwise
+    /// [`Log::room`] keeps them few.
+    pub fn push(&self, line: Vec<u8>) {
+        let mut queue = self.shared.queue.lock();
+        if self.mode == Mode::Batch && queue.is_full() {
+            queue.lost += 1;
+            return;
         }
-        current.file.write_all(line)?;
-        current.bytes += line.len() as u64;
-        Ok(())
+        self.shared.fill(&mut queue, Waiting { line, written: None });
     }
 
-    /// Puts the full file aside. Where that is not possible it goes on growing: no event is lost for it.
-    fn begin_another(&self, current: &mut Current) {
-        let path = &self.config.path;
-        let aside = match std::fs::rename(path, backup(path, Timestamp::now())) {
-            // Somebody else has put it aside.
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
-            other => other,
-        };
-        match aside.map_err(anyhow::Error::from).and_then(|()| open(path)) {
-            Ok(begun) => {
-                *current = begun;
-                self.clean();
+    /// Waits until the queue is not full, where requests wait for the log.
+    pub async fn room(&self) {
+        while self.mode != Mode::Batch {
+            // Before the look, so that nothing that leaves the queue is missed.
+            let left = self.shared.left.notified();
+            if !self.shared.queue.lock().is_full() {
+                return;
             }
-            Err(error) => tracing::error!(path = %path.display(), ?error, "the full audit log cannot be put aside"),
+            left.await;
         }
     }
 
-    /// Deletes full files that are too many or too old.
-    fn clean(&self) {
-        let mut backups = backups(&self.config.path);
-        let excess =
-            if self.config.max_backups == 0 { 0 } else { backups.len().saturating_sub(self.config.max_backups) };
-        let old = |path: &Path| {
-            let modified = path.metadata().and_then(|metadata| metadata.modified());
-            let age = modified.ok().and_then(|modified| SystemTime::now().duration_since(modified).ok());
-            !self.config.max_age.is_zero() && age.is_some_and(|age| age > self.config.max_age)
-        };
-        for (index, path) in backups.drain(..).enumerate() {
-            if (index < excess || old(&path))
-                && let Err(error) = std::fs::remove_file(&path)
-            {
-                tracing::warn!(path = %path.display(), %error, "an old audit log could not be deleted");
-            }
+    /// Waits until everything that was written so far is in the file.
+    pub async fn flush(&self) {
+        let _ = self.add(Vec::new()).await;
+    }
+
+    fn add(&self, line: Vec<u8>) -> oneshot::Receiver<bool> {
+        let (sender, receiver) = oneshot::channel();
+        self.shared.fill(&mut self.shared.queue.lock(), Waiting { line, written: Some(sender) });
+        receiver
+    }
+}
+
+impl Drop for Log {
+    fn drop(&mut self) {
+        self.shared.queue.lock().closed = true;
+        self.shared.filled.notify_one();
+        if let Some(Err(_)) = self.writer.take().map(JoinHandle::join) {
+            tracing::error!("the writer of the audit log has panicked");
         }
     }
 }
 
-fn open(path: &Path) -> anyhow::Result<Current> {
-    if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
-        std::fs::create_dir_all(folder).with_context(|| format!("cannot create {}", folder.display()))?;
+impl Shared {
+    fn fill(&self, queue: &mut Queue, waiting: Waiting) {
+        queue.bytes += waiting.line.len();
+        queue.waiting.push_back(waiting);
+        self.filled.notify_one();
     }
-    let file = OpenOptions::new().create(true).append(true).mode(0o600).open(path);
-    let file = file.with_context(|| format!("cannot open {}", path.display()))?;
-    let bytes = file.metadata().map_or(0, |metadata| metadata.len());
-    Ok(Current { file, bytes })
-}
 
-/// `audit-2026-01-02T03-04-05.678.log` of `audit.log`.
-fn backup(path: &Path, now: Timestamp) -> PathBuf {
-    let (stem, extension) = parts(path);
-    path.with_file_name(format!("{stem}-{}{extension}", now.strftime(BACKUP_TIME)))
-}
+    /// Writes what comes until the queue is closed and empty.
+    fn write_all(&self, mut file: LogFile) {
+        while let Some(Waiting { line, written }) = self.next() {
+            let done = line.is_empty() || file.write(&line);
+            // Whoever waited may have gone.
+            let _ = written.map(|written| written.send(done));
+        }
+    }
 
-/// Full files of a log, oldest first.
-fn backups(path: &Path) -> Vec<PathBuf> {
-    let (stem, extension) = parts(path);
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let entries = std::fs::read_dir(folder).into_iter().flatten().filter_map(Result::ok).map(|entry| entry.path());
-    let is_backup = |path: &PathBuf| {
-        let name = path.file_name().unwrap_or_default().to_string_lossy();
-        let time = name.strip_prefix(&format!("{stem}-")).and_then(|rest| rest.strip_suffix(&extension));
-        // Other files beside it may begin and end like it.
-        time.is_some_and(|time| DateTime::strptime(BACKUP_TIME, time).is_ok())
-    };
-    let mut found = entries.filter(is_backup).collect::<Vec<_>>();
-    found.sort();
-    found
-}
-
-fn parts(path: &Path) -> (String, String) {
-    let stem = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
-    let extension = path.extension().map_or(String::new(), |extension| format!(".{}", extension.to_string_lossy()));
-    (stem, extension)
+    fn next(&self) -> Option<Waiting> {
+        let mut queue = self.queue.lock();
+        while queue.waiting.is_empty() && !queue.closed {
+            self.filled.wait(&mut queue);
+        }
+        let lost = std::mem::take(&mut queue.lost);
+        if lost > 0 {
+            tracing::error!(lost, "audit events were lost: they come faster than they can be written");
+        }
+        let next = queue.waiting.pop_front()?;
+        queue.bytes -= next.line.len();
+        drop(queue);
+        self.left.notify_waiters();
+        Some(next)
+    }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::io::Read;
+    use std::os::fd::AsRawFd;
+    use std::path::Path;
+    use std::time::Duration;
+
     use super::*;
 
-    #[test]
-    fn full_files_are_put_aside_and_the_oldest_deleted() {
-        let folder = tempfile::tempdir().expect("a folder");
-        let path = folder.path().join("audit.log");
-        let another = folder.path().join("audit-webhook.log");
-        std::fs::write(&another, "x").expect("a file");
-        let config = LogConfig { path: path.clone(), max_bytes: 10, max_backups: 2, max_age: Duration::ZERO };
-        let log = Log::open(config.clone()).expect("a log");
-        for line in ["aaaaaaa\n", "bbbbbbb\n", "ccccccc\n", "ddddddd\n"] {
-            log.write(line.as_bytes());
-            // Names have milliseconds.
-            std::thread::sleep(Duration::from_millis(2));
-        }
-        let read = |path: &Path| std::fs::read_to_string(path).expect("a file");
-        assert_eq!(read(&path), "ddddddd\n");
-        assert!(another.exists(), "it is no part of the log");
-        assert_eq!(backups(&path).iter().map(|path| read(path)).collect::<Vec<_>>(), ["bbbbbbb\n", "ccccccc\n"]);
-        drop(log);
-        Log::open(config).expect("a log").write(b"e\n");
-        assert_eq!(read(&path), "ddddddd\ne\n", "what is there stays");
+    const MORE_THAN_A_PIPE: usize = 2 << 20;
+
+    fn open(path: &Path, mode: Mode) -> Log {
+        let config = LogConfig { path: path.to_owned(), max_bytes: 0, max_backups: 0, max_age: Duration::ZERO };
+        Log::open(config, mode).expect("a log")
     }
 
-    #[test]
-    fn a_log_that_somebody_took_away_is_begun_again() {
+    /// A log whose writer is stuck with one line, because nobody reads the pipe; the end to read it at.
+    fn stuck(mode: Mode) -> (Log, std::io::PipeReader) {
+        let (end, into) = std::io::pipe().expect("a pipe");
+        let log = open(Path::new(&format!("/proc/self/fd/{}", into.as_raw_fd())), mode);
+        log.push(vec![b'x'; MORE_THAN_A_PIPE]);
+        while !log.shared.queue.lock().waiting.is_empty() {
+            std::thread::yield_now();
+        }
+        (log, end)
+    }
+
+    fn read(mut end: std::io::PipeReader, bytes: usize) -> JoinHandle<()> {
+        std::thread::spawn(move || end.read_exact(&mut vec![0; bytes]).expect("what was written"))
+    }
+
+    #[tokio::test]
+    async fn what_waits_is_written_at_the_end() {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("audit.log");
-        let config = LogConfig { path: path.clone(), max_bytes: 10, max_backups: 2, max_age: Duration::ZERO };
-        let log = Log::open(config).expect("a log");
-        log.write(b"aaaaaaa\n");
-        std::fs::remove_file(&path).expect("removed");
-        log.write(b"bbbbbbb\n");
-        assert_eq!(std::fs::read_to_string(&path).expect("a file"), "bbbbbbb\n");
+        let log = open(&path, Mode::Batch);
+        (0..500).for_each(|n| log.push(format!("{n}\n").into_bytes()));
+        drop(log);
+        let expected = (0..500).map(|n| format!("{n}\n")).collect::<String>();
+        assert_eq!(std::fs::read_to_string(&path).expect("a file"), expected);
+    }
+
+    #[tokio::test]
+    async fn requests_wait_until_their_line_is_in_the_file() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("audit.log");
+        let log = open(&path, Mode::Blocking);
+        log.push(b"1\n".to_vec());
+        assert!(log.write(b"2\n".to_vec()).await);
+        assert_eq!(std::fs::read_to_string(&path).expect("a file"), "1\n2\n");
+    }
+
+    #[tokio::test]
+    async fn only_the_strict_mode_refuses_when_the_disk_is_full() {
+        assert!(!open(Path::new("/dev/full"), Mode::BlockingStrict).write(b"1\n".to_vec()).await);
+        assert!(open(Path::new("/dev/full"), Mode::Blocking).write(b"1\n".to_vec()).await);
+    }
+
+    #[tokio::test]
+    async fn a_full_queue_loses_events_only_in_batches() {
+        let (log, end) = stuck(Mode::Batch);
+        (0..MAX_WAITING + 10).for_each(|_| log.push(b"1".to_vec()));
+        let full = || {
+            let queue = log.shared.queue.lock();
+            (queue.waiting.len(), queue.lost)
+        };
+        assert_eq!(full(), (MAX_WAITING, 10));
+        let reader = read(end, MORE_THAN_A_PIPE + MAX_WAITING);
+        drop(log);
+        reader.join().expect("read");
+    }
+
+    #[tokio::test]
+    async fn nothing_begins_while_the_queue_is_full() {
+        let (log, end) = stuck(Mode::Blocking);
+        (0..MAX_WAITING + 10).for_each(|_| log.push(b"1".to_vec()));
+        assert!(futures::poll!(std::pin::pin!(log.room())).is_pending());
+        let reader = read(end, MORE_THAN_A_PIPE + MAX_WAITING + 10);
+        tokio::time::timeout(Duration::from_secs(60), log.room()).await.expect("room");
+        drop(log);
+        reader.join().expect("read");
     }
 }

@@ -1,8 +1,11 @@
 //! Who asked what, and what came of it: events in a log, as a policy says.
 //!
-//! [`policy`] decides how much of a request is kept, [`record`] gathers it on the request's way, [`log`] writes it.
+//! [`policy`] decides how much of a request is kept, [`record`] gathers it on the request's way, [`answer`] adds what was
+//! answered, [`log`] is the queue and [`file`] the file.
 //! Follows `k8s.io/apiserver/pkg/audit` and `pkg/endpoints/filters/audit.go`; events are `audit.k8s.io/v1`.
 
+mod answer;
+mod file;
 pub mod log;
 pub mod policy;
 pub mod record;
@@ -16,7 +19,7 @@ use clap::Args;
 use http::HeaderMap;
 use serde::{Deserialize, Serialize};
 
-use self::log::{Log, LogConfig};
+use self::log::{Log, LogConfig, Mode};
 use self::policy::{Level, Policy};
 use self::record::{Record, Request};
 use crate::authentication::UserInfo;
@@ -33,6 +36,11 @@ impl Audit {
     /// Writes to this log what this policy wants.
     pub fn new(policy: Policy, log: Log) -> Self {
         Self { policy, log: Arc::new(log) }
+    }
+
+    /// Waits until every event so far is in the file.
+    pub async fn flush(&self) {
+        self.log.flush().await;
     }
 
     /// Begins the record of a request; `None` if nothing of it is to be kept.
@@ -73,6 +81,9 @@ pub struct AuditOptions {
     /// Megabytes after which an audit log is full; 0 for 100.
     #[arg(long, default_value_t = 0)]
     pub audit_log_maxsize: u32,
+    /// Whether requests wait until their audit events are written.
+    #[arg(long, value_enum, default_value_t)]
+    pub audit_log_mode: Mode,
 }
 
 impl AuditOptions {
@@ -87,6 +98,6 @@ impl AuditOptions {
             max_backups: usize::try_from(self.audit_log_maxbackup)?,
             max_age: Duration::from_secs(u64::from(self.audit_log_maxage) * 24 * 60 * 60),
         };
-        Ok(Some(Audit::new(policy, Log::open(config)?)))
+        Ok(Some(Audit::new(policy, Log::open(config, self.audit_log_mode)?)))
     }
 }

@@ -7,23 +7,20 @@ use std::task::{Context, Poll};
 
 use axum::body::Body;
 use bytes::Bytes;
-use http::{HeaderMap, header};
+use http::{HeaderMap, StatusCode, header};
 use http_body::{Body as HttpBody, Frame, SizeHint};
-use http_body_util::BodyExt;
 use jiff::Timestamp;
 use parking_lot::Mutex;
-use skiff_apimachinery::status::Status;
+use skiff_apimachinery::status::{self, Status};
 use skiff_apimachinery::value::{Object, Value};
 use skiff_apimachinery::{json, time, value};
 
+use super::answer;
 use super::log::Log;
 use super::policy::{Level, Stage, Wanted};
 use crate::authentication::UserInfo;
 use crate::request_info::RequestInfo;
 use crate::response::Response;
-
-/// Longest answer that is kept, in bytes; of longer ones an event says only how they ended.
-const LONGEST: u64 = 32 << 20;
 
 /// What a record begins with.
 pub(super) struct Request<'a> {
@@ -40,7 +37,18 @@ pub(super) struct Request<'a> {
 pub struct Record {
     log: Arc<Log>,
     wanted: Wanted,
-    event: Mutex<Value>,
+    /// Whether its answer takes as long as the client wants.
+    lasts: bool,
+    event: Mutex<Event>,
+}
+
+#[derive(Debug)]
+struct Event {
+    value: Value,
+    /// Whether its last event is written.
+    over: bool,
+    /// Whether another server answers, which keeps its own log of what.
+    passed_on: bool,
 }
 
 impl Record {
@@ -66,37 +74,67 @@ impl Record {
             event.set_at(&["objectRef"], reference(request.info));
         }
         event.set_at(&["requestReceivedTimestamp"], time::format_micro(Timestamp::now()));
-        Self { log, wanted, event: Mutex::new(event) }
+        let lasts = request.info.is_long_running();
+        Self { log, wanted, lasts, event: Mutex::new(Event { value: event, over: false, passed_on: false }) }
     }
 
-    /// Writes the event of a stage.
-    pub fn emit(&self, stage: Stage) {
-        if self.wanted.omit_stages.contains(&stage) {
-            return;
+    /// Writes the first event, once there is room in the log; returns whether the request may go on.
+    pub async fn received(&self) -> bool {
+        self.log.room().await;
+        let goes_on = self.emit(Stage::RequestReceived).await;
+        if !goes_on {
+            self.event.lock().over = true;
         }
+        goes_on
+    }
+
+    /// Writes the event of a stage; returns whether the request may go on.
+    async fn emit(&self, stage: Stage) -> bool {
+        let line = self.line(stage);
+        match line {
+            Some(line) => self.log.write(line).await,
+            None => true,
+        }
+    }
+
+    /// The event of a stage as a line; `None` if there is none.
+    fn line(&self, stage: Stage) -> Option<Vec<u8>> {
         let mut event = self.event.lock();
-        event.set_at(&["stage"], format!("{stage:?}"));
-        event.set_at(&["stageTimestamp"], time::format_micro(Timestamp::now()));
+        event.over |= matches!(stage, Stage::ResponseComplete | Stage::Panic);
+        if self.wanted.omit_stages.contains(&stage) {
+            return None;
+        }
+        let now = match stage {
+            Stage::RequestReceived => event.value.str_at(&["requestReceivedTimestamp"]).unwrap_or("").to_owned(),
+            _ => time::format_micro(Timestamp::now()),
+        };
+        event.value.set_at(&["stage"], format!("{stage:?}"));
+        event.value.set_at(&["stageTimestamp"], now);
         let mut line = Vec::with_capacity(1024);
-        json::write(&event, &mut line);
+        json::write(&event.value, &mut line);
         line.push(b'\n');
-        self.log.write(&line);
+        Some(line)
     }
 
     /// Adds an annotation; the first of a name stays.
     pub fn annotate(&self, name: &str, text: &str) {
         let mut event = self.event.lock();
-        if event.at(&["annotations", name]).is_none() {
-            event.set_at(&["annotations", name], text);
+        if event.value.at(&["annotations", name]).is_none() {
+            event.value.set_at(&["annotations", name], text);
         }
+    }
+
+    /// Another server answers it.
+    pub fn passed_on(&self) {
+        self.event.lock().passed_on = true;
     }
 
     /// Says as whom the user acted, and by which constrained right.
     pub fn impersonated(&self, user: &UserInfo, constraint: &str) {
         let mut event = self.event.lock();
-        event.set_at(&["impersonatedUser"], user.to_value());
+        event.value.set_at(&["impersonatedUser"], user.to_value());
         if !constraint.is_empty() {
-            event.set_at(&["authenticationMetadata", "impersonationConstraint"], constraint);
+            event.value.set_at(&["authenticationMetadata", "impersonationConstraint"], constraint);
         }
     }
 
@@ -109,20 +147,20 @@ impl Record {
             ("uid", ["metadata", "uid"]),
             ("resourceVersion", ["metadata", "resourceVersion"]),
         ] {
-            let known = event.str_at(&["objectRef", field]).is_some_and(|text| !text.is_empty());
+            let known = event.value.str_at(&["objectRef", field]).is_some_and(|text| !text.is_empty());
             if let Some(text) = object.str_at(&path).filter(|text| !text.is_empty() && !known) {
-                event.set_at(&["objectRef", field], text);
+                event.value.set_at(&["objectRef", field], text);
             }
         }
         if self.wanted.level >= Level::Request {
-            event.set_at(&["requestObject"], self.kept(object));
+            event.value.set_at(&["requestObject"], self.kept(object));
         }
     }
 
     /// Keeps a patch that was sent, which is no object.
     pub fn request_patch(&self, patch: &Value) {
         if self.wanted.level >= Level::Request {
-            self.event.lock().set_at(&["requestObject"], patch.clone());
+            self.event.lock().value.set_at(&["requestObject"], patch.clone());
         }
     }
 
@@ -133,10 +171,10 @@ impl Record {
             let mut status = object.clone();
             status.remove_at(&["kind"]);
             status.remove_at(&["apiVersion"]);
-            event.set_at(&["responseStatus"], status);
+            event.value.set_at(&["responseStatus"], status);
         }
         if self.wanted.level >= Level::RequestResponse {
-            event.set_at(&["responseObject"], self.kept(object));
+            event.value.set_at(&["responseObject"], self.kept(object));
         }
     }
 
@@ -158,52 +196,90 @@ impl Record {
     }
 
     /// Writes the one event of a request whose sender is not known.
-    pub fn refused(&self, response: &Response) {
-        self.event.lock().set_at(&["responseStatus", "code"], i64::from(response.status().as_u16()));
-        self.emit(Stage::ResponseStarted);
+    pub async fn refused(&self, code: StatusCode) {
+        {
+            let mut event = self.event.lock();
+            event.value.set_at(&["responseStatus", "code"], i64::from(code.as_u16()));
+            event.over = true;
+        }
+        self.emit(Stage::ResponseStarted).await;
+    }
+
+    /// Writes that the server failed, and how.
+    pub async fn panicked(&self, why: &str) {
+        let status = status::internal_error("").reason;
+        self.event.lock().value.set_at(
+            &["responseStatus"],
+            value!({
+                "metadata": {},
+                "status": "Failure",
+                "message": (format!("APIServer panic'd: {why}")),
+                "reason": status,
+                "code": 500
+            }),
+        );
+        self.emit(Stage::Panic).await;
     }
 
     /// Writes what is still to be written of an answer: at once, or when its body is over.
-    pub async fn finish(self: Arc<Self>, response: Response, lasts: bool) -> Response {
-        let code = i64::from(response.status().as_u16());
-        {
-            let mut event = self.event.lock();
-            if event.get("responseStatus").is_none() {
-                event.set_at(&["responseStatus", "metadata"], Value::Object(Object::new()));
-            }
-            event.set_at(&["responseStatus", "code"], code);
-        }
-        if lasts {
-            self.emit(Stage::ResponseStarted);
+    pub async fn finish(self: Arc<Self>, response: Response) -> Response {
+        self.answered(response.status());
+        if self.lasts {
+            self.emit(Stage::ResponseStarted).await;
             let (parts, body) = response.into_parts();
-            return Response::from_parts(parts, Body::new(Watched { body, _end: End(self) }));
+            return Response::from_parts(parts, Body::new(Watched { body, _record: self }));
         }
         let response = self.with_body(response).await;
-        self.emit(Stage::ResponseComplete);
+        self.emit(Stage::ResponseComplete).await;
         response
     }
 
-    /// Keeps what was not kept on its way because it was put together piece by piece, like lists.
+    fn answered(&self, code: StatusCode) {
+        let mut event = self.event.lock();
+        if event.value.get("responseStatus").is_none() {
+            event.value.set_at(&["responseStatus", "metadata"], Value::Object(Object::new()));
+        }
+        event.value.set_at(&["responseStatus", "code"], i64::from(code.as_u16()));
+    }
+
+    /// Keeps what was not kept on its way because it was put together piece by piece.
     async fn with_body(&self, response: Response) -> Response {
-        let known = self.event.lock().get("responseObject").is_some();
-        let json = response
-            .headers()
-            .get(header::CONTENT_TYPE)
-            .is_some_and(|media| media.as_bytes().starts_with(b"application/json"));
-        let plain = !response.headers().contains_key(header::CONTENT_ENCODING);
-        let short = response.body().size_hint().exact().is_some_and(|size| size <= LONGEST);
-        if known || self.wanted.level < Level::RequestResponse || !(json && plain && short) {
+        let known = {
+            let event = self.event.lock();
+            event.passed_on || event.value.get("responseObject").is_some()
+        };
+        if known || self.wanted.level < Level::RequestResponse {
             return response;
         }
-        let (parts, body) = response.into_parts();
-        let Ok(collected) = body.collect().await else { return Response::from_parts(parts, Body::empty()) };
-        let bytes = collected.to_bytes();
-        if let Ok(object) = json::parse(&bytes) {
+        let (response, object) = answer::object(response).await;
+        if let Some(object) = object {
             self.response_object(&object);
-            let code = i64::from(parts.status.as_u16());
-            self.event.lock().set_at(&["responseStatus", "code"], code);
+            self.answered(response.status());
         }
-        Response::from_parts(parts, Body::from(bytes))
+        response
+    }
+}
+
+/// A request is over when nothing of it is left: the body of an answer that lasts, or, because the client went away, a
+/// handler that had not answered yet.
+impl Drop for Record {
+    fn drop(&mut self) {
+        let event = self.event.get_mut();
+        if event.over {
+            return;
+        }
+        let mut stages = vec![Stage::ResponseComplete];
+        if event.value.get("responseStatus").is_none() {
+            let status =
+                value!({"metadata": {}, "status": "Success", "message": "Connection closed early", "code": 200});
+            event.value.set_at(&["responseStatus"], status);
+            if self.lasts {
+                stages.insert(0, Stage::ResponseStarted);
+            }
+        }
+        for line in stages.into_iter().filter_map(|stage| self.line(stage)) {
+            self.log.push(line);
+        }
     }
 }
 
@@ -237,18 +313,10 @@ fn reference(info: &RequestInfo) -> Value {
     Value::Object(reference)
 }
 
-/// A body whose end is an event.
+/// A body whose end is the end of the record.
 struct Watched {
     body: Body,
-    _end: End,
-}
-
-struct End(Arc<Record>);
-
-impl Drop for End {
-    fn drop(&mut self) {
-        self.0.emit(Stage::ResponseComplete);
-    }
+    _record: Arc<Record>,
 }
 
 impl HttpBody for Watched {

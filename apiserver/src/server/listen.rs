@@ -81,6 +81,9 @@ impl ApiServer {
         {
             tracing::warn!("requests were still running {SHUTDOWN_GRACE:?} after shutdown began; they are cut off");
         }
+        if let Some(audit) = &self.audit {
+            audit.flush().await;
+        }
         Ok(())
     }
 

@@ -1,14 +1,16 @@
 //! The audit log has the events that kube-apiserver's has.
 
-use std::sync::LazyLock;
+use std::path::PathBuf;
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use http_body_util::BodyExt;
 use regex::Regex;
-use serde_json::Value;
+use serde_json::{Value, json};
 use skiff_apiserver::audit::Audit;
-use skiff_apiserver::audit::log::{Log, LogConfig};
+use skiff_apiserver::audit::log::{Log, LogConfig, Mode};
 use skiff_apiserver::audit::policy::Policy;
+use skiff_apiserver::authentication::{InProcessIdentity, UserInfo};
 use skiff_fixture::Api;
 
 const POLICY: &str = include_str!("facts/audit-policy.yaml");
@@ -27,19 +29,44 @@ static MADE_BY_SERVERS: LazyLock<[(Regex, &str); 3]> = LazyLock::new(|| {
     .map(|(pattern, with)| (Regex::new(pattern).expect("an expression"), with))
 });
 
-#[tokio::test]
-async fn events_are_those_of_kube_apiserver() {
+/// A server with that policy, and its log.
+async fn audited() -> (Api, Written) {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("audit.log");
     let config = LogConfig { path: path.clone(), max_bytes: 0, max_backups: 0, max_age: Duration::ZERO };
-    let audit = Audit::new(Policy::parse(POLICY).expect("a policy"), Log::open(config).expect("a log"));
-    let api = Api::audited(audit).await;
+    let audit =
+        Audit::new(Policy::parse(POLICY).expect("a policy"), Log::open(config, Mode::default()).expect("a log"));
+    (Api::audited(audit).await, Written { path, _folder: folder })
+}
+
+struct Written {
+    path: PathBuf,
+    _folder: tempfile::TempDir,
+}
+
+impl Written {
+    /// The events that are in the file now, of the clients of these tests.
+    fn now(&self) -> Vec<Value> {
+        let log = std::fs::read_to_string(&self.path).expect("a log");
+        // The last line may not be whole yet.
+        let events = log.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+        events.filter(|event| event["userAgent"] == "audit/1").collect()
+    }
+
+    /// All events so far, also those that nobody waited for, such as the end of a watch.
+    async fn all(&self, api: &Api) -> Vec<Value> {
+        api.server().audit.as_ref().expect("a log").flush().await;
+        self.now()
+    }
+}
+
+#[tokio::test]
+async fn events_are_those_of_kube_apiserver() {
+    let (api, log) = audited().await;
     for line in REQUESTS.lines().filter(|line| !line.starts_with('#')) {
         ask(&api, line).await;
     }
-    let log = std::fs::read_to_string(&path).expect("a log");
-    let ours = log.lines().map(|line| serde_json::from_str::<Value>(line).expect("an event"));
-    let ours = ours.filter(|event| event["userAgent"] == "audit/1").map(normal).collect::<Vec<_>>();
+    let ours = log.all(&api).await.into_iter().map(normal).collect::<Vec<_>>();
     let theirs = EVENTS.lines().map(|line| serde_json::from_str(line).expect("an event")).collect::<Vec<Value>>();
     let mut differences = Vec::new();
     for (index, (theirs, ours)) in theirs.iter().zip(&ours).enumerate() {
@@ -47,6 +74,61 @@ async fn events_are_those_of_kube_apiserver() {
     }
     assert!(differences.is_empty(), "{}", differences.join("\n"));
     assert_eq!(theirs.len(), ours.len());
+}
+
+#[tokio::test]
+async fn a_client_that_goes_away_leaves_a_last_event() {
+    let (api, log) = audited().await;
+    // Its body never ends.
+    let endless = futures::stream::pending::<Result<bytes::Bytes, std::io::Error>>();
+    let mut request = http::Request::post("/api/v1/namespaces/default/configmaps")
+        .header("user-agent", "audit/1")
+        .header("content-type", "application/json")
+        .body(axum::body::Body::from_stream(endless))
+        .expect("a request");
+    let user = UserInfo { name: "admin".into(), groups: vec!["system:masters".into()], ..UserInfo::default() };
+    request.extensions_mut().insert(InProcessIdentity(Arc::new(user)));
+    let begun = async {
+        while log.now().is_empty() {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    tokio::select! {
+        _ = api.server().handle(request) => panic!("it cannot be answered"),
+        () = begun => {}
+    }
+    let events = log.all(&api).await;
+    assert_eq!(events.iter().map(|event| &event["stage"]).collect::<Vec<_>>(), ["RequestReceived", "ResponseComplete"]);
+    let status = json!({"metadata": {}, "status": "Success", "message": "Connection closed early", "code": 200});
+    assert_eq!(events[1]["responseStatus"], status);
+}
+
+#[tokio::test]
+async fn answers_are_kept_in_whatever_encoding_they_are_sent() {
+    let (api, log) = audited().await;
+    let path = "/api/v1/namespaces/default/configmaps";
+    // Enough for it to be compressed.
+    let large = json!({"metadata": {"name": "large"}, "data": {"k": "v".repeat(200 << 10)}});
+    api.post(path, large.clone()).await.expect(201);
+    for headers in [
+        vec![("accept", "application/json")],
+        vec![("accept", "application/json"), ("accept-encoding", "gzip")],
+        vec![("accept", "application/vnd.kubernetes.protobuf")],
+        vec![("accept", "application/vnd.kubernetes.protobuf"), ("accept-encoding", "gzip")],
+        vec![("accept", "application/yaml")],
+    ] {
+        let headers = headers.into_iter().chain([("user-agent", "audit/1")]).collect::<Vec<_>>();
+        for path in [path.to_owned(), format!("{path}/large")] {
+            let answer = api.raw("GET", &path, &headers, Vec::new()).await;
+            let compressed = answer.headers().contains_key("content-encoding");
+            assert_eq!(compressed, headers.contains(&("accept-encoding", "gzip")), "{headers:?}");
+            answer.into_body().collect().await.expect("a body");
+            let events = log.all(&api).await;
+            let object = &events.last().expect("an event")["responseObject"];
+            let kept = if object["kind"] == "ConfigMapList" { &object["items"][0] } else { object };
+            assert_eq!(kept["data"], large["data"], "{path} {headers:?}");
+        }
+    }
 }
 
 async fn ask(api: &Api, line: &str) {

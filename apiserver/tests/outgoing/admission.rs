@@ -3,7 +3,7 @@
 use base64::Engine;
 use serde_json::{Value, json};
 use skiff_apiserver::audit::Audit;
-use skiff_apiserver::audit::log::{Log, LogConfig};
+use skiff_apiserver::audit::log::{Log, LogConfig, Mode};
 use skiff_apiserver::audit::policy::Policy;
 use skiff_fixture::Api;
 
@@ -417,8 +417,11 @@ async fn the_audit_log_says_what_webhooks_did() {
     let path = folder.path().join("audit.log");
     let config = LogConfig { path: path.clone(), max_bytes: 0, max_backups: 0, max_age: std::time::Duration::ZERO };
     let policy = "apiVersion: audit.k8s.io/v1\nkind: Policy\nrules: [{level: Metadata}]";
-    let api =
-        Api::audited(Audit::new(Policy::parse(policy).expect("a policy"), Log::open(config).expect("a log"))).await;
+    let api = Api::audited(Audit::new(
+        Policy::parse(policy).expect("a policy"),
+        Log::open(config, Mode::default()).expect("a log"),
+    ))
+    .await;
     let server = Server::start(|path, review| match path {
         "/note" => response(review, json!({"auditAnnotations": {"seen": "yes"}})),
         other => usual(other, review),

@@ -36,8 +36,15 @@ mod unknown {
     pub(super) const KIND: u32 = 2;
 }
 
-/// Decodes a document. `apiVersion` and `kind` are what it says, if it says them.
-pub fn decode(bytes: &[u8], schema: SchemaRef<'_>) -> Result<Value, DecodeError> {
+/// The envelope of a document.
+#[derive(Default)]
+struct Envelope<'a> {
+    api_version: &'a str,
+    kind: &'a str,
+    raw: &'a [u8],
+}
+
+fn open(bytes: &[u8]) -> Result<Envelope<'_>, DecodeError> {
     let Some(body) = bytes.strip_prefix(PREFIX.as_slice()) else {
         let message = if bytes.is_empty() {
             "empty data".to_owned()
@@ -49,23 +56,18 @@ pub fn decode(bytes: &[u8], schema: SchemaRef<'_>) -> Result<Value, DecodeError>
     if body.is_empty() {
         return Err(DecodeError("empty body".into()));
     }
-    let mut object = Vec::new();
-    let (mut raw, mut encoding) = (&[][..], "");
+    let (mut envelope, mut encoding) = (Envelope::default(), "");
     wire::fields(body, |number, value| {
         match number {
             unknown::TYPE_META => wire::fields(value.bytes()?, |number, value| {
-                let name = match number {
-                    unknown::API_VERSION => "apiVersion",
-                    unknown::KIND => "kind",
-                    _ => return Ok(()),
-                };
-                let text = value.text()?;
-                if !text.is_empty() {
-                    object.push((name.into(), Value::String(text.into())));
+                match number {
+                    unknown::API_VERSION => envelope.api_version = value.text()?,
+                    unknown::KIND => envelope.kind = value.text()?,
+                    _ => {}
                 }
                 Ok(())
             })?,
-            unknown::RAW => raw = value.bytes()?,
+            unknown::RAW => envelope.raw = value.bytes()?,
             unknown::CONTENT_ENCODING => encoding = value.text()?,
             _ => {}
         }
@@ -74,11 +76,23 @@ pub fn decode(bytes: &[u8], schema: SchemaRef<'_>) -> Result<Value, DecodeError>
     if !encoding.is_empty() {
         return Err(DecodeError(format!("content encoding {encoding:?} is not supported")));
     }
+    Ok(envelope)
+}
+
+/// `apiVersion` and `kind` of a document, empty where it does not say them.
+pub fn kind(bytes: &[u8]) -> Result<(&str, &str), DecodeError> {
+    open(bytes).map(|envelope| (envelope.api_version, envelope.kind))
+}
+
+/// Decodes a document. `apiVersion` and `kind` are what it says, if it says them.
+pub fn decode(bytes: &[u8], schema: SchemaRef<'_>) -> Result<Value, DecodeError> {
+    let Envelope { api_version, kind, raw } = open(bytes)?;
     let mut value = decode::message(schema, raw)?;
     if let Value::Object(fields) = &mut value {
-        for (name, text) in object {
-            let name: compact_str::CompactString = name;
-            fields.insert(name, text);
+        for (name, text) in [("apiVersion", api_version), ("kind", kind)] {
+            if !text.is_empty() {
+                fields.insert(name, text);
+            }
         }
     }
     Ok(value)
