@@ -79,9 +79,11 @@ fn watch(controller: &Controller, queue: &Workqueue<ObjectKey>) {
         keys.into_iter().for_each(|key| to.add(key));
     });
 
-    // A revision that is deleted or changed by others is put right.
     let (to, sets) = (queue.clone(), controller.sets.clone());
     controller.revisions.add_handler(move |event| {
+        if !is_news(&event) {
+            return;
+        }
         let mut keys = ownership::interested(&sets, event.object().meta(), selector);
         if let Event::Updated(old, _) = event {
             keys.extend(ownership::interested(&sets, old.meta(), selector));
@@ -100,6 +102,13 @@ fn watch(controller: &Controller, queue: &Workqueue<ObjectKey>) {
         }
         sets.list().iter().for_each(|set| to.add(set.metadata.key()));
     });
+}
+
+/// Whether a set is looked at because of a revision: one that is deleted or changed by others is put right, and an orphan
+/// may be adopted. One that is made with an owner asks for nothing, and whoever made it may not be done with the one that
+/// it is to replace.
+fn is_news(event: &Event<'_, ControllerRevision>) -> bool {
+    !matches!(event, Event::Added(revision) if revision.metadata.controller_of().is_some())
 }
 
 /// Strikes off what was expected to be seen.
@@ -145,6 +154,23 @@ impl Reconciler for Controller {
 
 #[cfg(test)]
 mod tests {
+    use super::*;
+
+    #[test]
+    fn a_revision_that_is_made_with_an_owner_asks_for_nothing() {
+        let revision = |owners: serde_json::Value| -> Arc<ControllerRevision> {
+            let object = serde_json::json!({"metadata": {"name": "r", "ownerReferences": owners}, "revision": 1});
+            Arc::new(serde_json::from_value(object).expect("a revision"))
+        };
+        let owned = revision(serde_json::json!([
+            {"apiVersion": "apps/v1", "kind": "DaemonSet", "name": "d", "uid": "u", "controller": true}
+        ]));
+        let orphan = revision(serde_json::json!([]));
+        let news =
+            [Event::Added(&owned), Event::Added(&orphan), Event::Updated(&orphan, &owned), Event::Deleted(&owned)];
+        assert_eq!(news.each_ref().map(is_news), [false, true, true, true]);
+    }
+
     #[test]
     fn goldens() {
         crate::golden::check("daemonset", super::plan::golden);
