@@ -90,18 +90,17 @@ fn resolve_with(
         .split_once(':')
         .map_or((asked.as_str(), ""), |(user, group)| (user, group));
     let user = if user.is_empty() { "0" } else { user };
-    let entry = passwd_entries(passwd)
-        .find(|entry| entry.name == user)
-        .or_else(|| passwd_entries(passwd).find(|entry| user.parse() == Ok(entry.uid)));
-    let uid = match (&entry, user.parse()) {
-        (Some(entry), _) => entry.uid,
-        (None, Ok(uid)) => uid,
-        (None, Err(_)) => {
-            return Err(format!(
-                "unable to find user {user}: no matching entries in passwd file"
-            ));
-        }
-    };
+    // A number is an id, never a name: an image could name a user `1000` that is root, and so get around runAsNonRoot.
+    let number: Option<u32> = user.parse().ok();
+    let entry = passwd_entries(passwd).find(|entry| match number {
+        Some(uid) => entry.uid == uid,
+        None => entry.name == user,
+    });
+    let uid = number
+        .or(entry.as_ref().map(|entry| entry.uid))
+        .ok_or_else(|| {
+            format!("unable to find user {user}: no matching entries in passwd file")
+        })?;
     let gid = match (&context.run_as_group, own_group) {
         (Some(group), _) => {
             u32::try_from(group.value).map_err(|_| format!("invalid group id {}", group.value))?
@@ -139,11 +138,15 @@ fn resolve_with(
 }
 
 fn find_group(text: &str, asked: &str) -> Result<u32, String> {
-    let named = group_entries(text)
-        .find(|(name, ..)| *name == asked)
-        .map(|(_, gid, _)| gid);
-    named
-        .or_else(|| asked.parse().ok())
+    let named = || {
+        group_entries(text)
+            .find(|(name, ..)| *name == asked)
+            .map(|(_, gid, _)| gid)
+    };
+    // As with users, a number is an id.
+    let number: Option<u32> = asked.parse().ok();
+    number
+        .or_else(named)
         .ok_or_else(|| format!("unable to find group {asked}: no matching entries in group file"))
 }
 
@@ -151,8 +154,8 @@ fn find_group(text: &str, asked: &str) -> Result<u32, String> {
 mod tests {
     use super::*;
 
-    const PASSWD: &str = "root:x:0:0:root:/root:/bin/sh\napp:x:1000:100::/home/app:/bin/sh\n12:x:77:78::/x:\nbad line\n";
-    const GROUP: &str = "root:x:0:\nusers:x:100:app\ndocker:x:999:bob,app\n";
+    const PASSWD: &str = "root:x:0:0:root:/root:/bin/sh\napp:x:1000:100::/home/app:/bin/sh\n12:x:0:0::/x:\nbad line\n";
+    const GROUP: &str = "root:x:0:\nusers:x:100:app\ndocker:x:999:bob,app\n5:x:0:\n";
 
     fn check(
         image_user: &str,
@@ -205,7 +208,9 @@ mod tests {
             (1000, 5, &[5, 100, 999], "/home/app"),
         );
         check("4242", context(None, None), (4242, 0, &[0], "/"));
-        check("12", context(None, None), (77, 78, &[78], "/x"));
+        // Numbers that the image uses as names of root and its group.
+        check("12", context(None, None), (12, 0, &[0], "/"));
+        check("app", context(Some(12), Some(5)), (12, 5, &[5], "/"));
         check("app", context(Some(65534), Some(7)), (65534, 7, &[7], "/"));
         check(
             "app",
