@@ -139,12 +139,17 @@ pub(crate) fn unmount_all(path: &Path) -> io::Result<()> {
 
 /// Mount points at and below `path`, parents first.
 pub(crate) fn mounts_below(path: &Path) -> io::Result<Vec<PathBuf>> {
+    // The kernel knows them without the symbolic links that may lead here, such as /var/run.
+    let path = match fs::canonicalize(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        done => done.map_err(at("resolve", path))?,
+    };
     let text = fs::read_to_string("/proc/self/mountinfo")?;
     let points = text
         .lines()
         .filter_map(|line| line.split(' ').nth(4))
         .map(unescaped);
-    Ok(points.filter(|point| point.starts_with(path)).collect())
+    Ok(points.filter(|point| point.starts_with(&path)).collect())
 }
 
 /// The kernel writes space, tab, newline and backslash as octal.
@@ -159,4 +164,20 @@ fn unescaped(text: &str) -> PathBuf {
         plain = plain.replace(escaped, character);
     }
     PathBuf::from(plain)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn mounts_are_found_by_way_of_links() {
+        let folder = tempfile::tempdir().expect("temp dir");
+        let link = folder.path().join("link");
+        std::os::unix::fs::symlink("/", &link).expect("symlink");
+        let found = mounts_below(&link.join("proc")).expect("the mounts");
+        assert_eq!(found.first(), Some(&PathBuf::from("/proc")));
+        let none = mounts_below(&folder.path().join("none")).expect("no mounts");
+        assert_eq!(none, Vec::<PathBuf>::new());
+    }
 }

@@ -8,10 +8,20 @@ use std::path::{Path, PathBuf};
 
 use rustix::mount::{MountFlags, UnmountFlags, mount, mount_bind_recursive, unmount};
 
+/// The path as the kernel's table shows it: the folder of all data may be reached by a symbolic link, and mounts that are
+/// not found there would be mounted again, or removed with everything behind them. `None` if there is nothing.
+fn resolved(path: &Path) -> io::Result<Option<PathBuf>> {
+    match fs::canonicalize(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        done => done.map(Some),
+    }
+}
+
 /// Mount points at or below `root`, deepest first.
 pub(crate) fn mounts_below(root: &Path) -> io::Result<Vec<PathBuf>> {
+    let Some(root) = resolved(root)? else { return Ok(Vec::new()) };
     let table = fs::read_to_string("/proc/self/mountinfo")?;
-    let mut points: Vec<PathBuf> = mount_points(&table).filter(|point| point.starts_with(root)).collect();
+    let mut points: Vec<PathBuf> = mount_points(&table).filter(|point| point.starts_with(&root)).collect();
     // A later mount hides an earlier one, so both order and depth are turned round.
     points.reverse();
     points.sort_by_key(|point| std::cmp::Reverse(point.components().count()));
@@ -47,6 +57,7 @@ fn unescape(field: &str) -> String {
 
 /// Whether something is mounted at `path`.
 pub(crate) fn is_mount_point(path: &Path) -> io::Result<bool> {
+    let Some(path) = resolved(path)? else { return Ok(false) };
     let table = fs::read_to_string("/proc/self/mountinfo")?;
     Ok(mount_points(&table).any(|point| point == path))
 }
@@ -107,6 +118,17 @@ mod tests {
         let points: Vec<PathBuf> = mount_points(table).collect();
         assert_eq!(points, ["/", "/a b", "/a b/c\\d"].map(PathBuf::from));
         assert_eq!(unescape("x\\zz"), "x\\zz");
+    }
+
+    #[test]
+    fn mounts_are_found_by_way_of_links() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let link = dir.path().join("link");
+        std::os::unix::fs::symlink("/", &link).expect("a link");
+        assert!(is_mount_point(&link.join("proc")).expect("checked"));
+        assert!(mounts_below(&link.join("proc")).expect("listed").contains(&PathBuf::from("/proc")));
+        assert!(!is_mount_point(&dir.path().join("none")).expect("checked"));
+        assert_eq!(mounts_below(&dir.path().join("none")).expect("listed"), Vec::<PathBuf>::new());
     }
 
     #[test]
