@@ -132,7 +132,7 @@ impl Volumes {
         if let Some(claimed) = self.claims.get(pod, volume).await? {
             return match claimed.type_ {
                 Some(type_) => host_folder(claimed.path, type_, claimed.read_only).await,
-                None => local(pod, claimed.path, claimed.read_only).await,
+                None => local(pod, claimed.path, claimed.read_only, path("local-volume")).await,
             };
         }
         if let Some(source) = &volume.empty_dir {
@@ -289,13 +289,17 @@ async fn host_folder(path: PathBuf, type_: String, read_only: bool) -> Result<Ho
     Ok(HostVolume { path, read_only })
 }
 
-/// A folder of the node that is there, and belongs to the pod's group.
-async fn local(pod: &Pod, path: PathBuf, read_only: bool) -> Result<HostVolume, String> {
+/// A folder of the node that is there, and was given to the pod's group. `given` is the pod's folder that says so: later
+/// the modes of files are the pod's own business.
+async fn local(pod: &Pod, path: PathBuf, read_only: bool, given: PathBuf) -> Result<HostVolume, String> {
     let (group, checked) = (group_of(pod), path.clone());
     let prepared = blocking(move || {
         fs::metadata(&checked)?;
         match group {
-            Some((group, on_mismatch)) if !read_only => ownership::set_group(&checked, group, false, on_mismatch),
+            Some((group, on_mismatch)) if !read_only && !given.exists() => {
+                ownership::set_group(&checked, group, false, on_mismatch)?;
+                make_dir(&given, 0o750)
+            }
             _ => Ok(()),
         }
     });
@@ -362,6 +366,26 @@ mod tests {
         let unlimited = EmptyDirVolumeSource::default();
         let other: Pod = serde_json::from_value(json!({"spec": {"containers": [{"name": "a"}]}})).expect("a pod");
         assert_eq!(memory_size(&other, &unlimited, &facts), Some(8 << 30));
+    }
+
+    #[tokio::test]
+    async fn a_local_volume_is_given_to_the_group_once() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let (volume, given) = (dir.path().join("volume"), dir.path().join("pod/local-volume/v"));
+        let key = volume.join("key");
+        fs::create_dir(&volume).expect("a folder");
+        fs::write(&key, "").expect("a file");
+        let group = rustix::process::getgid().as_raw();
+        let pod: Pod = serde_json::from_value(json!({"spec": {"securityContext": {"fsGroup": group}, "containers": []}}))
+            .expect("a pod");
+        let mode = || fs::metadata(&key).expect("a file").permissions().mode() & 0o777;
+        fs::set_permissions(&key, fs::Permissions::from_mode(0o600)).expect("a mode");
+        local(&pod, volume.clone(), false, given.clone()).await.expect("set up");
+        assert_eq!(mode(), 0o660);
+        // What the program in the pod does later is not undone when volumes are refreshed.
+        fs::set_permissions(&key, fs::Permissions::from_mode(0o600)).expect("a mode");
+        local(&pod, volume, false, given).await.expect("set up");
+        assert_eq!(mode(), 0o600);
     }
 
     #[test]
