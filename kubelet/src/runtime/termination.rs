@@ -2,8 +2,10 @@
 
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
+use std::os::fd::AsRawFd;
 use std::path::Path;
 
+use rustix::fs::{FileType, Mode, OFlags};
 use skiff_cri::v1;
 
 use crate::labels::Remembered;
@@ -51,9 +53,15 @@ fn read_termination_log(status: &v1::ContainerStatus, path: &str) -> Result<Stri
     }
 }
 
-/// The last `limit` bytes of a file.
+/// The last `limit` bytes of a regular file. A volume may be mounted in the file's place, and what is there is the
+/// container's choice: opening a pipe would wait for ever, and opening a device may do anything.
 fn read_end(path: &Path, limit: u64) -> std::io::Result<Vec<u8>> {
-    let mut file = File::open(path)?;
+    let found = rustix::fs::open(path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?;
+    let mode = rustix::fs::fstat(&found)?.st_mode;
+    if FileType::from_raw_mode(mode) != FileType::RegularFile {
+        return Err(std::io::Error::new(std::io::ErrorKind::InvalidInput, "it is not a regular file"));
+    }
+    let mut file = File::open(format!("/proc/self/fd/{}", found.as_raw_fd()))?;
     let length = file.metadata()?.len();
     file.seek(SeekFrom::Start(length.saturating_sub(limit)))?;
     let mut bytes = Vec::new();
@@ -99,6 +107,15 @@ mod tests {
         assert_eq!(message(&failed, &notes(true)), "DONE");
         let with_own = v1::ContainerStatus { message: "boom".into(), ..failed };
         assert_eq!(message(&with_own, &notes(true)), "boom: DONE");
+    }
+
+    #[test]
+    fn only_regular_files_are_read() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let path = dir.path().join("message");
+        rustix::fs::mkfifoat(rustix::fs::CWD, &path, Mode::RWXU).expect("a pipe");
+        let text = message(&status(dir.path(), 1), &notes(false));
+        assert_eq!(text, format!("Error on reading termination log {}: it is not a regular file", path.display()));
     }
 
     #[test]
