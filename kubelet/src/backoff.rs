@@ -37,7 +37,7 @@ impl Backoff {
     pub(crate) fn until(&self, key: &str, event: Timestamp, now: Timestamp) -> Option<Timestamp> {
         let entry = *self.entries.lock().get(key)?;
         let end = event.saturating_add(entry.delay).unwrap_or(Timestamp::MAX);
-        (!entry.expired(now) && now < end).then_some(end)
+        (!entry.expired(event) && now < end).then_some(end)
     }
 
     /// The same, for the delay that follows the last call of [`Backoff::next`].
@@ -94,6 +94,16 @@ mod tests {
             backoff.next("k", at(finished));
         }
         assert_eq!(delays, [0, 10, 20, 40, 80, 160, 300, 300]);
+    }
+
+    #[test]
+    fn the_time_that_is_waited_is_no_quiet_time() {
+        let backoff = Backoff::default();
+        (0..6).for_each(|_| backoff.next("k", at(0)));
+        assert_eq!(backoff.delay("k"), MAX);
+        // It ran for nine minutes, and the delay goes on beyond twice the longest one.
+        assert_eq!(backoff.until("k", at(540), at(601)), Some(at(840)));
+        assert_eq!(backoff.until("k", at(601), at(601)), None);
     }
 
     #[test]
