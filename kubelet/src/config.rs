@@ -48,8 +48,6 @@ pub struct Config {
     pub root_dir: PathBuf,
     /// Folder for the logs of containers. Absolute.
     pub pod_logs_dir: PathBuf,
-    /// Folder of static pod manifests; `None` for none.
-    pub static_pod_dir: Option<PathBuf>,
     /// Where the runtime serves CRI: `unix:///path` or an absolute path.
     pub container_runtime_endpoint: String,
     /// A connection to the runtime made by the caller, instead of the endpoint; for tests.
@@ -94,7 +92,6 @@ impl Config {
             register_with_taints: Vec::new(),
             root_dir: PathBuf::from("/var/lib").join(cluster).join("kubelet"),
             pod_logs_dir: PathBuf::from("/var/log").join(cluster).join("pods"),
-            static_pod_dir: None,
             container_runtime_endpoint: format!("unix:///run/skiff/{cluster}/cri.sock"),
             runtime_client: None,
             cgroup_root: Some(format!("/{cluster}")),
