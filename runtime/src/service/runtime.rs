@@ -169,10 +169,13 @@ impl RuntimeService for Service {
     ) -> Answer<v1::RunPodSandboxResponse> {
         let request = request.into_inner();
         let config = required(request.config, "sandbox config")?;
-        let pod_sandbox_id = self
-            .engine
-            .run_sandbox(config, request.runtime_handler)
-            .await?;
+        // On a task of its own: a client that gives up must not leave a pod half made.
+        let engine = Arc::clone(&self.engine);
+        let made =
+            tokio::spawn(async move { engine.run_sandbox(config, request.runtime_handler).await });
+        let pod_sandbox_id = made
+            .await
+            .map_err(|_| Status::internal("making the sandbox panicked"))??;
         Ok(Response::new(v1::RunPodSandboxResponse { pod_sandbox_id }))
     }
 
@@ -248,7 +251,12 @@ impl RuntimeService for Service {
     ) -> Answer<v1::CreateContainerResponse> {
         let request = request.into_inner();
         let config = required(request.config, "container config")?;
-        let container_id = self.engine.create(&request.pod_sandbox_id, config).await?;
+        // On a task of its own, for the same reason.
+        let engine = Arc::clone(&self.engine);
+        let made = tokio::spawn(async move { engine.create(&request.pod_sandbox_id, config).await });
+        let container_id = made
+            .await
+            .map_err(|_| Status::internal("creating the container panicked"))??;
         Ok(Response::new(v1::CreateContainerResponse { container_id }))
     }
 
