@@ -434,12 +434,17 @@ impl Store {
     /// Deletes an object, or marks it as being deleted.
     pub async fn delete(&self, write: &Write<'_>, options: &DeleteOptions) -> Result<Deleted, Status> {
         let key = self.key(write.namespace, write.name);
+        // Set once it is marked to go at once. Whoever waits for that mark, as kubelets do, may be faster at removing it.
+        let mut marked: Option<Deleted> = None;
         for _ in 0..MAX_CONFLICT_RETRIES {
             let (entry, _) = self.storage.get(&key).await.map_err(|e| self.storage_error(e, write.name))?;
             let Some(entry) = entry else {
-                return Err(self.not_found(write.name));
+                return marked.ok_or_else(|| self.not_found(write.name));
             };
             let old = self.parse_stored(&entry.object.json)?;
+            if let Some(gone) = marked.take_if(|marked| marked.uid != meta::uid(&old)) {
+                return Ok(gone);
+            }
             self.check_preconditions(write.name, options, &old)?;
             self.admit_delete(write, options, &old).await?;
             let deleted = |json: Bytes, gone| Deleted { json, uid: meta::uid(&old).to_owned(), gone };
@@ -460,13 +465,17 @@ impl Store {
                     self.mark(&entry, self.draft(&new)?).await.map(|entry| (entry.object.json, false))
                 }
                 Deletion::MarkThenNow(new) => match self.mark(&entry, self.draft(&new)?).await {
-                    Ok(entry) => self.remove(&entry, &old).await,
+                    Ok(entry) => {
+                        marked = Some(deleted(entry.object.json.clone(), true));
+                        self.remove(&entry, &old).await
+                    }
                     Err(error) => Err(error),
                 },
             };
             match done {
                 Ok((json, gone)) => return Ok(deleted(json, gone)),
                 Err(StorageError::Conflict { .. }) => {}
+                Err(StorageError::NotFound { .. }) if marked.is_some() => {}
                 Err(error) => return Err(self.storage_error(error, write.name)),
             }
         }

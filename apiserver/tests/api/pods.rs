@@ -124,6 +124,38 @@ async fn deletion_waits_for_the_node() {
     api.get(&path).await.expect(404);
 }
 
+/// A kubelet removes a pod that has ended as soon as it sees that it shall go, which may be before the request is through
+/// that asked for it.
+#[tokio::test]
+async fn a_deletion_may_be_finished_by_the_node() {
+    /// A deletion has a moment in between only now and then.
+    const ROUNDS: usize = 50;
+    let api = Api::open().await;
+    let ended = json!({"status": {"phase": "Succeeded"}});
+    for round in 0..ROUNDS {
+        let path = format!("{PODS}/p{round}");
+        api.post(PODS, pod(&format!("p{round}"))).await.expect(201);
+        bind(&api, &format!("p{round}")).await;
+        api.patch(&format!("{path}/status"), "strategic-merge-patch+json", ended.clone()).await.expect(200);
+        let node = async {
+            loop {
+                let seen = api.get(&path).await;
+                if seen.status == 404 {
+                    return;
+                }
+                if seen.json()["metadata"]["deletionTimestamp"].is_string() {
+                    api.delete(&path, Some(json!({"gracePeriodSeconds": 0}))).await;
+                    return;
+                }
+                tokio::task::yield_now().await;
+            }
+        };
+        let (deleted, ()) = tokio::join!(api.delete(&path, None), node);
+        deleted.expect(200);
+        api.get(&path).await.expect(404);
+    }
+}
+
 #[tokio::test]
 async fn budgets_guard_evictions() {
     let api = Api::open().await;
