@@ -66,6 +66,8 @@ struct Version {
 struct Resource {
     resource: String,
     #[serde(default)]
+    singular_resource: String,
+    #[serde(default)]
     response_kind: Option<ResponseKind>,
     #[serde(default)]
     scope: String,
@@ -79,15 +81,58 @@ struct ResponseKind {
     kind: String,
 }
 
-/// Asks the server.
+/// A kind, and the names of its resource.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Named {
+    /// API group; empty for the core group.
+    pub group: String,
+    /// Version.
+    pub version: String,
+    /// Kind.
+    pub kind: String,
+    /// Name of the resource.
+    pub plural: String,
+    /// Its name where it is one.
+    pub singular: String,
+}
+
+/// Asks the server for its resources, each once.
 pub async fn discover(client: &Client) -> kube::Result<Discovery> {
     let mut discovery = Discovery::default();
-    for path in ["/api", "/apis"] {
-        let answer = objects::send(client, Method::GET, path, ACCEPT, None).await?;
-        let groups: Groups = serde_json::from_slice(&answer).map_err(kube::Error::SerdeError)?;
+    for groups in ask(client).await? {
         collect(groups, &mut discovery);
     }
     Ok(discovery)
+}
+
+/// Asks the server for the kinds of its resources in all versions.
+pub async fn kinds(client: &Client) -> kube::Result<Vec<Named>> {
+    Ok(ask(client).await?.into_iter().flat_map(named).collect())
+}
+
+async fn ask(client: &Client) -> kube::Result<Vec<Groups>> {
+    let mut all = Vec::new();
+    for path in ["/api", "/apis"] {
+        let answer = objects::send(client, Method::GET, path, ACCEPT, None).await?;
+        all.push(serde_json::from_slice(&answer).map_err(kube::Error::SerdeError)?);
+    }
+    Ok(all)
+}
+
+fn named(groups: Groups) -> Vec<Named> {
+    let mut all = Vec::new();
+    for group in groups.items {
+        for version in group.versions {
+            all.extend(version.resources.into_iter().map(|resource| Named {
+                group: group.metadata.name.clone(),
+                version: version.version.clone(),
+                kind: resource.response_kind.unwrap_or_default().kind,
+                plural: resource.resource,
+                singular: resource.singular_resource,
+            }));
+        }
+    }
+    all
 }
 
 fn collect(groups: Groups, discovery: &mut Discovery) {

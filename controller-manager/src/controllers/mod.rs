@@ -30,6 +30,7 @@ pub mod serviceaccount;
 pub mod statefulset;
 pub mod taint_eviction;
 pub mod ttl_after_finished;
+pub mod validating_admission_policy_status;
 pub mod volume_binder;
 pub mod volume_protection;
 
@@ -87,6 +88,7 @@ pub const ALL: &[Descriptor] = &[
     descriptor!("certificatesigningrequest-cleaner-controller" as "certificate-controller", certificates::cleaner::run),
     descriptor!("bootstrap-signer-controller" as "bootstrap-signer", bootstrap_tokens::signer::run),
     descriptor!("token-cleaner-controller" as "token-cleaner", bootstrap_tokens::cleaner::run),
+    descriptor!("validatingadmissionpolicy-status-controller" as "validatingadmissionpolicy-status-controller", validating_admission_policy_status::run),
     descriptor!("ttl-after-finished-controller" as "ttl-after-finished-controller", ttl_after_finished::run),
 ];
 

@@ -8,6 +8,7 @@ mod deployments;
 mod disruption;
 mod mirroring;
 mod namespaces;
+mod policies;
 mod quotas;
 mod roles;
 mod stateful_sets;

@@ -28,6 +28,7 @@ mod parse;
 pub mod pattern;
 pub mod program;
 mod report;
+pub mod requests;
 pub mod semver;
 pub mod signatures;
 mod text;

@@ -4,7 +4,6 @@
 //! webhooks and policies, [`variables`] the expressions of a policy that have names. Follows `k8s.io/apiserver/pkg/admission/plugin/cel`.
 
 pub mod authorizer;
-pub mod environment;
 pub mod match_conditions;
 mod request;
 pub mod variables;
@@ -23,6 +22,7 @@ use crate::authentication::UserInfo;
 use crate::authorization::Authorizer;
 
 pub use self::match_conditions::MatchConditions;
+pub use skiff_cel::requests as environment;
 
 /// The error of expressions that together cost more than they may.
 pub const OUT_OF_BUDGET: &str =

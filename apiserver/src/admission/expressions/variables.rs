@@ -4,15 +4,13 @@
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::rc::{Rc, Weak};
-use std::sync::Arc;
 
 use skiff_apimachinery::value::Value;
 use skiff_cel::Environment;
-use skiff_cel::declared::{Declared, Member, Object, Shape};
 use skiff_cel::types::Type;
 use skiff_cel::value::{Lazy, Val};
 
-use super::environment::VARIABLES;
+use super::environment::{VARIABLES, with_variables};
 use super::{Compiled, OUT_OF_BUDGET};
 
 /// What all expressions of a policy may cost for one request (`RuntimeCELCostBudget`).
@@ -25,16 +23,16 @@ pub struct Declarations(Vec<(String, Compiled)>);
 impl Declarations {
     /// Compiles the list `variables`; each may speak of those before it. Also returns the environment with all.
     pub fn compile(variables: &[Value], environment: Environment) -> (Self, Environment) {
-        let mut fields = BTreeMap::new();
-        let mut environment = with(&environment, &fields);
+        let mut types = BTreeMap::new();
+        let mut environment = with_variables(&environment, &types);
         let mut declared = Vec::new();
         for variable in variables {
             let text = |field: &str| variable.str_at(&[field]).unwrap_or("");
             let compiled = Compiled::new(text("expression"), &environment, &[]);
             let ty = compiled.program.as_ref().map_or(Type::Dyn, |program| program.result().clone());
             let name = text("name").to_owned();
-            fields.insert(name.clone(), Member { key: name.clone(), ty: Arc::new(of_type(&ty)) });
-            environment = with(&environment, &fields);
+            types.insert(name.clone(), ty);
+            environment = with_variables(&environment, &types);
             declared.push((name, compiled));
         }
         (Self(declared), environment)
@@ -43,23 +41,6 @@ impl Declarations {
     /// The variables with their names.
     pub fn iter(&self) -> impl Iterator<Item = &(String, Compiled)> {
         self.0.iter()
-    }
-}
-
-/// An environment in which the variables have these fields.
-fn with(environment: &Environment, fields: &BTreeMap<String, Member>) -> Environment {
-    let object = Object { name: "kubernetes.variables".to_owned(), fields: fields.clone() };
-    environment.clone().declare(VARIABLES, Declared::object(Arc::new(object)))
-}
-
-/// What is known of the values of an expression where it has a name: objects are not told apart.
-fn of_type(ty: &Type) -> Declared {
-    match ty {
-        Type::List(of) => Declared::list(of_type(of)),
-        Type::Map(of) if matches!(of.0, Type::String) => Declared::map(of_type(&of.1)),
-        Type::Map(_) => Declared::plain(ty.clone()),
-        Type::Object(_) | Type::Opaque(..) | Type::Type(_) | Type::Param(_) | Type::Error => Declared::plain(Type::Dyn),
-        plain => Declared { shape: Shape::Plain(plain.clone()), ..Declared::plain(Type::Dyn) },
     }
 }
 

@@ -5,6 +5,7 @@
 //! Slim objects are never written back: writes send patches or JSON built for the purpose, so a field that is not
 //! listed here cannot be lost.
 
+mod admission;
 mod apps;
 mod batch;
 mod certificates;
@@ -19,6 +20,7 @@ mod service;
 mod storage;
 
 pub use self::core::*;
+pub use admission::*;
 pub use apps::*;
 pub use batch::*;
 pub use certificates::*;

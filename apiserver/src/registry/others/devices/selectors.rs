@@ -44,12 +44,12 @@ static ENVIRONMENT: LazyLock<Environment> = LazyLock::new(|| {
 pub(super) fn expression(at: &At<'_>, errors: &mut ErrorList) {
     let program = match Program::compile(at.text(), &ENVIRONMENT) {
         Ok(program) => program,
-        Err(why) => return at.invalid(errors, &format!("compilation failed: {why}")),
+        Err(why) => return at.invalid(errors, format!("compilation failed: {why}")),
     };
     let result = program.result();
     if !matches!(result, Type::Bool | Type::Any) {
         let result = result.value_name();
-        return at.invalid(errors, &format!("must evaluate to bool or the unknown type, not {result}"));
+        return at.invalid(errors, format!("must evaluate to bool or the unknown type, not {result}"));
     }
     if estimate_with(&program, &|path| size_at(path)).max > MAX_COST {
         errors.push(Error::forbidden(&at.path(), "too complex, exceeds cost limit"));

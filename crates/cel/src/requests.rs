@@ -1,11 +1,12 @@
-//! The variables of expressions about requests, and their types (`admission/plugin/cel/compile.go`).
+//! The variables of expressions about requests, and their types (`admission/plugin/cel/{compile,composition}.go`).
 
-use std::sync::LazyLock;
+use std::collections::BTreeMap;
+use std::sync::{Arc, LazyLock};
 
-use skiff_cel::Environment;
-use skiff_cel::declared::{Declared, Object};
-use skiff_cel::signatures::opaque;
-use skiff_cel::types::Type;
+use crate::declared::{Declared, Member, Object, Shape};
+use crate::environment::Environment;
+use crate::signatures::opaque;
+use crate::types::Type;
 
 /// The object.
 pub const OBJECT: &str = "object";
@@ -26,21 +27,47 @@ pub const VARIABLES: &str = "variables";
 
 /// What expressions may speak of.
 pub fn environment(has_params: bool, has_authorizer: bool) -> Environment {
-    let anything = || Declared::plain(Type::Dyn);
-    let mut environment = Environment::new()
-        .declare(OBJECT, anything())
-        .declare(OLD_OBJECT, anything())
-        .declare(NAMESPACE, namespace_type().clone())
-        .declare(REQUEST, request_type().clone());
-    if has_params {
-        environment = environment.declare(PARAMS, anything());
-    }
-    if has_authorizer {
-        environment = environment
-            .declare(AUTHORIZER, Declared::plain(opaque("kubernetes.authorization.Authorizer")))
-            .declare(REQUEST_RESOURCE, Declared::plain(opaque("kubernetes.authorization.ResourceCheck")));
+    let anything = Arc::new(Declared::plain(Type::Dyn));
+    let environment = typed(&anything, has_params.then_some(&anything));
+    if !has_authorizer {
+        return environment;
     }
     environment
+        .declare(AUTHORIZER, Declared::plain(opaque("kubernetes.authorization.Authorizer")))
+        .declare(REQUEST_RESOURCE, Declared::plain(opaque("kubernetes.authorization.ResourceCheck")))
+}
+
+/// The same for objects, and parameters if there are any, whose types are known; rights cannot be asked for.
+pub fn typed(object: &Arc<Declared>, params: Option<&Arc<Declared>>) -> Environment {
+    let mut environment =
+        Environment::new().declare(NAMESPACE, namespace_type().clone()).declare(REQUEST, request_type().clone());
+    for (name, ty) in [(OBJECT, Some(object)), (OLD_OBJECT, Some(object)), (PARAMS, params)] {
+        if let Some(ty) = ty {
+            environment.add(name, ty.clone());
+        }
+    }
+    environment
+}
+
+/// An environment in which the variables of a policy have these types.
+pub fn with_variables(environment: &Environment, variables: &BTreeMap<String, Type>) -> Environment {
+    let field = |(name, ty): (&String, &Type)| {
+        let member = Member { key: name.clone(), ty: Arc::new(of_type(ty)) };
+        (name.clone(), member)
+    };
+    let object = Object { name: "kubernetes.variables".to_owned(), fields: variables.iter().map(field).collect() };
+    environment.clone().declare(VARIABLES, Declared::object(Arc::new(object)))
+}
+
+/// What is known of the values of an expression where it has a name: objects are not told apart.
+fn of_type(ty: &Type) -> Declared {
+    match ty {
+        Type::List(of) => Declared::list(of_type(of)),
+        Type::Map(of) if matches!(of.0, Type::String) => Declared::map(of_type(&of.1)),
+        Type::Map(_) => Declared::plain(ty.clone()),
+        Type::Object(_) | Type::Opaque(..) | Type::Type(_) | Type::Param(_) | Type::Error => Declared::plain(Type::Dyn),
+        plain => Declared { shape: Shape::Plain(plain.clone()), ..Declared::plain(Type::Dyn) },
+    }
 }
 
 fn object(name: &str, fields: impl IntoIterator<Item = (&'static str, Declared)>) -> Declared {
