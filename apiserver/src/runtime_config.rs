@@ -1,7 +1,9 @@
 //! Which group versions are served: `--runtime-config`.
 //!
 //! Follows `k8s.io/apiserver/pkg/server/resourceconfig`: first the keys for many (`api/all`, `api/ga`, `api/beta`,
-//! `api/alpha`), then those for one group version (`apps/v1`, `v1`); a key without a value turns on.
+//! `api/alpha`), then those for one group version (`apps/v1`, `v1`); a key without a value turns on. Kinds of features that
+//! are off are not served whatever the flag says, as upstream's storage providers have it (`pkg/registry/*/rest`): a server
+//! that kept them would drop the fields that refer to them.
 
 use skiff_api::KindInfo;
 
@@ -27,6 +29,16 @@ const MANY: [(&str, Stability); 4] = [
     ("api/ga", Stability::Stable),
     ("api/beta", Stability::Beta),
     ("api/alpha", Stability::Alpha),
+];
+
+/// Resources of features that are off by default in v1.36: ClusterTrustBundle, PodCertificateRequest, GenericWorkload,
+/// StorageVersionMigrator.
+const OFF: [(&str, &str); 5] = [
+    ("certificates.k8s.io", "clustertrustbundles"),
+    ("certificates.k8s.io", "podcertificaterequests"),
+    ("scheduling.k8s.io", "podgroups"),
+    ("scheduling.k8s.io", "workloads"),
+    ("storagemigration.k8s.io", "storageversionmigrations"),
 ];
 
 impl Stability {
@@ -70,6 +82,9 @@ impl RuntimeConfig {
 
     /// Whether a kind's version is served.
     pub fn serves(&self, info: &KindInfo) -> bool {
+        if OFF.contains(&(&info.group, &info.plural)) {
+            return false;
+        }
         let many = self.many.iter().rev().find(|(many, _)| many.includes(&info.version));
         let one = self.one.iter().rev().find(|(version, _)| *version == info.api_version());
         one.map(|(_, on)| *on).or(many.map(|(_, on)| *on)).unwrap_or(info.served_by_default)
@@ -96,6 +111,14 @@ mod tests {
         assert!(beta(&["resource.k8s.io/v1beta1=true", "api/all=false"]));
         let stable = |pairs: &[&str]| served(pairs, "batch", "v1", "jobs");
         assert!(stable(&[]) && !stable(&["batch/v1=false"]) && !stable(&["api/ga=false"]));
+    }
+
+    #[test]
+    fn kinds_of_features_that_are_off_are_not_served() {
+        for pair in ["api/all=true", "certificates.k8s.io/v1beta1=true"] {
+            assert!(!served(&[pair], "certificates.k8s.io", "v1beta1", "clustertrustbundles"), "{pair}");
+        }
+        assert!(served(&["api/all=true"], "coordination.k8s.io", "v1beta1", "leasecandidates"));
     }
 
     #[test]

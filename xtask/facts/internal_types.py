@@ -21,7 +21,8 @@ ROOTS = ["PodSpec", "PodIP", "HostIP", "PersistentVolumeSpec", "PersistentVolume
          "EndpointPort", "ServicePort", "LimitRangeItem", "Taint", "Toleration", "NodeConfigSource", "PodFailurePolicyRule",
          "SuccessPolicyRule", "StatefulSetSpec", "DaemonSetSpec", "TopologySelectorTerm", "IngressClassSpec",
          "ServiceSpec", "StorageClass", "ResourceClaimSpec", "DeviceClassSpec", "ResourceSliceSpec", "ResourceClaimStatus",
-         "ServiceCIDRSpec", "CustomResourceDefinitionVersion", "ResourceClaimTemplateSpec", "AuditAnnotation", "WebhookClientConfig", "FlowSchemaSpec", "PriorityLevelConfigurationSpec", "SecretReference", "ParentReference", "EventSource", "PodDisruptionBudgetSpec", "JobStatus", "Overhead", "Scheduling"]
+         "ServiceCIDRSpec", "CustomResourceDefinitionVersion", "ResourceClaimTemplateSpec", "AuditAnnotation", "WebhookClientConfig", "FlowSchemaSpec", "PriorityLevelConfigurationSpec", "SecretReference", "ParentReference", "EventSource", "PodDisruptionBudgetSpec", "JobStatus", "Overhead", "Scheduling",
+         "ResourcePoolStatusRequestStatus"]
 SCALARS = {"string": "s", "bool": "b", "int": "i", "int32": "i", "int64": "i", "uint32": "i", "float64": "i",
            "types.UID": "s", "resource.Quantity": "q", "metav1.Time": "t", "metav1.MicroTime": "t", "apimachinerytypes.UID": "s",
            "intstr.IntOrString": "o", "[]byte": "x", "types.NodeName": "s", "runtime.RawExtension": "x", "metav1.Duration": "s", "JSON": "x"}

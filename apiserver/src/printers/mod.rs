@@ -7,6 +7,7 @@
 
 mod apps;
 mod core;
+mod devices;
 pub mod human;
 mod networking;
 mod others;
@@ -141,7 +142,8 @@ pub static NAME_AND_AGE: Printer =
 
 /// The printer of a built-in kind.
 pub fn printer(group: &str, kind: &str) -> &'static Printer {
-    let all = [core::PRINTERS, apps::PRINTERS, networking::PRINTERS, storage::PRINTERS, others::PRINTERS];
+    let all =
+        [core::PRINTERS, apps::PRINTERS, networking::PRINTERS, storage::PRINTERS, devices::PRINTERS, others::PRINTERS];
     let mut all = all.into_iter().flatten();
     all.find(|printer| printer.kind == kind && printer.group == group).unwrap_or(&CREATED_AT)
 }

@@ -1,9 +1,9 @@
-//! Rows of the kinds about access, certificates, scheduling, nodes, flow control, admission and devices.
+//! Rows of the kinds about access, certificates, scheduling, nodes, flow control, admission and storage.
 
 use jiff::Timestamp;
 use skiff_apimachinery::value::Value;
 
-use super::human::{NONE, UNSET, age, duration};
+use super::human::{NONE, UNSET, age, duration, some_of};
 use super::{AGE, Column, NAME, Printer, boolean, count, name, non_empty, number, scalar, text};
 
 pub(super) static PRINTERS: &[Printer] = &[
@@ -44,19 +44,8 @@ pub(super) static PRINTERS: &[Printer] = &[
     }),
     Printer::new("admissionregistration.k8s.io", "ValidatingAdmissionPolicyBinding", &POLICY_BINDING, policy_binding),
     Printer::new("admissionregistration.k8s.io", "MutatingAdmissionPolicyBinding", &POLICY_BINDING, policy_binding),
+    Printer::new("internal.apiserver.k8s.io", "StorageVersion", &STORAGE_VERSION, storage_version),
     Printer::new("apiregistration.k8s.io", "APIService", &API_SERVICE, api_service),
-    Printer::new("resource.k8s.io", "DeviceClass", &[NAME, AGE], |object, now| vec![name(object), age(object, now)]),
-    Printer::new("resource.k8s.io", "ResourceClaim", &RESOURCE_CLAIM, |object, now| {
-        vec![name(object), claim_state(object).into(), age(object, now)]
-    }),
-    Printer::new("resource.k8s.io", "ResourceClaimTemplate", &[NAME, AGE], |object, now| {
-        vec![name(object), age(object, now)]
-    }),
-    Printer::new("resource.k8s.io", "ResourceSlice", &RESOURCE_SLICE, |object, now| {
-        let spec = |path: &[&str]| Value::from(text(object, path));
-        let (node, driver) = (spec(&["spec", "nodeName"]), spec(&["spec", "driver"]));
-        vec![name(object), node, driver, spec(&["spec", "pool", "name"]), age(object, now)]
-    }),
 ];
 
 static ROLE_BINDING: [Column; 6] = [
@@ -80,6 +69,22 @@ fn role_binding(object: &Value, now: Timestamp) -> Vec<Value> {
     let role = format!("{}/{}", text(object, &["roleRef", "kind"]), text(object, &["roleRef", "name"]));
     let (users, groups) = (subjects("User"), subjects("Group"));
     vec![name(object), role.into(), age(object, now), users, groups, subjects("ServiceAccount")]
+}
+
+static STORAGE_VERSION: [Column; 4] = [
+    NAME,
+    Column::string("CommonEncodingVersion", "Version in which all servers store the resource."),
+    Column::string("StorageVersions", "Version in which each server stores the resource."),
+    AGE,
+];
+
+fn storage_version(object: &Value, now: Timestamp) -> Vec<Value> {
+    const SHOWN: usize = 3;
+    let servers = object.array_at(&["status", "storageVersions"]);
+    let one = |server: &Value| format!("{}={}", text(server, &["apiServerID"]), text(server, &["encodingVersion"]));
+    let shown = servers.iter().take(SHOWN).map(one).collect::<Vec<_>>();
+    let common = scalar(object.at(&["status", "commonEncodingVersion"]), UNSET);
+    vec![name(object), common, some_of(&shown, servers.len(), SHOWN).into(), age(object, now)]
 }
 
 static LEASE: [Column; 3] = [NAME, Column::string("Holder", "Who holds the lease."), AGE];
@@ -222,28 +227,6 @@ fn policy_binding(object: &Value, now: Timestamp) -> Vec<Value> {
     });
     vec![name(object), text(object, &["spec", "policyName"]).into(), params.into(), age(object, now)]
 }
-
-static RESOURCE_CLAIM: [Column; 3] = [NAME, Column::string("State", "Whether devices are allocated and in use."), AGE];
-
-fn claim_state(object: &Value) -> String {
-    let deleted = object.at(&["metadata", "deletionTimestamp"]).is_some();
-    let allocated = object.at(&["status", "allocation"]).is_some();
-    let states = [
-        ("deleted", deleted),
-        ("pending", !allocated && !deleted),
-        ("allocated", allocated),
-        ("reserved", allocated && count(object, &["status", "reservedFor"]) > 0),
-    ];
-    states.into_iter().filter(|(_, holds)| *holds).map(|(state, _)| state).collect::<Vec<_>>().join(",")
-}
-
-static RESOURCE_SLICE: [Column; 5] = [
-    NAME,
-    Column::string("Node", "Node of the devices."),
-    Column::string("Driver", "Driver of the devices."),
-    Column::string("Pool", "Pool that the devices belong to."),
-    AGE,
-];
 
 static API_SERVICE: [Column; 4] = [
     NAME,

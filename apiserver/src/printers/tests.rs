@@ -271,6 +271,26 @@ fn rows() {
             value!({"status": {"allocation": {}, "reservedFor": [{}]}}),
             "x|allocated,reserved|24h",
         ),
+        (
+            "resource.k8s.io",
+            "DeviceTaintRule",
+            value!({"spec": {"taint": {"key": "k", "value": "v", "effect": "None", "timeAdded": RECENTLY}}}),
+            "x|k|v|None|5m|24h",
+        ),
+        (
+            "resource.k8s.io",
+            "ResourcePoolStatusRequest",
+            value!({"spec": {"driver": "d"}, "status": {"poolCount": 3,
+                "pools": [{"totalDevices": 4, "availableDevices": 1, "validationError": "e"}, {"totalDevices": 2, "allocatedDevices": 2}],
+                "conditions": [{"type": "Complete", "status": "True", "lastTransitionTime": RECENTLY}]}}),
+            "x|d|6|1|2|0|1|3|Complete (2/3 pools)|5m",
+        ),
+        (
+            "internal.apiserver.k8s.io",
+            "StorageVersion",
+            value!({"status": {"storageVersions": [{"apiServerID": "a", "encodingVersion": "v1"}]}}),
+            "x|<unset>|a=v1|24h",
+        ),
     ];
     for (group, kind, object, expected) in cases {
         assert_eq!(row(group, kind, object), expected, "{kind}");

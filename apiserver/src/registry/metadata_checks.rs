@@ -26,7 +26,7 @@ pub(super) fn own_checks_of_status(group: &str, plural: &str) -> OwnChecks {
 /// What the kind stored as this resource validates.
 pub(super) fn own_checks(group: &str, plural: &str) -> OwnChecks {
     match (group, plural) {
-        ("", "events") | ("policy", "poddisruptionbudgets") => OwnChecks::None,
+        ("", "events") | ("policy", "poddisruptionbudgets") | ("internal.apiserver.k8s.io", _) => OwnChecks::None,
         (
             "",
             "configmaps"

@@ -6,8 +6,8 @@ use super::conversion::{Conversion, SameShape};
 use super::core::{configmap, endpoints, event, limits, namespace, node, pod, service, storage, workload};
 use super::others::storage::{attachment, classes, csi};
 use super::others::{
-    access, admission_registration, aggregation, autoscaling, certificates, devices, discovery, flow_control, network,
-    policy, runtime_class,
+    access, admission_registration, aggregation, autoscaling, certificates, devices, discovery, flow_control,
+    lease_candidate, network, policy, runtime_class, storage_version,
 };
 use super::strategy::{Generic, Strategy};
 use super::workloads::{daemonset, deployment, job, statefulset};
@@ -78,10 +78,12 @@ fn other(group: &str, plural: &str) -> &'static dyn Strategy {
         ("apiregistration.k8s.io", "apiservices") => &aggregation::ApiServiceStrategy,
         ("autoscaling", "horizontalpodautoscalers") => &autoscaling::AutoscalerStrategy,
         ("certificates.k8s.io", "certificatesigningrequests") => &certificates::SigningRequestStrategy,
+        ("coordination.k8s.io", "leasecandidates") => &lease_candidate::LeaseCandidateStrategy,
         ("coordination.k8s.io", "leases") => &policy::LeaseStrategy,
         ("discovery.k8s.io", "endpointslices") => &discovery::EndpointSliceStrategy,
         ("flowcontrol.apiserver.k8s.io", "flowschemas") => &flow_control::FlowSchemaStrategy,
         ("flowcontrol.apiserver.k8s.io", "prioritylevelconfigurations") => &flow_control::PriorityLevelStrategy,
+        ("internal.apiserver.k8s.io", "storageversions") => &storage_version::StorageVersionStrategy,
         ("networking.k8s.io", "ingressclasses") => &network::ingress_class::IngressClassStrategy,
         ("networking.k8s.io", "ingresses") => &network::ingress::IngressStrategy,
         ("networking.k8s.io", "ipaddresses") => &network::addresses::IpAddressStrategy,
@@ -90,8 +92,10 @@ fn other(group: &str, plural: &str) -> &'static dyn Strategy {
         ("node.k8s.io", "runtimeclasses") => &runtime_class::RuntimeClassStrategy,
         ("policy", "poddisruptionbudgets") => &policy::DisruptionBudgetStrategy,
         ("resource.k8s.io", "deviceclasses") => &devices::DeviceClassStrategy,
+        ("resource.k8s.io", "devicetaintrules") => &devices::DeviceTaintRuleStrategy,
         ("resource.k8s.io", "resourceclaims") => &devices::ClaimStrategy,
         ("resource.k8s.io", "resourceclaimtemplates") => &devices::ClaimTemplateStrategy,
+        ("resource.k8s.io", "resourcepoolstatusrequests") => &devices::PoolStatusRequestStrategy,
         ("resource.k8s.io", "resourceslices") => &devices::ResourceSliceStrategy,
         ("scheduling.k8s.io", "priorityclasses") => &policy::PriorityClassStrategy,
         ("storage.k8s.io", "csidrivers") => &csi::CsiDriverStrategy,

@@ -58,6 +58,23 @@ fn subdomain(text: &str, too_long: fn(usize) -> String) -> Vec<String> {
     messages
 }
 
+/// The same, as upstream's declared rules say it.
+pub fn long_name(text: &str) -> Vec<String> {
+    subdomain(text, too_many_bytes)
+}
+
+/// Like [`long_name`], with letters of either case.
+pub fn long_name_caseless(text: &str) -> Vec<String> {
+    let mut messages = Vec::new();
+    if text.len() > SUBDOMAIN_MAX {
+        messages.push(too_many_bytes(SUBDOMAIN_MAX));
+    }
+    if !text.to_ascii_lowercase().split('.').all(is_label) {
+        messages.push("an RFC 1123 subdomain must consist of alphanumeric characters, '-' or '.', and must start and end with an alphanumeric character (e.g. 'Example.com', regex used for validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*')".to_owned());
+    }
+    messages
+}
+
 /// DNS-1123 subdomain behind `*.`: hosts that an Ingress answers for.
 pub fn wildcard_dns1123_subdomain(text: &str) -> Vec<String> {
     let mut messages = Vec::new();

@@ -173,10 +173,17 @@ pub(super) fn raw(at: &At<'_>, most: usize, errors: &mut ErrorList) {
 
 /// A taint of a device.
 pub(super) fn taint(at: &At<'_>, errors: &mut ErrorList) {
+    taint_unless(at, None, errors);
+}
+
+/// The same, where an effect that was there before need not be known.
+pub(super) fn taint_unless(at: &At<'_>, before: Option<&str>, errors: &mut ErrorList) {
     let (value, effect) = (at.child("value"), at.child("effect"));
     label_selector::label_name(&at.child("key"), errors);
     value.messages(errors, names::label_value(value.text()));
-    effect.one_of(errors, TAINT_EFFECTS);
+    if before != Some(effect.text()) {
+        effect.one_of(errors, TAINT_EFFECTS);
+    }
 }
 
 /// What tolerates taints of devices.

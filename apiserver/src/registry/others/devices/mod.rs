@@ -10,11 +10,15 @@ mod class;
 mod device;
 mod formats;
 mod older;
+mod pool_status;
 mod selectors;
 mod slice;
 mod status;
+mod taint_rule;
 
 pub use self::claims::{ClaimStrategy, ClaimTemplateStrategy};
 pub use self::class::DeviceClassStrategy;
 pub use self::older::{OlderClaims, OlderSlices};
+pub use self::pool_status::PoolStatusRequestStrategy;
 pub use self::slice::ResourceSliceStrategy;
+pub use self::taint_rule::DeviceTaintRuleStrategy;
