@@ -434,17 +434,12 @@ impl Store {
     /// Deletes an object, or marks it as being deleted.
     pub async fn delete(&self, write: &Write<'_>, options: &DeleteOptions) -> Result<Deleted, Status> {
         let key = self.key(write.namespace, write.name);
-        // Set once it is marked to go at once. Whoever waits for that mark, as kubelets do, may be faster at removing it.
-        let mut marked: Option<Deleted> = None;
         for _ in 0..MAX_CONFLICT_RETRIES {
             let (entry, _) = self.storage.get(&key).await.map_err(|e| self.storage_error(e, write.name))?;
             let Some(entry) = entry else {
-                return marked.ok_or_else(|| self.not_found(write.name));
+                return Err(self.not_found(write.name));
             };
             let old = self.parse_stored(&entry.object.json)?;
-            if let Some(gone) = marked.take_if(|marked| marked.uid != meta::uid(&old)) {
-                return Ok(gone);
-            }
             self.check_preconditions(write.name, options, &old)?;
             self.admit_delete(write, options, &old).await?;
             let deleted = |json: Bytes, gone| Deleted { json, uid: meta::uid(&old).to_owned(), gone };
@@ -465,17 +460,13 @@ impl Store {
                     self.mark(&entry, self.draft(&new)?).await.map(|entry| (entry.object.json, false))
                 }
                 Deletion::MarkThenNow(new) => match self.mark(&entry, self.draft(&new)?).await {
-                    Ok(entry) => {
-                        marked = Some(deleted(entry.object.json.clone(), true));
-                        self.remove(&entry, &old).await
-                    }
+                    Ok(entry) => self.remove_marked(entry, &old).await,
                     Err(error) => Err(error),
                 },
             };
             match done {
                 Ok((json, gone)) => return Ok(deleted(json, gone)),
                 Err(StorageError::Conflict { .. }) => {}
-                Err(StorageError::NotFound { .. }) if marked.is_some() => {}
                 Err(error) => return Err(self.storage_error(error, write.name)),
             }
         }
@@ -490,6 +481,27 @@ impl Store {
         let (removed, revision) = self.storage.delete(&entry.key, entry.revision).await?;
         self.after_delete(old).await;
         Ok((removed.object.with_revision(revision).json, true))
+    }
+
+    /// Removes what has just been marked to go at once, whatever happens to it in between: who watches it may write its
+    /// last status, or remove it first. The client's wish is fulfilled either way (`ignoreNotFound` in upstream's
+    /// `registry.Store.Delete`).
+    async fn remove_marked(&self, mut entry: Entry, old: &Value) -> Result<(Bytes, bool), StorageError> {
+        let marked = entry.object.json.clone();
+        for _ in 0..MAX_CONFLICT_RETRIES {
+            match self.remove(&entry, old).await {
+                Err(StorageError::Conflict { current }) if self.is_same(&current, old) => entry = *current,
+                // It is gone, and at most another one has its name.
+                Err(StorageError::Conflict { .. } | StorageError::NotFound { .. }) => return Ok((marked, true)),
+                done => return done,
+            }
+        }
+        // Whoever keeps writing it sees the mark: that it goes is left to them.
+        Ok((marked, false))
+    }
+
+    fn is_same(&self, entry: &Entry, old: &Value) -> bool {
+        self.parse_stored(&entry.object.json).is_ok_and(|current| meta::uid(&current) == meta::uid(old))
     }
 
     fn check_preconditions(&self, name: &str, options: &DeleteOptions, old: &Value) -> Result<(), Status> {

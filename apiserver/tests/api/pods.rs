@@ -156,6 +156,35 @@ async fn a_deletion_may_be_finished_by_the_node() {
     }
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn who_deletes_at_once_is_told_so_even_if_the_node_was_faster() {
+    let api = std::sync::Arc::new(Api::open().await);
+    let at_once = json!({"gracePeriodSeconds": 0});
+    // What nodes do: they see the mark, write a last status and remove the pod.
+    let mut events = api.watch(&format!("{PODS}?watch=true")).await;
+    let node = tokio::spawn({
+        let (api, at_once) = (api.clone(), at_once.clone());
+        async move {
+            while let Some((event, pod)) = events.next().await {
+                if event == "MODIFIED" && !pod["metadata"]["deletionTimestamp"].is_null() {
+                    let path = format!("{PODS}/{}", pod["metadata"]["name"].as_str().expect("a name"));
+                    let last = json!({"status": {"phase": "Failed"}});
+                    api.patch(&format!("{path}/status"), "merge-patch+json", last).await;
+                    api.delete(&path, Some(at_once.clone())).await;
+                }
+            }
+        }
+    });
+    for number in 0..200 {
+        let (name, path) = (format!("p{number}"), format!("{PODS}/p{number}"));
+        api.post(PODS, pod(&name)).await.expect(201);
+        bind(&api, &name).await;
+        api.delete(&path, Some(at_once.clone())).await.expect(200);
+        api.get(&path).await.expect(404);
+    }
+    node.abort();
+}
+
 #[tokio::test]
 async fn budgets_guard_evictions() {
     let api = Api::open().await;
