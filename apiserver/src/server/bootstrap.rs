@@ -38,7 +38,7 @@ const OWN_USER: &str = "system:apiserver";
 impl ApiServer {
     /// Makes what must exist, and looks after it until shutdown. `/readyz` waits for the first success.
     pub async fn keep_bootstrapped(self: Arc<Self>) {
-        tokio::join!(self.keep_made(), self.keep_flow_schemas_judged());
+        tokio::join!(self.keep_made(), self.keep_flow_configuration());
     }
 
     async fn keep_made(&self) {

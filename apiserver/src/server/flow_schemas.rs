@@ -1,7 +1,8 @@
-//! Tells every FlowSchema whether the level that it leads to is there.
+//! Tells every FlowSchema whether the level that it leads to is there, and keeps those that stand.
 //!
 //! Follows `syncFlowSchemaStatus` of `k8s.io/apiserver/pkg/util/flowcontrol/apf_controller.go`.
 
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use skiff_apimachinery::status::Status;
@@ -10,7 +11,7 @@ use skiff_apimachinery::{time, value};
 
 use super::ApiServer;
 use super::bootstrap::Own;
-use super::standing::FLOW_CONTROL_GROUP as GROUP;
+use super::flow_configuration::GROUP;
 use crate::cacher::ObjectReader;
 use crate::objects::parse;
 use crate::registry::store::Write;
@@ -20,8 +21,8 @@ const PERIOD: Duration = Duration::from_secs(1);
 const DANGLING: &str = "Dangling";
 
 impl ApiServer {
-    /// Judges schemas whenever one, or a level, has changed, until shutdown.
-    pub(super) async fn keep_flow_schemas_judged(&self) {
+    /// Looks after schemas and levels whenever one has changed, until shutdown.
+    pub(super) async fn keep_flow_configuration(&self) {
         let mut judged = None;
         loop {
             let now = (
@@ -29,9 +30,11 @@ impl ApiServer {
                 self.cacher.generation(GROUP, "prioritylevelconfigurations"),
             );
             if judged != Some(now) {
-                match self.judge_flow_schemas().await {
+                match self.look_after_flows().await {
                     Ok(()) => judged = Some(now),
-                    Err(error) => tracing::warn!(%error, "FlowSchemas could not be judged; trying again"),
+                    Err(error) => {
+                        tracing::warn!(%error, "the flow configuration could not be looked after; trying again")
+                    }
                 }
             }
             tokio::select! {
@@ -39,6 +42,14 @@ impl ApiServer {
                 () = self.shutdown.cancelled() => return,
             }
         }
+    }
+
+    async fn look_after_flows(&self) -> Result<(), Status> {
+        // Before, they are still being made.
+        if self.health.bootstrapped.load(Ordering::Relaxed) {
+            self.ensure_flow_configuration().await?;
+        }
+        self.judge_flow_schemas().await
     }
 
     /// Writes the condition of every schema that does not have the right one.

@@ -2,6 +2,7 @@
 
 mod bootstrap;
 mod build;
+mod flow_configuration;
 mod flow_schemas;
 mod listen;
 mod quota;

@@ -1,9 +1,7 @@
 //! What describes the server itself and stands from the start: an APIService for each group version that is served, and
-//! the levels of priority and fairness with the schemas that lead to them.
+//! the levels of priority and fairness with the schemas that lead to them ([`flow_configuration`](super::flow_configuration)).
 //!
-//! Follows the post-start hooks of `k8s.io/kube-aggregator/pkg/apiserver` and of
-//! `k8s.io/apiserver/pkg/apis/flowcontrol/bootstrap`. The flow control configuration is data:
-//! `manifests/bootstrap/flowcontrol.yaml`.
+//! Follows the post-start hooks of `k8s.io/kube-aggregator/pkg/apiserver` and of `pkg/registry/flowcontrol/rest`.
 
 use futures::future::BoxFuture;
 use futures::{StreamExt, TryStreamExt};
@@ -13,13 +11,9 @@ use skiff_apimachinery::{time, value};
 
 use super::ApiServer;
 use super::bootstrap::Own;
-use super::flow_schemas::condition;
-use crate::registry::others::flow_control;
+use super::flow_configuration::{self, GROUP as FLOW_CONTROL_GROUP};
 use crate::registry::store::Write;
 
-pub(super) const FLOW_CONTROL_GROUP: &str = "flowcontrol.apiserver.k8s.io";
-/// Whoever sets this annotation to false has the object left as it is.
-const AUTO_UPDATE: &str = "apf.kubernetes.io/autoupdate-spec";
 /// Objects that are written at the same time.
 const PARALLEL_WRITES: usize = 64;
 
@@ -52,7 +46,7 @@ const GROUP_PRIORITIES: &[(&str, i64)] = &[
 impl ApiServer {
     /// Makes what is not there.
     pub(super) async fn ensure_standing(&self) -> Result<(), Status> {
-        let mut objects = flow_control();
+        let mut objects = flow_configuration::objects();
         objects.extend(self.api_services());
         let mut writes: Vec<BoxFuture<'_, Result<(), Status>>> = Vec::with_capacity(objects.len());
         for object in &objects {
@@ -61,7 +55,7 @@ impl ApiServer {
         futures::stream::iter(writes).buffer_unordered(PARALLEL_WRITES).try_collect().await
     }
 
-    async fn ensure_with_status(&self, object: &Value) -> Result<(), Status> {
+    pub(super) async fn ensure_with_status(&self, object: &Value) -> Result<(), Status> {
         let (group, resource) = match object.str_at(&["kind"]) {
             Some("FlowSchema") => (FLOW_CONTROL_GROUP, "flowschemas"),
             Some("PriorityLevelConfiguration") => (FLOW_CONTROL_GROUP, "prioritylevelconfigurations"),
@@ -144,47 +138,4 @@ fn api_service(group: &str, version: &str, group_priority: i64, version_priority
         service.set_at(&["spec", "group"], group);
     }
     service
-}
-
-/// Levels and schemas; every schema says that its level is there.
-fn flow_control() -> Vec<Value> {
-    let now = time::format(jiff::Timestamp::now());
-    let mut objects = Vec::new();
-    for (named, kind) in [
-        (flow_control::standing_levels(), "PriorityLevelConfiguration"),
-        (flow_control::standing_schemas(), "FlowSchema"),
-    ] {
-        for (name, spec) in named.into_iter().flat_map(|named| named.iter()) {
-            let mut object = value!({
-                "apiVersion": "flowcontrol.apiserver.k8s.io/v1",
-                "kind": kind,
-                "metadata": {"name": name},
-                "spec": (spec.clone())
-            });
-            object.set_at(&["metadata", "annotations", AUTO_UPDATE], "true");
-            if kind == "FlowSchema" {
-                let level = spec.str_at(&["priorityLevelConfiguration", "name"]).unwrap_or_default();
-                object.set_at(&["status", "conditions"], vec![condition(level, true, &now)]);
-            }
-            objects.push(object);
-        }
-    }
-    objects
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_configuration_is_complete() {
-        let objects = flow_control();
-        let count = |kind: &str| objects.iter().filter(|object| object.str_at(&["kind"]) == Some(kind)).count();
-        assert_eq!((count("PriorityLevelConfiguration"), count("FlowSchema")), (8, 11));
-        for schema in objects.iter().filter(|object| object.str_at(&["kind"]) == Some("FlowSchema")) {
-            let level = schema.str_at(&["spec", "priorityLevelConfiguration", "name"]);
-            let named = |object: &&Value| object.str_at(&["metadata", "name"]) == level;
-            assert!(objects.iter().take(8).any(|object| named(&object)), "{level:?}");
-        }
-    }
 }

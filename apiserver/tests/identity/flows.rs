@@ -73,3 +73,51 @@ async fn judged(api: &Api) -> (String, String) {
     let text = |field: &str| condition[field].as_str().unwrap_or("").to_owned();
     (text("status"), text("reason"))
 }
+
+#[tokio::test]
+async fn what_stands_comes_again() {
+    let api = Api::secured().await;
+    let system = format!("{GROUP}/prioritylevelconfigurations/system");
+    let before = api.get(&system).await.expect(200).json();
+    for path in ["flowschemas/catch-all", "flowschemas/probes", "prioritylevelconfigurations/global-default"] {
+        api.delete(&format!("{GROUP}/{path}"), None).await.expect(200);
+    }
+    let mut left = before.clone();
+    left["metadata"]["name"] = "left-behind".into();
+    left["metadata"]["resourceVersion"] = "".into();
+    api.post(&format!("{GROUP}/prioritylevelconfigurations"), left).await.expect(201);
+    let mut changed = before.clone();
+    changed["spec"]["limited"]["nominalConcurrencyShares"] = 31.into();
+    api.put(&system, changed).await.expect(200);
+    ensured(&api).await;
+    for path in ["flowschemas/catch-all", "flowschemas/probes", "prioritylevelconfigurations/global-default"] {
+        let object = api.get(&format!("{GROUP}/{path}")).await.expect(200).json();
+        assert_eq!(object["metadata"]["annotations"]["apf.kubernetes.io/autoupdate-spec"], "true", "{path}");
+    }
+    api.get(&format!("{GROUP}/prioritylevelconfigurations/left-behind")).await.expect(404);
+    let after = api.get(&system).await.expect(200).json();
+    assert_eq!(after["spec"], before["spec"]);
+    // Whoever says so has their own spec.
+    let mut own = after.clone();
+    own["spec"]["limited"]["nominalConcurrencyShares"] = 31.into();
+    own["metadata"]["annotations"]["apf.kubernetes.io/autoupdate-spec"] = "false".into();
+    let own = api.put(&system, own).await.expect(200).json();
+    ensured(&api).await;
+    assert_eq!(api.get(&system).await.expect(200).json(), own);
+    // And nothing is written where nothing is to be done.
+    let seen = stored(&api).await;
+    ensured(&api).await;
+    assert_eq!(stored(&api).await, seen);
+}
+
+async fn stored(api: &Api) -> [serde_json::Value; 2] {
+    let schemas = api.get(&format!("{GROUP}/flowschemas")).await.expect(200).json();
+    let levels = api.get(&format!("{GROUP}/prioritylevelconfigurations")).await.expect(200).json();
+    [schemas["items"].clone(), levels["items"].clone()]
+}
+
+async fn ensured(api: &Api) {
+    api.caught_up().await;
+    api.server().ensure_flow_configuration().await.expect("ensured");
+    api.caught_up().await;
+}

@@ -20,7 +20,7 @@ use crate::registry::at::At;
 
 const STANDING: &str = include_str!("../../../../../manifests/bootstrap/flowcontrol.yaml");
 /// Of what stands, what nobody may change; it has the same names in both kinds.
-const MANDATORY: &[&str] = &["catch-all", "exempt"];
+pub const MANDATORY: &[&str] = &["catch-all", "exempt"];
 
 static PARSED: LazyLock<Value> = LazyLock::new(|| {
     let decoded = yaml::decode(STANDING.as_bytes(), SchemaRef::new(&TypeTable::default(), &Type::Any));
