@@ -9,6 +9,7 @@ use skiff_apimachinery::status::Status;
 use skiff_apimachinery::value::Value;
 
 use super::Operation;
+use crate::audit::record::Record;
 use crate::registry::Resource;
 use crate::registry::deletion::DeleteOptions;
 
@@ -29,8 +30,15 @@ pub trait Asked: Send + Sync {
     /// The options, e.g. a `CreateOptions` of `meta.k8s.io/v1`; null when the operation has none.
     fn options(&self, operation: Operation, delete: Option<&DeleteOptions>) -> Value;
 
+    /// What is kept of the request, if anything is.
+    fn record(&self) -> Option<&Record>;
+
     /// Has the audit log say something of the request.
-    fn annotate(&self, name: &str, text: &str);
+    fn annotate(&self, name: &str, text: &str) {
+        if let Some(record) = self.record() {
+            record.annotate(name, text);
+        }
+    }
 
     /// What the client sees of an object on its way to the store.
     fn view(&self, object: &Value) -> Value;

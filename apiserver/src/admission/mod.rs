@@ -31,6 +31,7 @@ use std::sync::Arc;
 use skiff_apimachinery::status::{self, Status};
 use skiff_apimachinery::value::Value;
 
+use crate::audit::record::Record;
 use crate::authentication::UserInfo;
 use crate::registry::deletion::DeleteOptions;
 
@@ -113,6 +114,11 @@ impl Request<'_> {
             name => name,
         };
         status::forbidden(self.group, self.resource, name, text)
+    }
+
+    /// What is kept of the request, if anything is.
+    fn record(&self) -> Option<&Record> {
+        self.asked.and_then(|asked| asked.record())
     }
 
     /// Whether the request is about this resource.

@@ -106,7 +106,10 @@ impl Log {
 
     /// Waits until the queue is not full, where requests wait for the log.
     pub async fn room(&self) {
-        while self.mode != Mode::Batch {
+        if self.mode == Mode::Batch {
+            return;
+        }
+        loop {
             // Before the look, so that nothing that leaves the queue is missed.
             let left = self.shared.left.notified();
             if !self.shared.queue.lock().is_full() {

@@ -11,6 +11,7 @@ use http::{HeaderMap, StatusCode, header};
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use jiff::Timestamp;
 use parking_lot::Mutex;
+use serde::Serialize;
 use skiff_apimachinery::status::{self, Status};
 use skiff_apimachinery::value::{Object, Value};
 use skiff_apimachinery::{json, time, value};
@@ -114,6 +115,11 @@ impl Record {
         json::write(&event.value, &mut line);
         line.push(b'\n');
         Some(line)
+    }
+
+    /// Whether what was sent is kept, too.
+    pub fn keeps_requests(&self) -> bool {
+        self.wanted.level >= Level::Request
     }
 
     /// Adds an annotation; the first of a name stays.
@@ -281,6 +287,15 @@ impl Drop for Record {
             self.log.push(line);
         }
     }
+}
+
+/// JSON for an annotation, as Go writes it: fit to stand in HTML.
+pub fn go_json(value: &impl Serialize) -> String {
+    let text = serde_json::to_string(value).unwrap_or_default();
+    // Outside of strings there are none of these.
+    [('<', "\\u003c"), ('>', "\\u003e"), ('&', "\\u0026"), ('\u{2028}', "\\u2028"), ('\u{2029}', "\\u2029")]
+        .into_iter()
+        .fold(text, |text, (character, escape)| text.replace(character, escape))
 }
 
 /// Those who passed the request on, as they say, and who sent it.

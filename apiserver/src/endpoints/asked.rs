@@ -10,6 +10,7 @@ use skiff_apimachinery::value::{Object, Value};
 use super::Call;
 use super::create::dedup_owner_references;
 use crate::admission::{Asked, Operation};
+use crate::audit::record::Record;
 use crate::registry::Resource;
 use crate::registry::deletion::DeleteOptions;
 
@@ -62,10 +63,8 @@ impl Asked for Call<'_> {
         Value::Object(options)
     }
 
-    fn annotate(&self, name: &str, text: &str) {
-        if let Some(record) = &self.cx.audit {
-            record.annotate(name, text);
-        }
+    fn record(&self) -> Option<&Record> {
+        self.cx.audit.as_deref()
     }
 
     fn view(&self, object: &Value) -> Value {
@@ -139,8 +138,8 @@ impl Asked for Direct<'_> {
         Asked::options(self.0, operation, delete)
     }
 
-    fn annotate(&self, name: &str, text: &str) {
-        Asked::annotate(self.0, name, text);
+    fn record(&self) -> Option<&Record> {
+        Asked::record(self.0)
     }
 
     fn view(&self, object: &Value) -> Value {

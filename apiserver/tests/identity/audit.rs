@@ -19,6 +19,9 @@ const REQUESTS: &str = include_str!("facts/audit-requests.txt");
 /// the times, and the address of the one client.
 const EVENTS: &str = include_str!("facts/audit.jsonl");
 
+/// Requests and, in the line behind each, its code and annotations.
+const ANNOTATIONS: &str = include_str!("facts/audit-annotations.txt");
+
 /// What servers make up, and what stands for it.
 static MADE_BY_SERVERS: LazyLock<[(Regex, &str); 3]> = LazyLock::new(|| {
     [
@@ -31,11 +34,15 @@ static MADE_BY_SERVERS: LazyLock<[(Regex, &str); 3]> = LazyLock::new(|| {
 
 /// A server with that policy, and its log.
 async fn audited() -> (Api, Written) {
+    audited_by(POLICY).await
+}
+
+async fn audited_by(policy: &str) -> (Api, Written) {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("audit.log");
     let config = LogConfig { path: path.clone(), max_bytes: 0, max_backups: 0, max_age: Duration::ZERO };
     let audit =
-        Audit::new(Policy::parse(POLICY).expect("a policy"), Log::open(config, Mode::default()).expect("a log"));
+        Audit::new(Policy::parse(policy).expect("a policy"), Log::open(config, Mode::default()).expect("a log"));
     (Api::audited(audit).await, Written { path, _folder: folder })
 }
 
@@ -128,6 +135,25 @@ async fn answers_are_kept_in_whatever_encoding_they_are_sent() {
             let kept = if object["kind"] == "ConfigMapList" { &object["items"][0] } else { object };
             assert_eq!(kept["data"], large["data"], "{path} {headers:?}");
         }
+    }
+}
+
+#[tokio::test]
+async fn annotations_are_those_of_kube_apiserver() {
+    const ALL: &str = "apiVersion: audit.k8s.io/v1\nkind: Policy\nrules: [{level: Request}]";
+    let (api, log) = audited_by(ALL).await;
+    let lines = ANNOTATIONS.lines().filter(|line| !line.starts_with('#')).collect::<Vec<_>>();
+    for (request, expected) in lines.chunks(2).map(|pair| (pair[0], pair[1])) {
+        ask(&api, request).await;
+        // Policies that were just written count from here.
+        api.caught_up().await;
+        let mut last = log.all(&api).await.pop().expect("an event");
+        let annotations = last["annotations"].as_object_mut().expect("annotations");
+        annotations.retain(|key, _| !key.starts_with("authorization."));
+        let (code, expected) = expected.split_once(' ').expect("a code");
+        let expected = serde_json::from_str::<Value>(expected).expect("annotations");
+        let found = (last["responseStatus"]["code"].to_string(), &last["annotations"]);
+        assert_eq!(found, (code.to_owned(), &expected), "{request}");
     }
 }
 

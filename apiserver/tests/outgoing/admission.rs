@@ -416,7 +416,7 @@ async fn the_audit_log_says_what_webhooks_did() {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("audit.log");
     let config = LogConfig { path: path.clone(), max_bytes: 0, max_backups: 0, max_age: std::time::Duration::ZERO };
-    let policy = "apiVersion: audit.k8s.io/v1\nkind: Policy\nrules: [{level: Metadata}]";
+    let policy = "apiVersion: audit.k8s.io/v1\nkind: Policy\nrules: [{level: Request}]";
     let api = Api::audited(Audit::new(
         Policy::parse(policy).expect("a policy"),
         Log::open(config, Mode::default()).expect("a log"),
@@ -446,6 +446,10 @@ async fn the_audit_log_says_what_webhooks_did() {
         (
             "mutation.webhook.admission.k8s.io/round_0_index_0",
             r#"{"configuration":"m","webhook":"mark-a.example.com","mutated":true}"#,
+        ),
+        (
+            "patch.webhook.admission.k8s.io/round_0_index_0",
+            r#"{"configuration":"m","webhook":"mark-a.example.com","patch":[{"op":"add","path":"/data/a","value":"1"}],"patchType":"JSONPatch"}"#,
         ),
         (
             "mutation.webhook.admission.k8s.io/round_0_index_1",

@@ -221,6 +221,18 @@ impl fmt::Display for Error {
 /// Errors in the order in which they were found.
 pub type ErrorList = Vec<Error>;
 
+/// All errors in one text, each once (`ToAggregate`).
+pub fn aggregate(errors: &[Error]) -> String {
+    let mut texts: Vec<String> = Vec::with_capacity(errors.len());
+    for error in errors {
+        let text = error.to_string();
+        if !texts.contains(&text) {
+            texts.push(text);
+        }
+    }
+    if texts.len() == 1 { texts.remove(0) } else { format!("[{}]", texts.join(", ")) }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

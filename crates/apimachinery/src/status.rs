@@ -208,15 +208,7 @@ pub fn forbidden(group: &str, resource: &str, name: &str, why: impl std::fmt::Di
 
 /// 422 with a cause per field error.
 pub fn invalid(group: &str, kind: &str, name: &str, errors: crate::field::ErrorList) -> Status {
-    let mut texts: Vec<String> = Vec::with_capacity(errors.len());
-    for error in &errors {
-        let text = error.to_string();
-        if !texts.contains(&text) {
-            texts.push(text);
-        }
-    }
-    let list = if texts.len() == 1 { texts.remove(0) } else { format!("[{}]", texts.join(", ")) };
-    let message = format!("{} {name:?} is invalid: {list}", qualified(group, kind));
+    let message = format!("{} {name:?} is invalid: {}", qualified(group, kind), crate::field::aggregate(&errors));
     let mut status = about(Status::new(422, "Invalid", message), group, kind, name);
     status.details.causes = errors.iter().map(crate::field::Error::to_cause).collect();
     status

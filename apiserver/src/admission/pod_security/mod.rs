@@ -9,6 +9,7 @@ mod restricted;
 
 use std::collections::BTreeMap;
 
+use skiff_apimachinery::field;
 use skiff_apimachinery::status::{self, Status};
 use skiff_apimachinery::value::Value;
 
@@ -36,15 +37,26 @@ impl PodSecurity {
     }
 
     async fn pod(&self, request: &mut Request<'_>) -> Result<(), Status> {
-        if request.operation == Operation::Update && !is_significant(request.object(), request.old()) {
+        let matters = request.operation != Operation::Update || is_significant(request.object(), request.old());
+        if !matters && request.record().is_none() {
             return Ok(());
         }
         let Some(policy) = self.policy(request).await? else {
             return Err(status::internal_error(format!("failed to lookup namespace {:?}", request.namespace)));
         };
+        if policy.errors.is_empty() && policy.is_privileged() {
+            // The version that counts when nothing is to be violated, whatever the namespace says.
+            annotate(request, "enforce-policy", "privileged:latest");
+            return Ok(());
+        }
+        if !matters {
+            return Ok(());
+        }
         let object = request.object();
         let pod = PodView { metadata: member(object, "metadata"), spec: member(object, "spec") };
         let violated = violations(pod, policy.enforce);
+        annotate(request, "enforce-policy", &policy.enforce.to_string());
+        audit(request, pod_of, &policy);
         if !violated.is_empty() {
             let text = format!("violates PodSecurity \"{}\": {}", policy.enforce, details(&violated));
             return Err(request.forbidden(&text));
@@ -55,6 +67,7 @@ impl PodSecurity {
 
     async fn workload(&self, request: &mut Request<'_>) -> Result<(), Status> {
         if let Some(policy) = self.policy(request).await? {
+            audit(request, template_of, &policy);
             warn(request, template_of, policy.warn);
         }
         Ok(())
@@ -146,6 +159,28 @@ fn warn(request: &mut Request<'_>, pod_of: fn(&Value) -> Option<PodView<'_>>, po
     let violated = violations(pod, policy);
     if !violated.is_empty() {
         request.warnings.push(format!("would violate PodSecurity \"{policy}\": {}", details(&violated)));
+    }
+}
+
+/// Has the audit log say what `audit` says of a pod, and what is wrong with the namespace's labels.
+fn audit(request: &Request<'_>, pod_of: fn(&Value) -> Option<PodView<'_>>, policy: &Policy) {
+    if request.record().is_none() {
+        return;
+    }
+    let Some(pod) = pod_of(request.object()) else { return };
+    if !policy.errors.is_empty() {
+        annotate(request, "error", &format!("Failed to parse policy: {}", field::aggregate(&policy.errors)));
+    }
+    let violated = violations(pod, policy.audit);
+    if !violated.is_empty() {
+        let text = format!("would violate PodSecurity \"{}\": {}", policy.audit, details(&violated));
+        annotate(request, "audit-violations", &text);
+    }
+}
+
+fn annotate(request: &Request<'_>, name: &str, text: &str) {
+    if let Some(record) = request.record() {
+        record.annotate(&format!("pod-security.kubernetes.io/{name}"), text);
     }
 }
 

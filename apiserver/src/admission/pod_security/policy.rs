@@ -52,11 +52,13 @@ impl std::fmt::Display for LevelVersion {
 
 const DEFAULT: LevelVersion = LevelVersion { level: Level::Privileged, version: Version::Latest };
 
-/// What a namespace's labels say. The mode `audit` is left out as long as there is no audit log.
+/// What a namespace's labels say.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Policy {
     /// Pods that violate it are refused.
     pub(super) enforce: LevelVersion,
+    /// Of what violates it the audit log says so.
+    pub(super) audit: LevelVersion,
     /// What violates it is warned about.
     pub(super) warn: LevelVersion,
     /// Labels that cannot be read.
@@ -68,7 +70,7 @@ impl Policy {
     pub(super) fn of(namespace: &Value) -> Self {
         let label =
             |name: &str| namespace.str_at(&["metadata", "labels", &format!("pod-security.kubernetes.io/{name}")]);
-        let mut policy = Self { enforce: DEFAULT, warn: DEFAULT, errors: Vec::new() };
+        let mut policy = Self { enforce: DEFAULT, audit: DEFAULT, warn: DEFAULT, errors: Vec::new() };
         let mut enforced = None;
         if let Some(text) = label("enforce") {
             enforced = policy.level("enforce", text);
@@ -78,10 +80,10 @@ impl Policy {
             policy.enforce.version = policy.version("enforce-version", text);
         }
         if let Some(text) = label("audit") {
-            policy.level("audit", text);
+            policy.audit.level = policy.level("audit", text).unwrap_or(Level::Privileged);
         }
         if let Some(text) = label("audit-version") {
-            policy.version("audit-version", text);
+            policy.audit.version = policy.version("audit-version", text);
         }
         if let Some(text) = label("warn") {
             policy.warn.level = policy.level("warn", text).unwrap_or(Level::Privileged);
@@ -100,6 +102,11 @@ impl Policy {
             }
         }
         policy
+    }
+
+    /// Whether nothing violates it.
+    pub(super) fn is_privileged(&self) -> bool {
+        [self.enforce, self.audit, self.warn].iter().all(|policy| policy.level == Level::Privileged)
     }
 
     fn error(&mut self, label: &str, text: &str, problem: &str) {

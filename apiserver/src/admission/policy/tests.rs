@@ -50,7 +50,7 @@ fn decided(spec: Value, object: Value, params: Option<Value>) -> Vec<(String, St
     let policy = validating::policy::Policy::parse(&policy).expect("a spec");
     let namespace = value!({"metadata": {"name": "demo", "labels": {"team": "a"}}});
     let decisions = with_context(&object, |context| policy.decide(context, Some(&namespace), params.as_ref()));
-    decisions.into_iter().map(|decision| (decision.reason, decision.message)).collect()
+    decisions.decisions.into_iter().map(|decision| (decision.reason, decision.message)).collect()
 }
 
 #[test]

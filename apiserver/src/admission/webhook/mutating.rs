@@ -1,5 +1,9 @@
 //! Mutating webhooks: asked one after the other, by the names of their configurations; each sees what the others made.
 
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+use serde_json::value::RawValue;
 use skiff_apimachinery::patch::json as json_patch;
 use skiff_apimachinery::status::Status;
 use skiff_apimachinery::value::Value;
@@ -10,6 +14,7 @@ use super::review::Answer;
 use super::subject::Subject;
 use super::{WebhookConfig, Webhooks};
 use crate::admission::{Asked, Operation, Plugin, Request};
+use crate::audit::record::go_json;
 
 const NAME: &str = "MutatingAdmissionWebhook";
 
@@ -79,6 +84,7 @@ impl MutatingWebhooks {
                 Ok(changed) => {
                     request.warnings.extend(warnings);
                     annotate(webhook, place, asked, changed);
+                    annotate_patch(webhook, place, asked, &answer);
                     return Ok(changed);
                 }
                 Err(failure) => (failure, warnings),
@@ -127,6 +133,27 @@ fn annotate(webhook: &Webhook, place: &str, asked: &dyn Asked, changed: bool) {
     let (configuration, name) = (&webhook.configuration, &webhook.name);
     let text = format!(r#"{{"configuration":"{configuration}","webhook":"{name}","mutated":{changed}}}"#);
     asked.annotate(&format!("mutation.webhook.admission.k8s.io/{place}"), &text);
+}
+
+/// The same of a patch, where the log keeps what was sent: the patch says as much.
+fn annotate_patch(webhook: &Webhook, place: &str, asked: &dyn Asked, answer: &Answer) {
+    /// In upstream's order.
+    #[derive(Serialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Patched<'a> {
+        configuration: &'a str,
+        webhook: &'a str,
+        patch: Vec<BTreeMap<String, Box<RawValue>>>,
+        patch_type: &'a str,
+    }
+    let Some(record) = asked.record().filter(|record| record.keeps_requests()) else { return };
+    let patch = serde_json::from_slice::<Vec<_>>(&answer.patch).unwrap_or_default();
+    if patch.is_empty() {
+        return;
+    }
+    let (configuration, name) = (webhook.configuration.as_str(), webhook.name.as_str());
+    let text = go_json(&Patched { configuration, webhook: name, patch, patch_type: &answer.patch_type });
+    record.annotate(&format!("patch.webhook.admission.k8s.io/{place}"), &text);
 }
 
 /// The reason alone, without what a client's own patch would be told.

@@ -2,8 +2,10 @@
 
 pub(super) mod policy;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use serde::Serialize;
 use skiff_apimachinery::status::{Status, StatusCause};
 
 use self::policy::{Decision, Policy};
@@ -11,6 +13,7 @@ use super::GROUP;
 use super::invocation::{Binding, Seen, Surroundings};
 use crate::admission::matching::is_exempt;
 use crate::admission::{Asked, Operation, Plugin, Request};
+use crate::audit::record::go_json;
 use crate::authorization::Authorizer;
 use crate::objects::{Extracts, Objects};
 use crate::registry::Registry;
@@ -28,6 +31,20 @@ struct Refusal {
     binding: Option<String>,
     reason: String,
     message: String,
+}
+
+/// What the audit log is to say, by key: bindings and parameters may each have another text.
+type Annotations = BTreeMap<String, Vec<String>>;
+
+/// What the audit log is told of an expression that is not true, in upstream's order.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Failure<'a> {
+    message: &'a str,
+    policy: &'a str,
+    binding: &'a str,
+    expression_index: usize,
+    validation_actions: &'a [String],
 }
 
 impl ValidatingPolicies {
@@ -101,14 +118,24 @@ impl ValidatingPolicies {
             return Ok(());
         }
         let namespace = surroundings.namespace(request).await?;
-        let mut warnings = Vec::new();
+        let (mut warnings, mut annotations) = (Vec::new(), Annotations::new());
         for (binding, params) in found {
             for params in params {
                 let context = seen.context(request, asked, surroundings);
-                for decision in policy.decide(&context, namespace.as_ref(), params.as_ref()) {
-                    act(policy, binding, decision, refusals, &mut warnings);
+                let decided = policy.decide(&context, namespace.as_ref(), params.as_ref());
+                for decision in decided.decisions {
+                    act(policy, binding, asked, decision, refusals, &mut warnings);
+                }
+                for (key, text) in decided.annotations {
+                    let texts = annotations.entry(key).or_default();
+                    if !texts.contains(&text) {
+                        texts.push(text);
+                    }
                 }
             }
+        }
+        for (key, texts) in annotations {
+            asked.annotate(&format!("{}/{key}", policy.name), &texts.join(", "));
         }
         request.warnings.extend(warnings);
         Ok(())
@@ -119,6 +146,7 @@ impl ValidatingPolicies {
 fn act(
     policy: &Policy,
     binding: &Binding,
+    asked: &dyn Asked,
     decision: Decision,
     refusals: &mut Vec<Refusal>,
     warnings: &mut Vec<String>,
@@ -129,6 +157,16 @@ fn act(
         warnings.push(format!(
             "Validation failed for ValidatingAdmissionPolicy '{policy}' with binding '{binding}': {message}"
         ));
+    }
+    if has("Audit") && !decision.always_refuses {
+        let failure = Failure {
+            message: &decision.message,
+            policy: &policy.name,
+            binding: &binding.name,
+            expression_index: decision.index,
+            validation_actions: &binding.actions,
+        };
+        asked.annotate("validation.policy.admission.k8s.io/validation_failure", &go_json(&[failure]));
     }
     if has("Deny") {
         refusals.push(Refusal::new(policy, Some(binding), decision.reason, decision.message));

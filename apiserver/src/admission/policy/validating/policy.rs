@@ -14,6 +14,9 @@ use crate::admission::policy::params::ParamKind;
 /// Bytes of a message that an expression makes.
 const MAX_MESSAGE: usize = 5 * 1024;
 
+/// Bytes of the value of an annotation; longer ones are cut.
+const MAX_ANNOTATION: usize = 10 * 1024;
+
 /// A policy.
 #[derive(Debug)]
 pub(in crate::admission::policy) struct Policy {
@@ -30,7 +33,8 @@ pub(in crate::admission::policy) struct Policy {
     /// The same for expressions of messages, which may not ask about rights.
     message_variables: Declarations,
     validations: Vec<Validation>,
-    annotations: Vec<Compiled>,
+    /// By their keys.
+    annotations: Vec<(String, Compiled)>,
 }
 
 #[derive(Debug)]
@@ -47,8 +51,25 @@ pub(in crate::admission::policy) struct Decision {
     pub(in crate::admission::policy) reason: String,
     /// What is wrong.
     pub(in crate::admission::policy) message: String,
+    /// Place of the expression among the validations.
+    pub(in crate::admission::policy) index: usize,
     /// Whether the request is refused whatever the binding says.
     pub(in crate::admission::policy) always_refuses: bool,
+}
+
+/// What a policy says of a request.
+#[derive(Default)]
+pub(in crate::admission::policy) struct Decided {
+    /// What is wrong.
+    pub(in crate::admission::policy) decisions: Vec<Decision>,
+    /// What the audit log is to say, by key.
+    pub(in crate::admission::policy) annotations: Vec<(String, String)>,
+}
+
+impl From<Option<Decision>> for Decided {
+    fn from(decision: Option<Decision>) -> Self {
+        Self { decisions: decision.into_iter().collect(), annotations: Vec::new() }
+    }
 }
 
 impl Policy {
@@ -70,7 +91,8 @@ impl Policy {
             reason: text(validation, "reason"),
         });
         let annotations = list("auditAnnotations").iter().map(|annotation| {
-            Compiled::new(&text(annotation, "valueExpression"), &within, &[Type::String, Type::Null])
+            let value = Compiled::new(&text(annotation, "valueExpression"), &within, &[Type::String, Type::Null]);
+            (text(annotation, "key"), value)
         });
         let everything = Object::new().into();
         Some(Self {
@@ -86,47 +108,54 @@ impl Policy {
         })
     }
 
-    /// What is wrong with a request.
+    /// What is wrong with a request, and what is noted of it.
     pub(in crate::admission::policy) fn decide(
         &self,
         context: &Context<'_>,
         namespace: Option<&Value>,
         params: Option<&Value>,
-    ) -> Vec<Decision> {
+    ) -> Decided {
         match self.conditions.matches_with(context, params, &self.variables) {
             Ok(true) => {}
-            Ok(false) => return Vec::new(),
-            Err(error) => return self.failed(error).into_iter().collect(),
+            Ok(false) => return Decided::default(),
+            Err(error) => return self.failed(0, error).into(),
         }
         let variables = Variables::new(context, namespace, params);
         let mut evaluator = Evaluator::new(&self.variables, variables.values(), BUDGET);
         let mut decisions = Vec::new();
-        for validation in &self.validations {
+        for (index, validation) in self.validations.iter().enumerate() {
             match evaluator.evaluate(&validation.expression) {
                 Evaluated::Value(Val::Bool(true)) => {}
                 Evaluated::Value(_) => {
                     let message = self.message(validation, &variables);
                     let reason = validation.reason.clone();
-                    decisions.push(Decision { reason, message, always_refuses: false });
+                    decisions.push(Decision { reason, message, index, always_refuses: false });
                 }
-                Evaluated::Failed(error) => decisions.extend(self.failed(error)),
-                Evaluated::OutOfBudget => return self.failed(OUT_OF_BUDGET.to_owned()).into_iter().collect(),
+                Evaluated::Failed(error) => decisions.extend(self.failed(index, error)),
+                Evaluated::OutOfBudget => return self.failed(0, OUT_OF_BUDGET.to_owned()).into(),
             }
         }
-        // There is no audit log to add the values to, but an expression that fails refuses all the same.
         let mut evaluator = Evaluator::new(&self.variables, variables.values(), BUDGET);
-        for annotation in &self.annotations {
-            let evaluated = evaluator.evaluate(annotation);
-            if let (Some(error), false) = (evaluated.error(), self.fails_open) {
-                decisions.push(Decision { reason: String::new(), message: error.to_owned(), always_refuses: true });
+        let mut annotations = Vec::new();
+        for (key, expression) in &self.annotations {
+            match evaluator.evaluate(expression) {
+                Evaluated::Value(Val::Str(text)) if !text.trim().is_empty() => {
+                    annotations.push((key.clone(), cut(text.trim()).to_owned()));
+                }
+                Evaluated::Value(_) => {}
+                Evaluated::Failed(_) if self.fails_open => {}
+                Evaluated::Failed(message) => {
+                    decisions.push(Decision { reason: String::new(), message, index: 0, always_refuses: true });
+                }
+                Evaluated::OutOfBudget => return self.failed(0, OUT_OF_BUDGET.to_owned()).into(),
             }
         }
-        decisions
+        Decided { decisions, annotations }
     }
 
     /// The decision where an expression could not be evaluated.
-    fn failed(&self, message: String) -> Option<Decision> {
-        (!self.fails_open).then(|| Decision { reason: String::new(), message, always_refuses: false })
+    fn failed(&self, index: usize, message: String) -> Option<Decision> {
+        (!self.fails_open).then(|| Decision { reason: String::new(), message, index, always_refuses: false })
     }
 
     fn message(&self, validation: &Validation, variables: &Variables<'_>) -> String {
@@ -144,4 +173,12 @@ impl Policy {
             message => message.to_owned(),
         })
     }
+}
+
+fn cut(text: &str) -> &str {
+    let mut end = text.len().min(MAX_ANNOTATION);
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    &text[..end]
 }
