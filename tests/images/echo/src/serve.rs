@@ -58,8 +58,8 @@ pub(crate) fn run() -> io::Result<()> {
     };
 
     let signal = signals.wait()?;
-    writeln!(io::stdout(), "{signal}: ending")?;
     server.connections.end();
+    writeln!(io::stdout(), "{signal}: ending")?;
     server.connections.wait_until_quiet();
     nix::sys::socket::shutdown(listener.as_raw_fd(), nix::sys::socket::Shutdown::Read)?;
     let _ = accepting.join();
