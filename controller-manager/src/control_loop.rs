@@ -12,7 +12,8 @@ use std::time::Duration;
 
 use anyhow::anyhow;
 use futures::FutureExt;
-use skiff_client::{Workqueue, errors};
+use skiff_client::expectations::EXPIRY;
+use skiff_client::{Expectations, Workqueue, errors};
 use tokio::task::JoinSet;
 use tracing::{debug, warn};
 
@@ -34,6 +35,11 @@ impl Next {
             (Next::After(a), Next::After(b)) => Next::After(a.min(b)),
             (Next::Event, next) | (next, Next::Event) => next,
         }
+    }
+
+    /// The same, and when what is still expected of an object is given up: if it never comes, no event says so.
+    pub fn or_given_up<K: Clone + Eq + Hash>(self, expectations: &Expectations<K>, key: &K) -> Next {
+        if expectations.satisfied(key) { self } else { self.or_earlier(Next::After(EXPIRY)) }
     }
 }
 

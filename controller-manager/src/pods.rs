@@ -8,6 +8,7 @@ use futures::future::join_all;
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 use skiff_client::types::{OwnerReference, Pod, RawJson, condition};
+use skiff_client::{Event, Expectations};
 
 /// Annotation that says which pods to delete first: the lower, the sooner.
 pub const DELETION_COST: &str = "controller.kubernetes.io/pod-deletion-cost";
@@ -30,6 +31,17 @@ pub fn from_template(template: &RawJson, namespace: &str, owner: &OwnerReference
 /// The base of generated pod names: `owner-`, if the result can be a valid name.
 pub fn generate_name(owner: &str) -> String {
     format!("{owner}-")
+}
+
+/// Strikes off what the pod's controller, by its UID, expected to see.
+pub fn strike_off(event: &Event<'_, Pod>, expectations: &Expectations<String>) {
+    let pod = event.object();
+    let Some(owner) = pod.metadata.controller_of() else { return };
+    match event {
+        Event::Added(pod) if !pod.metadata.is_deleting() => expectations.creation_observed(&owner.uid),
+        Event::Updated(_, pod) if !pod.metadata.is_deleting() => {}
+        _ => expectations.deletion_observed(&owner.uid, &pod.metadata.uid),
+    }
 }
 
 /// Outcome of [`slow_start`].

@@ -15,13 +15,23 @@ use tokio::time::Instant;
 /// After this an expectation no longer holds its key back (upstream `ExpectationsTimeout`).
 pub const EXPIRY: Duration = Duration::from_secs(300);
 
-/// Expectations by the key of the controlling object.
+/// Expectations by the controlling object. Its UID makes the best key: an object that was made again under the same name
+/// waits for nothing that its predecessor did.
+///
+/// Only what is still expected takes memory.
 pub struct Expectations<K>(Mutex<HashMap<K, Expected>>);
 
 struct Expected {
     creations: usize,
     deletions: HashSet<String>,
     since: Instant,
+}
+
+impl Expected {
+    /// Whether everything was seen, or time is up.
+    fn is_over(&self) -> bool {
+        (self.creations == 0 && self.deletions.is_empty()) || self.since.elapsed() > EXPIRY
+    }
 }
 
 impl<K> Default for Expectations<K> {
@@ -44,28 +54,36 @@ impl<K: Clone + Eq + Hash> Expectations<K> {
     /// Expects new objects and objects to go, and nothing from before.
     pub fn expect(&self, key: &K, creations: usize, deletions: HashSet<String>) {
         let expected = Expected { creations, deletions, since: Instant::now() };
-        self.0.lock().insert(key.clone(), expected);
+        let mut all = self.0.lock();
+        // Those of objects that went while they were worked on are forgotten by nobody else.
+        all.retain(|_, old| !old.is_over());
+        all.insert(key.clone(), expected);
     }
 
     /// Strikes off a new object: seen, or its request failed.
     pub fn creation_observed(&self, key: &K) {
-        if let Some(expected) = self.0.lock().get_mut(key) {
-            expected.creations = expected.creations.saturating_sub(1);
-        }
+        self.strike_off(key, |expected| expected.creations = expected.creations.saturating_sub(1));
     }
 
     /// Strikes off an object that went: seen gone or going, or its request failed.
     pub fn deletion_observed(&self, key: &K, uid: &str) {
-        if let Some(expected) = self.0.lock().get_mut(key) {
+        self.strike_off(key, |expected| {
             expected.deletions.remove(uid);
+        });
+    }
+
+    fn strike_off(&self, key: &K, what: impl FnOnce(&mut Expected)) {
+        let mut all = self.0.lock();
+        let Some(expected) = all.get_mut(key) else { return };
+        what(expected);
+        if expected.is_over() {
+            all.remove(key);
         }
     }
 
     /// Whether the key may be worked on.
     pub fn satisfied(&self, key: &K) -> bool {
-        self.0.lock().get(key).is_none_or(|expected| {
-            (expected.creations == 0 && expected.deletions.is_empty()) || expected.since.elapsed() > EXPIRY
-        })
+        self.0.lock().get(key).is_none_or(Expected::is_over)
     }
 
     /// Whether an object is still expected to go.
@@ -94,9 +112,12 @@ mod tests {
         expectations.creation_observed(&"rs");
         expectations.deletion_observed(&"rs", "u1");
         assert!(expectations.satisfied(&"rs"));
+        assert!(expectations.0.lock().is_empty(), "what was seen takes no memory");
         expectations.expect_creations(&"rs", 1);
         assert!(!expectations.satisfied(&"rs"));
         tokio::time::advance(EXPIRY + Duration::from_secs(1)).await;
         assert!(expectations.satisfied(&"rs"));
+        expectations.expect_creations(&"another", 1);
+        assert_eq!(expectations.0.lock().len(), 1, "what never came is forgotten");
     }
 }

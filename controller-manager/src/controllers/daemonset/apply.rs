@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use futures::future::join_all;
 use skiff_client::types::{DaemonSet, Pod};
-use skiff_client::{EventType, Kind, ObjectKey, ObjectReference, Objects};
+use skiff_client::{EventType, Kind, ObjectReference, Objects};
 
 use super::observe::{Observed, place};
 use super::plan::Plan;
@@ -20,7 +20,7 @@ impl Controller {
         ownership::write_claim(&self.context.client, &DaemonSet::RESOURCE, set, &observed.pods, None).await
     }
 
-    pub(super) async fn carry_out(&self, key: &ObjectKey, observed: &Observed, plan: &Plan) -> anyhow::Result<()> {
+    pub(super) async fn carry_out(&self, observed: &Observed, plan: &Plan) -> anyhow::Result<()> {
         let about = ObjectReference::to(&*observed.set);
         for (node, pod) in &plan.ended {
             let (namespace, name) = (&pod.metadata.namespace, &pod.metadata.name);
@@ -36,11 +36,11 @@ impl Controller {
         }
         if !plan.create.is_empty() || !plan.delete.is_empty() {
             let going: HashSet<String> = plan.delete.iter().map(|pod| pod.metadata.uid.clone()).collect();
-            self.expectations.expect(key, plan.create.len(), going);
+            self.expectations.expect(&observed.set.metadata.uid, plan.create.len(), going);
         }
         let control = PodControl::new(&self.context.client, &self.recorder, about);
-        let created = self.create(key, observed, &control, &plan.create).await;
-        let deletions = plan.delete.iter().map(|pod| self.delete(key, &control, pod));
+        let created = self.create(observed, &control, &plan.create).await;
+        let deletions = plan.delete.iter().map(|pod| self.delete(observed, &control, pod));
         let deleted: anyhow::Result<()> = join_all(deletions).await.into_iter().collect();
         created.and(deleted)?;
         if plan.truncate {
@@ -49,27 +49,21 @@ impl Controller {
         Ok(())
     }
 
-    async fn create(
-        &self,
-        key: &ObjectKey,
-        observed: &Observed,
-        control: &PodControl<'_>,
-        nodes: &[String],
-    ) -> anyhow::Result<()> {
+    async fn create(&self, observed: &Observed, control: &PodControl<'_>, nodes: &[String]) -> anyhow::Result<()> {
         let started = pods::slow_start(nodes.len(), |at| async move {
             control.create(&template::pod(&observed.set, &observed.history.hash, &nodes[at])).await
         })
         .await;
         for _ in 0..started.missing {
-            self.expectations.creation_observed(key);
+            self.expectations.creation_observed(&observed.set.metadata.uid);
         }
         started.error.flatten().map_or(Ok(()), |error| Err(refusal(error)))
     }
 
-    async fn delete(&self, key: &ObjectKey, control: &PodControl<'_>, pod: &Pod) -> anyhow::Result<()> {
+    async fn delete(&self, observed: &Observed, control: &PodControl<'_>, pod: &Pod) -> anyhow::Result<()> {
         let deleted = control.delete(pod).await;
         if !matches!(deleted, Ok(Deletion::Asked)) {
-            self.expectations.deletion_observed(key, &pod.metadata.uid);
+            self.expectations.deletion_observed(&observed.set.metadata.uid, &pod.metadata.uid);
         }
         deleted.map(drop).map_err(refusal)
     }

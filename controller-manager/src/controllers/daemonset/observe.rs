@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use skiff_client::ObjectKey;
 use skiff_client::types::{DaemonSet, Node, Pod};
 
 use super::Controller;
@@ -88,9 +87,9 @@ impl Observed {
 }
 
 impl Controller {
-    pub(super) fn observe(&self, key: &ObjectKey, set: Arc<DaemonSet>, history: History) -> Observed {
+    pub(super) fn observe(&self, set: Arc<DaemonSet>, history: History) -> Observed {
         // Before the pods are read: what arrives in between may only make the picture newer.
-        let expectations_met = self.expectations.satisfied(key);
+        let expectations_met = self.expectations.satisfied(&set.metadata.uid);
         let now = self.context.now();
         let candidates = ownership::candidates(&self.pods, &set.metadata);
         let waits = |place: &Place| self.failed_pods.waits(place, now);

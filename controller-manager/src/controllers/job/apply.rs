@@ -58,14 +58,14 @@ impl Controller {
         let deletions: HashSet<String> =
             plan.surplus.iter().chain(&plan.delete).map(|pod| pod.metadata.uid.clone()).collect();
         if !deletions.is_empty() {
-            self.expectations.expect_deletions(key, deletions);
+            self.expectations.expect_deletions(&job.metadata.uid, deletions);
             let surplus = plan.surplus.iter().map(|pod| self.delete(key, job, pod, true));
             let over = plan.delete.iter().map(|pod| self.delete(key, job, pod, false));
             join_all(surplus).await.into_iter().collect::<anyhow::Result<()>>()?;
             join_all(over).await.into_iter().collect::<anyhow::Result<()>>()?;
         }
         if !plan.create.is_empty() {
-            self.create(key, job, &plan.create).await?;
+            self.create(job, &plan.create).await?;
         }
         Ok(())
     }
@@ -103,7 +103,7 @@ impl Controller {
             self.released.lock().entry(key.clone()).or_default().insert(pod.metadata.uid.clone());
             if let Err(error) = self.release(pod).await {
                 self.forget_release(key, &pod.metadata.uid);
-                self.expectations.deletion_observed(key, &pod.metadata.uid);
+                self.expectations.deletion_observed(&job.metadata.uid, &pod.metadata.uid);
                 return Err(error);
             }
         }
@@ -116,7 +116,7 @@ impl Controller {
                 Ok(())
             }
             Err(error) => {
-                self.expectations.deletion_observed(key, &pod.metadata.uid);
+                self.expectations.deletion_observed(&job.metadata.uid, &pod.metadata.uid);
                 if errors::is_not_found(&error) || errors::is_conflict(&error) {
                     return Ok(());
                 }
@@ -127,9 +127,9 @@ impl Controller {
         }
     }
 
-    async fn create(&self, key: &ObjectKey, job: &Job, new: &[NewPod]) -> anyhow::Result<()> {
+    async fn create(&self, job: &Job, new: &[NewPod]) -> anyhow::Result<()> {
         let reference = template::reference(job);
-        self.expectations.expect_creations(key, new.len());
+        self.expectations.expect_creations(&job.metadata.uid, new.len());
         let client = Objects::<Pod>::namespaced(&self.context.client, &job.metadata.namespace);
         let about = ObjectReference::to(job);
         let (client, about, reference) = (&client, &about, &reference);
@@ -151,7 +151,7 @@ impl Controller {
         })
         .await;
         for _ in 0..started.missing {
-            self.expectations.creation_observed(key);
+            self.expectations.creation_observed(&job.metadata.uid);
         }
         started.error.flatten().map_or(Ok(()), |error| Err(error.into()))
     }

@@ -22,6 +22,7 @@ use skiff_client::{Event, EventRecorder, Expectations, Informer, ObjectKey, Work
 use crate::context::Context;
 use crate::control_loop::{self, Next, Reconciler};
 use crate::ownership::{self, CONTROLLER_INDEX, controller_index};
+use crate::pods;
 use observe::{FINALIZER, Observed};
 
 const NAME: &str = "job-controller";
@@ -34,7 +35,8 @@ struct Controller {
     context: Context,
     jobs: Informer<Job>,
     pods: Informer<Pod>,
-    expectations: Arc<Expectations<ObjectKey>>,
+    /// By the Job's UID.
+    expectations: Arc<Expectations<String>>,
     /// Pods whose finalizer we have removed and the cache still shows.
     released: Mutex<HashMap<ObjectKey, HashSet<String>>>,
     /// Version of each Job that our last write made: an older one in the cache is not worked on.
@@ -64,8 +66,13 @@ pub async fn run(context: Context) -> anyhow::Result<()> {
 }
 
 fn watch(controller: &Arc<Controller>, queue: &Workqueue<ObjectKey>) {
-    let to = queue.clone();
-    controller.jobs.add_handler(move |event| to.add(event.object().metadata.key()));
+    let (to, expectations) = (queue.clone(), controller.expectations.clone());
+    controller.jobs.add_handler(move |event| {
+        if let Event::Deleted(job) = &event {
+            expectations.forget(&job.metadata.uid);
+        }
+        to.add(event.object().metadata.key());
+    });
     let (to, owner) = (queue.clone(), controller.clone());
     controller.pods.add_handler(move |event| {
         let pod = event.object();
@@ -99,12 +106,8 @@ impl Controller {
     /// Strikes off what was expected to be seen.
     fn strike_off(&self, event: &Event<'_, Pod>) {
         let pod = event.object();
+        pods::strike_off(event, &self.expectations);
         let Some(key) = job_key(&pod.metadata) else { return };
-        match event {
-            Event::Added(pod) if !pod.metadata.is_deleting() => self.expectations.creation_observed(&key),
-            Event::Updated(_, pod) if !pod.metadata.is_deleting() => {}
-            _ => self.expectations.deletion_observed(&key, &pod.metadata.uid),
-        }
         if matches!(event, Event::Deleted(_)) || !pod.metadata.has_finalizer(FINALIZER) {
             let mut released = self.released.lock();
             if let Some(uids) = released.get_mut(&key) {
@@ -129,7 +132,7 @@ impl Controller {
 
     fn observe(&self, key: &ObjectKey, job: &Arc<Job>) -> Observed {
         // Before the pods are read: what arrives in between may only make the picture newer.
-        let expectations_met = self.expectations.satisfied(key);
+        let expectations_met = self.expectations.satisfied(&job.metadata.uid);
         let released = self.released.lock().get(key).cloned().unwrap_or_default();
         let selector = selector(job);
         let candidates = ownership::candidates(&self.pods, job.meta());
@@ -146,7 +149,6 @@ impl Reconciler for Controller {
         let job = self.jobs.get(key);
         self.release_orphans(key, job.as_deref()).await?;
         let Some(job) = job else {
-            self.expectations.forget(key);
             self.written.lock().remove(key);
             return Ok(Next::Event);
         };
@@ -160,7 +162,7 @@ impl Reconciler for Controller {
         let plan = plan::plan(&observed);
         let next = plan::next(&job, &plan, observed.now);
         self.carry_out(key, &observed, plan).await?;
-        Ok(next.map_or(Next::Event, Next::After))
+        Ok(next.map_or(Next::Event, Next::After).or_given_up(&self.expectations, &job.metadata.uid))
     }
 }
 

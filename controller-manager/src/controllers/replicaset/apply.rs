@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use futures::future::join_all;
 use serde_json::json;
 use skiff_client::types::{Pod, ReplicaSetStatus};
-use skiff_client::{ObjectKey, ObjectReference, Objects};
+use skiff_client::{ObjectReference, Objects};
 
 use super::observe::Observed;
 use super::plan::{Scale, status_json};
@@ -20,29 +20,29 @@ impl<O: Replicas> Controller<O> {
         ownership::write_claim(&self.context.client, &owner.resource, &owner.meta, &observed.claim, None).await
     }
 
-    pub(super) async fn scale(&self, key: &ObjectKey, observed: &Observed, scale: &Scale) -> anyhow::Result<()> {
+    pub(super) async fn scale(&self, observed: &Observed, scale: &Scale) -> anyhow::Result<()> {
         match scale {
             Scale::Nothing => Ok(()),
-            Scale::Create(count) => self.create(key, observed, *count).await,
+            Scale::Create(count) => self.create(observed, *count).await,
             Scale::Delete(pods) => {
                 let uids: HashSet<String> = pods.iter().map(|pod| pod.metadata.uid.clone()).collect();
-                self.expectations.expect_deletions(key, uids);
-                let deletions = pods.iter().map(|pod| self.delete(key, observed, pod));
+                self.expectations.expect_deletions(&observed.owner.meta.uid, uids);
+                let deletions = pods.iter().map(|pod| self.delete(observed, pod));
                 join_all(deletions).await.into_iter().collect()
             }
         }
     }
 
-    async fn create(&self, key: &ObjectKey, observed: &Observed, count: usize) -> anyhow::Result<()> {
+    async fn create(&self, observed: &Observed, count: usize) -> anyhow::Result<()> {
         let owner = &observed.owner;
         let reference = controller_reference(&owner.resource, &owner.meta);
         let mut pod = pods::from_template(&owner.template, &owner.meta.namespace, &reference);
         pod["metadata"]["generateName"] = json!(pods::generate_name(&owner.meta.name));
-        self.expectations.expect_creations(key, count);
+        self.expectations.expect_creations(&owner.meta.uid, count);
         let control = self.pod_control(observed);
         let started = pods::slow_start(count, |_| control.create(&pod)).await;
         for _ in 0..started.missing {
-            self.expectations.creation_observed(key);
+            self.expectations.creation_observed(&owner.meta.uid);
         }
         match started.error.flatten() {
             None => Ok(()),
@@ -50,10 +50,10 @@ impl<O: Replicas> Controller<O> {
         }
     }
 
-    async fn delete(&self, key: &ObjectKey, observed: &Observed, pod: &Pod) -> anyhow::Result<()> {
+    async fn delete(&self, observed: &Observed, pod: &Pod) -> anyhow::Result<()> {
         let deleted = self.pod_control(observed).delete(pod).await;
         if !matches!(deleted, Ok(Deletion::Asked)) {
-            self.expectations.deletion_observed(key, &pod.metadata.uid);
+            self.expectations.deletion_observed(&observed.owner.meta.uid, &pod.metadata.uid);
         }
         deleted.map(drop).map_err(refusal)
     }

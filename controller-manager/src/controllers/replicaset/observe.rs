@@ -4,7 +4,6 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use skiff_client::ObjectKey;
 use skiff_client::types::Pod;
 
 use super::{Controller, ReplicaOwner, Replicas};
@@ -48,9 +47,9 @@ impl Observed {
     }
 }
 
-pub(super) fn observe<O: Replicas>(controller: &Controller<O>, key: &ObjectKey, owner: &Arc<O>) -> Observed {
+pub(super) fn observe<O: Replicas>(controller: &Controller<O>, owner: &Arc<O>) -> Observed {
     // Before the pods are read: what arrives in between may only make the picture newer.
-    let expectations_met = controller.expectations.satisfied(key);
+    let expectations_met = controller.expectations.satisfied(&owner.meta().uid);
     let candidates = ownership::candidates(&controller.pods, owner.meta());
     let siblings = match owner.meta().controller_of() {
         Some(parent) => controller.owners.by_index(ownership::CONTROLLER_INDEX, &parent.uid),

@@ -7,7 +7,7 @@ use parking_lot::Mutex;
 use serde_json::{Value, json};
 use skiff_client::objects::{DeleteOptions, PatchKind};
 use skiff_client::types::{ControllerRevision, PersistentVolumeClaim, Pod, StatefulSet};
-use skiff_client::{EventType, Kind, ObjectKey, ObjectReference, Objects, errors};
+use skiff_client::{EventType, Kind, ObjectReference, Objects, errors};
 
 use super::claims::NewOwners;
 use super::observe::{Observed, Revision};
@@ -24,30 +24,31 @@ impl Controller {
     }
 
     /// Takes the steps as far as they succeed, and writes the status in any case.
-    pub(super) async fn carry_out(&self, key: &ObjectKey, observed: &Observed, plan: &Plan) -> anyhow::Result<()> {
-        self.expect(key, plan);
+    pub(super) async fn carry_out(&self, observed: &Observed, plan: &Plan) -> anyhow::Result<()> {
+        let uid = &observed.set.metadata.uid;
+        self.expect(uid, plan);
         let mut outcome = Ok(());
         for phase in [&plan.replicas, &plan.condemned] {
             if outcome.is_ok() {
-                outcome = self.take(key, observed, plan, phase).await.1;
+                outcome = self.take(observed, plan, phase).await.1;
             } else {
-                self.strike_off_all(key, phase);
+                self.strike_off_all(uid, phase);
             }
         }
         let mut status = plan.status.clone();
         if outcome.is_ok() {
-            let (deleted, result) = self.take(key, observed, plan, &plan.update).await;
+            let (deleted, result) = self.take(observed, plan, &plan.update).await;
             // They were of the current revision, and the roll-out is not complete without them.
             status.current_replicas -= i32::try_from(deleted).unwrap_or(0);
             outcome = result;
         } else {
-            self.strike_off_all(key, &plan.update);
+            self.strike_off_all(uid, &plan.update);
         }
         let written = self.write_status(observed, status).await;
         outcome.and(written)
     }
 
-    fn expect(&self, key: &ObjectKey, plan: &Plan) {
+    fn expect(&self, uid: &String, plan: &Plan) {
         let steps = || plan.replicas.iter().chain(&plan.condemned).chain(&plan.update);
         let creations = steps().filter(|step| matches!(step, Step::Create { .. })).count();
         let deletions: HashSet<String> = steps()
@@ -56,29 +57,24 @@ impl Controller {
                 _ => None,
             })
             .collect();
-        self.expectations.expect(key, creations, deletions);
+        self.expectations.expect(uid, creations, deletions);
     }
 
-    fn strike_off_all(&self, key: &ObjectKey, steps: &[Step]) {
-        steps.iter().for_each(|step| self.strike_off_step(key, step));
+    fn strike_off_all(&self, uid: &String, steps: &[Step]) {
+        steps.iter().for_each(|step| self.strike_off_step(uid, step));
     }
 
-    fn strike_off_step(&self, key: &ObjectKey, step: &Step) {
+    fn strike_off_step(&self, uid: &String, step: &Step) {
         match step {
-            Step::Create { .. } => self.expectations.creation_observed(key),
-            Step::Delete(pod) => self.expectations.deletion_observed(key, &pod.metadata.uid),
+            Step::Create { .. } => self.expectations.creation_observed(uid),
+            Step::Delete(pod) => self.expectations.deletion_observed(uid, &pod.metadata.uid),
             _ => {}
         }
     }
 
     /// Takes the steps of a phase, in order or in growing batches; how many were taken, and the first failure.
-    async fn take(
-        &self,
-        key: &ObjectKey,
-        observed: &Observed,
-        plan: &Plan,
-        steps: &[Step],
-    ) -> (usize, anyhow::Result<()>) {
+    async fn take(&self, observed: &Observed, plan: &Plan, steps: &[Step]) -> (usize, anyhow::Result<()>) {
+        let uid = &observed.set.metadata.uid;
         let begun = Mutex::new(vec![false; steps.len()]);
         let step = |at: usize| {
             if let Some(begun) = begun.lock().get_mut(at) {
@@ -88,7 +84,7 @@ impl Controller {
             async move {
                 let taken = self.step(observed, step).await;
                 if taken.is_err() {
-                    self.strike_off_step(key, step);
+                    self.strike_off_step(uid, step);
                 }
                 taken
             }
@@ -110,7 +106,7 @@ impl Controller {
         };
         for (step, begun) in steps.iter().zip(begun.into_inner()) {
             if !begun {
-                self.strike_off_step(key, step);
+                self.strike_off_step(uid, step);
             }
         }
         (taken, outcome)
@@ -224,8 +220,7 @@ impl Controller {
             Ok(()) => {}
             // Gone, or made anew under the same name: this one needs no deletion, and none will be seen.
             Err(error) if errors::is_not_found(&error) || errors::is_conflict(&error) => {
-                let key = observed.set.metadata.key();
-                self.expectations.deletion_observed(&key, &pod.metadata.uid);
+                self.expectations.deletion_observed(&observed.set.metadata.uid, &pod.metadata.uid);
             }
             Err(error) => {
                 let error = refusal(error);

@@ -21,6 +21,7 @@ use skiff_client::{Event, EventRecorder, Expectations, Informer, ObjectKey, Work
 use crate::context::Context;
 use crate::control_loop::{self, Next, Reconciler};
 use crate::ownership::{self, CONTROLLER_INDEX, controller_index};
+use crate::pods;
 
 const NAME: &str = "statefulset-controller";
 
@@ -30,7 +31,8 @@ struct Controller {
     pods: Informer<Pod>,
     claims: Informer<PersistentVolumeClaim>,
     revisions: Informer<ControllerRevision>,
-    expectations: Arc<Expectations<ObjectKey>>,
+    /// By the set's UID.
+    expectations: Arc<Expectations<String>>,
     recorder: EventRecorder,
 }
 
@@ -60,13 +62,18 @@ pub async fn run(context: Context) -> anyhow::Result<()> {
 }
 
 fn watch(controller: &Controller, queue: &Workqueue<ObjectKey>) {
-    let to = queue.clone();
-    controller.sets.add_handler(move |event| to.add(event.object().metadata.key()));
+    let (to, expectations) = (queue.clone(), controller.expectations.clone());
+    controller.sets.add_handler(move |event| {
+        if let Event::Deleted(set) = &event {
+            expectations.forget(&set.metadata.uid);
+        }
+        to.add(event.object().metadata.key());
+    });
 
     let (to, sets, expectations) = (queue.clone(), controller.sets.clone(), controller.expectations.clone());
     let selector = |set: &StatefulSet| set.spec.selector.clone();
     controller.pods.add_handler(move |event| {
-        strike_off(&event, &sets, &expectations);
+        pods::strike_off(&event, &expectations);
         let mut keys = ownership::interested(&sets, event.object().meta(), selector);
         if let Event::Updated(old, _) = event {
             keys.extend(ownership::interested(&sets, old.meta(), selector));
@@ -86,39 +93,25 @@ fn watch(controller: &Controller, queue: &Workqueue<ObjectKey>) {
     });
 }
 
-/// Strikes off what was expected to be seen.
-fn strike_off(event: &Event<'_, Pod>, sets: &Informer<StatefulSet>, expectations: &Expectations<ObjectKey>) {
-    let pod = event.object();
-    let Some(set) = ownership::owner_of(sets, pod.meta()) else { return };
-    let key = set.metadata.key();
-    match event {
-        Event::Added(pod) if !pod.metadata.is_deleting() => expectations.creation_observed(&key),
-        Event::Updated(_, pod) if !pod.metadata.is_deleting() => {}
-        _ => expectations.deletion_observed(&key, &pod.metadata.uid),
-    }
-}
-
 #[async_trait::async_trait]
 impl Reconciler for Controller {
     type Key = ObjectKey;
 
     async fn reconcile(&self, key: &ObjectKey) -> anyhow::Result<Next> {
-        let Some(set) = self.sets.get(key) else {
-            self.expectations.forget(key);
-            return Ok(Next::Event);
-        };
-        if !self.expectations.satisfied(key) {
+        let Some(set) = self.sets.get(key) else { return Ok(Next::Event) };
+        let uid = &set.metadata.uid;
+        if !self.expectations.satisfied(uid) {
             // What is missing comes as an event.
-            return Ok(Next::Event);
+            return Ok(Next::Event.or_given_up(&self.expectations, uid));
         }
         let history = self.history(&set).await?;
         let observed = self.observe(set, history);
         self.claim_pods(&observed).await?;
         let plan = plan::plan(&observed);
-        let outcome = self.carry_out(key, &observed, &plan).await;
+        let outcome = self.carry_out(&observed, &plan).await;
         let truncated = self.truncate_history(&observed).await;
         outcome.and(truncated)?;
-        Ok(plan.next)
+        Ok(plan.next.or_given_up(&self.expectations, &observed.set.metadata.uid))
     }
 }
 
