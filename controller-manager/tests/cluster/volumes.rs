@@ -96,6 +96,11 @@ async fn a_claim_is_bound_and_its_volume_released_and_reclaimed() {
     // A claim takes the best of those that the binder has seen: it has to have seen all of them.
     eventually("all are free", || async { is_free("small").await && is_free("fits").await && is_free("large").await })
         .await;
+    // That it wrote so does not yet mean that its cache shows so; but it does when a volume that came later is free.
+    let last = json!({"metadata": {"name": "last"}, "spec": {"capacity": {"storage": "1Mi"},
+        "accessModes": ["ReadWriteMany"], "hostPath": {"path": folder.to_str().expect("a path")}}});
+    volumes.create(&last).await.expect("a volume");
+    eventually("the last is free", || is_free("last")).await;
     let mut wants = claim("data", "");
     wants["spec"]["resources"]["requests"]["storage"] = json!("2Gi");
     wants["spec"]["storageClassName"] = json!("");
@@ -117,4 +122,30 @@ async fn a_claim_is_bound_and_its_volume_released_and_reclaimed() {
     // The volume goes with its claim, and what it held.
     cluster.json(&CLAIMS, NAMESPACE).delete("data", &DeleteOptions::default()).await.expect("deleted");
     eventually("no volume", || async { volume("fits").await.is_null() && !folder.exists() }).await;
+}
+
+#[tokio::test]
+async fn a_volume_that_its_claim_does_not_name_is_released_with_it() {
+    let cluster = Cluster::start().await;
+    let mut wants = claim("files", "");
+    wants["spec"]["storageClassName"] = json!("");
+    wants["spec"].as_object_mut().expect("a spec").remove("volumeAttributesClassName");
+    cluster.create(&CLAIMS, wants).await;
+    let uid = cluster.get(&CLAIMS, "files").await["metadata"]["uid"].clone();
+    let volumes = cluster.json(&PersistentVolume::RESOURCE, "");
+    let device = json!({"metadata": {"name": "device"}, "spec": {"capacity": {"storage": "1Gi"}, "volumeMode": "Block",
+        "accessModes": ["ReadWriteOnce"], "persistentVolumeReclaimPolicy": "Retain", "hostPath": {"path": "/nowhere"},
+        "claimRef": {"namespace": NAMESPACE, "name": "files", "uid": uid}}});
+    volumes.create(&device).await.expect("a volume");
+    let events = cluster.json(&skiff_client::ResourceType::new("", "v1", "events", "Event", true), NAMESPACE);
+    eventually("the two cannot go together", || async {
+        let list = events.get("").await.expect("a list");
+        list["items"].as_array().is_some_and(|all| all.iter().any(|one| one["reason"] == "VolumeMismatch"))
+    })
+    .await;
+    cluster.json(&CLAIMS, NAMESPACE).delete("files", &DeleteOptions::default()).await.expect("deleted");
+    eventually("the volume is released", || async {
+        volumes.get("device").await.expect("the volume")["status"]["phase"] == "Released"
+    })
+    .await;
 }

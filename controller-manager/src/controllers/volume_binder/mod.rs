@@ -95,16 +95,21 @@ pub async fn run(context: Context) -> anyhow::Result<()> {
 }
 
 fn watch(controller: &Controller) {
-    let to = controller.queue.clone();
+    let (to, volumes) = (controller.queue.clone(), controller.volumes.clone());
     controller.claims.add_handler(move |event| {
         let claim = event.object();
-        match event {
-            // Its volume is to be released.
-            Event::Deleted(_) if !claim.spec.volume_name.is_empty() => {
-                to.add(Key::Volume(claim.spec.volume_name.clone()));
-            }
-            Event::Deleted(_) => {}
-            _ => to.add(Key::Claim(claim.metadata.key())),
+        if !matches!(event, Event::Deleted(_)) {
+            return to.add(Key::Claim(claim.metadata.key()));
+        }
+        // Its volume is to be released, also if it names the claim and the claim does not name it (yet).
+        if !claim.spec.volume_name.is_empty() {
+            to.add(Key::Volume(claim.spec.volume_name.clone()));
+        }
+        let names_it = |volume: &PersistentVolume| {
+            volume.spec.claim_ref.as_ref().is_some_and(|reference| reference.uid == claim.metadata.uid)
+        };
+        for volume in volumes.list().iter().filter(|volume| names_it(volume)) {
+            to.add(Key::Volume(volume.metadata.name.clone()));
         }
     });
 
