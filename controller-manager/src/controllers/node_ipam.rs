@@ -77,7 +77,11 @@ impl Reconciler for Controller {
             "spec": {"podCIDR": part, "podCIDRs": [part]},
         });
         let api = Objects::<Node>::cluster(&self.context.client);
-        unless_gone(api.patch(name, "", PatchKind::Merge, &patch).await)?;
+        if unless_gone(api.patch(name, "", PatchKind::Merge, &patch).await)?.is_none() {
+            // It went while it was given its part, perhaps after its end was seen: nobody else gives that back.
+            self.parts.lock().release(name);
+            return Ok(Next::Event);
+        }
         info!(node = name, cidr = %part, "pod range assigned");
         Ok(Next::Event)
     }

@@ -7,6 +7,7 @@ mod graph;
 mod monitors;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use parking_lot::{Mutex, RwLock};
 use serde_json::json;
@@ -20,6 +21,8 @@ use crate::control_loop::{self, Next, Reconciler, unless_gone};
 use graph::{FOREGROUND, Graph, Node, ORPHAN, Work};
 
 const NAME: &str = "garbage-collector-controller";
+/// After this an owner that is there and was not seen is looked for again.
+const LOOK_AGAIN: Duration = Duration::from_secs(30);
 
 struct Controller {
     context: Context,
@@ -73,7 +76,7 @@ impl Reconciler for Controller {
             Work::Delete(uid) => {
                 let unseen = self.graph.lock().unseen(uid).cloned();
                 match unseen {
-                    Some((owner, namespace)) => self.look_for(uid, &owner, &namespace).await?,
+                    Some((owner, namespace)) => return self.look_for(uid, &owner, &namespace).await,
                     None => self.attempt_to_delete(uid).await?,
                 }
             }
@@ -93,14 +96,15 @@ impl Controller {
     }
 
     /// An owner that nobody has seen: if it is not there, its dependents have lost it.
-    async fn look_for(&self, uid: &str, owner: &OwnerReference, namespace: &str) -> anyhow::Result<()> {
+    async fn look_for(&self, uid: &str, owner: &OwnerReference, namespace: &str) -> anyhow::Result<Next> {
         if self.exists(owner, namespace).await? {
-            // Its informer will show it soon; until then nothing is decided.
-            return Ok(());
+            // Its informer will show it soon, as a rule. One that is made and goes while a watch is begun anew is never
+            // shown at all, and nothing would tell of its end.
+            return Ok(Next::After(LOOK_AGAIN));
         }
         let work = self.graph.lock().remove(uid);
         work.into_iter().for_each(|work| self.queue.add(work));
-        Ok(())
+        Ok(Next::Event)
     }
 
     /// Whether an owner is there, asked live.
