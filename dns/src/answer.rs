@@ -16,6 +16,8 @@ pub const TTL: u32 = 5;
 pub const MAX_UDP_BYTES: u16 = 1232;
 /// Largest response over UDP to a client that says nothing.
 const PLAIN_UDP_BYTES: u16 = 512;
+/// Aliases that are followed for one query (CoreDNS's plugin `kubernetes` follows as many).
+const MAX_ALIASES: usize = 8;
 /// Refresh, retry and expiry of the zone for secondaries, of which there are none; as CoreDNS says.
 const SOA_TIMES: (i32, i32, i32) = (7200, 1800, 86400);
 
@@ -164,7 +166,8 @@ impl Responder {
         }
     }
 
-    /// A CNAME, and what its target says if that is in the zone too; else the target must be resolved.
+    /// A CNAME for each alias on the way, and what the last target says if that is in the zone too; else it must be
+    /// resolved. Clients do not ask on themselves, so a chain that goes round or is too long ends without an address.
     fn alias(
         &self,
         index: Option<&Index>,
@@ -173,27 +176,37 @@ impl Responder {
         target: &str,
         asked: Asked,
     ) -> Outcome {
-        let (Ok(target), Some(question)) = (absolute(target), query.queries.first()) else {
+        let (Ok(mut target), Some(question)) = (absolute(target), query.queries.first()) else {
             return Outcome::Respond(response.code(ResponseCode::ServFail));
         };
-        let owner = question.name().clone();
+        let mut owner = question.name().clone();
         let wants_target = question.query_type() != RecordType::CNAME;
         response.message.metadata.authoritative = true;
-        response.message.add_answer(record(&owner, RData::CNAME(hickory_proto::rr::rdata::CNAME(target.clone()))));
-        if !wants_target {
-            return Outcome::Respond(response);
-        }
-        match self.find(index, &target, asked) {
-            Found::Known(answer @ (Answer::Records(..) | Answer::NoName)) => {
-                self.fill(&mut response.message, &target, answer);
-                Outcome::Respond(response)
+        for _ in 0..MAX_ALIASES {
+            let data = RData::CNAME(hickory_proto::rr::rdata::CNAME(target.clone()));
+            response.message.add_answer(record(&owner, data));
+            if !wants_target {
+                return Outcome::Respond(response);
             }
-            // A chain of aliases is not followed: the client has the first link and may ask on.
-            Found::Known(Answer::Alias(_)) => Outcome::Respond(response),
-            Found::Known(Answer::Elsewhere) | Found::Unknown => {
-                Outcome::Resolve(Box::new(query), target, Box::new(response))
+            match self.find(index, &target, asked) {
+                Found::Known(answer @ (Answer::Records(..) | Answer::NoName)) => {
+                    self.fill(&mut response.message, &target, answer);
+                    return Outcome::Respond(response);
+                }
+                Found::Known(Answer::Alias(next)) => {
+                    let Ok(next) = absolute(&next) else { break };
+                    let goes_round = response.message.answers.iter().any(|link| link.name == next);
+                    if goes_round {
+                        break;
+                    }
+                    owner = std::mem::replace(&mut target, next);
+                }
+                Found::Known(Answer::Elsewhere) | Found::Unknown => {
+                    return Outcome::Resolve(Box::new(query), target, Box::new(response));
+                }
             }
         }
+        Outcome::Respond(response)
     }
 
     fn fill(&self, message: &mut Message, owner: &Name, answer: Answer) {

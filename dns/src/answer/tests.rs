@@ -15,6 +15,9 @@ fn index(endpoints: u8) -> Index {
     let external = |name: &str| Some(Service { kind: Kind::External(name.into()), ports: vec![] });
     index.set_service(&key("out"), external("example.org"));
     index.set_service(&key("in"), external("web.demo.svc.cluster.local"));
+    for (alias, target) in [("first", "second"), ("second", "out"), ("third", "in"), ("ring", "round"), ("round", "ring")] {
+        index.set_service(&key(alias), external(&format!("{target}.demo.svc.cluster.local")));
+    }
     let endpoints = (0..endpoints).map(|last| Endpoint {
         label: format!("db-{last}"),
         addresses: vec![IpAddr::from([10, 244, 0, last])],
@@ -105,6 +108,28 @@ fn aliases_are_followed_inside_and_handed_on_outside() {
         }
         other => panic!("{other:?}"),
     }
+}
+
+#[test]
+fn chains_of_aliases_are_followed_to_their_end() {
+    let index = index(0);
+    let owners = |message: &Message| -> Vec<String> {
+        message.answers.iter().filter_map(|record| record.name.to_string().split('.').next().map(str::to_owned)).collect()
+    };
+    let (inside, _) = respond(Some(&index), &query("third.demo.svc.cluster.local.", RecordType::A), Transport::Udp);
+    assert_eq!(owners(&inside), ["third", "in", "web"]);
+    assert!(matches!(inside.answers[2].data, RData::A(_)));
+    let outside = query("first.demo.svc.cluster.local.", RecordType::A).to_vec().expect("encodes");
+    match responder().decide(Some(&index), &outside, Transport::Udp) {
+        Outcome::Resolve(_, name, response) => {
+            assert_eq!((name.to_string(), owners(&response.message)), ("example.org.".into(), vec!["first".into(), "second".into(), "out".into()]));
+        }
+        other => panic!("{other:?}"),
+    }
+    let (round, _) = respond(Some(&index), &query("ring.demo.svc.cluster.local.", RecordType::A), Transport::Udp);
+    assert_eq!(owners(&round), ["ring"], "what goes round ends where it was");
+    let (alone, _) = respond(Some(&index), &query("first.demo.svc.cluster.local.", RecordType::CNAME), Transport::Udp);
+    assert_eq!(owners(&alone), ["first"]);
 }
 
 #[test]
