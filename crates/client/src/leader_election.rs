@@ -120,7 +120,8 @@ impl Candidate {
     }
 
     async fn acquire(&mut self) {
-        while !self.attempt().await {
+        // An answer that never comes must not end the tries.
+        while !tokio::time::timeout(self.config.renew_deadline, self.attempt()).await.unwrap_or(false) {
             let pause = self.config.retry_period.mul_f64(1.0 + 0.2 * rand::random::<f64>());
             tokio::time::sleep(pause).await;
         }
@@ -271,5 +272,15 @@ mod tests {
         let renewed = plan(&config, Some(&held_by("me")), false, now);
         assert!(matches!(&renewed, Step::Update { spec, .. }
             if spec["renewTime"] == "2026-01-02T03:04:05.500000Z" && spec.get("leaseTransitions").is_none()));
+    }
+    #[tokio::test(start_paused = true)]
+    async fn a_candidate_asks_again_when_no_answer_comes() {
+        let script = crate::test_api::Script::default();
+        let client = script.client();
+        let mut candidate = Candidate::new(Config::new("kube-system", "x", "me"), client);
+        let asked = || script.requests.lock().len();
+        let tries = tokio::time::timeout(Duration::from_secs(60), candidate.acquire());
+        assert!(tries.await.is_err(), "nobody answered");
+        assert!((4..=5).contains(&asked()), "{} requests in a minute", asked());
     }
 }
