@@ -10,7 +10,7 @@ use skiff_client::types::Job;
 
 use crate::cluster::{CRON_JOBS, Cluster, JOBS, NAMESPACE, eventually};
 
-/// A clock that is ahead of the server's: what is made now is due at once.
+/// A clock that is ahead of the server's: what is made now and due in a moment is due at once.
 #[derive(Debug)]
 struct Ahead(Duration);
 
@@ -20,8 +20,15 @@ impl Clock for Ahead {
     }
 }
 
+/// How far the clock is ahead.
+const AHEAD: Duration = Duration::from_secs(240);
+
+/// Due once, halfway between the server's time and the controller's, and then not again for a year: however long the
+/// test takes, no second Job comes.
 fn tick() -> Value {
-    json!({"metadata": {"name": "tick"}, "spec": {"schedule": "* * * * *", "concurrencyPolicy": "Forbid",
+    let due = (jiff::Timestamp::now() + AHEAD / 2).to_zoned(jiff::tz::TimeZone::UTC);
+    let schedule = format!("{} {} {} {} *", due.minute(), due.hour(), due.day(), due.month());
+    json!({"metadata": {"name": "tick"}, "spec": {"schedule": schedule, "timeZone": "Etc/UTC", "concurrencyPolicy": "Forbid",
         "successfulJobsHistoryLimit": 0,
         "jobTemplate": {"metadata": {"labels": {"app": "tick"}}, "spec": {"template": {"spec": {
             "restartPolicy": "Never", "containers": [{"name": "c", "image": "v1"}]}}}}}})
@@ -29,7 +36,7 @@ fn tick() -> Value {
 
 #[tokio::test]
 async fn a_cron_job_starts_notes_and_clears_away_its_jobs() {
-    let cluster = Cluster::start_with(|config| config.clock = Arc::new(Ahead(Duration::from_secs(90)))).await;
+    let cluster = Cluster::start_with(|config| config.clock = Arc::new(Ahead(AHEAD))).await;
     cluster.create(&CRON_JOBS, tick()).await;
     let status = || async { cluster.get(&CRON_JOBS, "tick").await["status"].clone() };
     eventually("an active job", || async { status().await["active"].as_array().is_some_and(|jobs| jobs.len() == 1) })

@@ -305,7 +305,9 @@ fn names_lead_to_services() {
         let has_addresses = |answer: &std::io::Result<(u8, Vec<Ipv4Addr>)>| matches!(answer, Ok((0, found)) if !found.is_empty());
         let (_, addresses) = found("a name", from_pod("web.default.svc.cluster.local"), has_addresses).await.expect("found");
         assert_eq!(addresses, [cluster_ip(&web)]);
-        assert_eq!(ask_in(&pod, (addresses[0], 80).into()).expect("by name"), "b");
+        // DNS and the proxy learn of a Service each in their own time.
+        let by_name = || ask_in(&pod, (addresses[0], 80).into());
+        until("served by name", by_name, |answer| matches!(answer.as_deref(), Ok("b"))).await;
         let headless = || {
             let mut answer = resolve(Some(&pod), "db.default.svc.cluster.local", false);
             if let Ok((_, addresses)) = &mut answer {

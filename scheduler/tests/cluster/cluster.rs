@@ -98,6 +98,17 @@ impl Cluster {
         self.create::<Node>("", node).await;
     }
 
+    /// Waits until the scheduler knows this node: nodes and pods come to it by different ways, each in its own time.
+    pub(crate) async fn knows_node(&self, name: &str) {
+        let pod = format!("finds-{name}");
+        let fields = json!([{"key": "metadata.name", "operator": "In", "values": [name]}]);
+        let terms = json!({"nodeSelectorTerms": [{"matchFields": fields}]});
+        let affinity = json!({"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": terms}});
+        self.add_pod_with(&pod, "0", json!({"affinity": affinity, "tolerations": [{"operator": "Exists"}]})).await;
+        self.node_of(&pod).await;
+        self.delete_pod(&pod).await;
+    }
+
     /// A pod that asks for this much CPU.
     pub(crate) async fn add_pod(&self, name: &str, cpu: &str) {
         self.add_pod_with(name, cpu, json!({})).await;

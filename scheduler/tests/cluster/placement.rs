@@ -62,6 +62,7 @@ async fn replicas_spread_over_nodes() {
         cluster
             .add_node_with(json!({"metadata": {"name": name, "labels": {"kubernetes.io/hostname": name}}}), "8")
             .await;
+        cluster.knows_node(name).await;
     }
     let mut nodes = Vec::new();
     for at in 0..3 {

@@ -36,9 +36,9 @@ async fn failures_are_events_with_upstreams_words() {
     cluster.add_node_with(tainted, "64").await;
     cluster.add_node("a", "1").await;
     cluster.add_node("b", "1").await;
-    // A pod that fits shows that the scheduler knows the nodes.
-    cluster.add_pod("fits", "100m").await;
-    cluster.node_of("fits").await;
+    for node in ["tainted", "a", "b"] {
+        cluster.knows_node(node).await;
+    }
     cluster.add_pod("web", "2").await;
     let expected = "0/3 nodes are available: 1 node(s) had untolerated taint(s), 2 Insufficient cpu. no new claims to \
                     deallocate, preemption: 0/3 nodes are available: 3 Preemption is not helpful for scheduling.";
