@@ -97,7 +97,9 @@ async fn a_failed_pod_is_replaced_and_a_deleted_revision_is_made_again() {
     api.patch(&first.name, "status", PatchKind::Merge, &failed).await.expect("a failure");
     cluster
         .run_until("another pod", || async {
-            settled(&cluster, 1, "v1").await && cluster.pods().await[0].metadata.uid != first.uid
+            // Between the two looks the failed pod may have gone, before the status says so.
+            let another = |pods: Vec<Pod>| pods.first().is_some_and(|pod| pod.metadata.uid != first.uid);
+            settled(&cluster, 1, "v1").await && another(cluster.pods().await)
         })
         .await;
     let revision = cluster.list::<ControllerRevision>().await.remove(0).metadata;
