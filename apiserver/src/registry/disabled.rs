@@ -13,7 +13,10 @@ const FIELDS: &[(&str, &[&str])] = &[
     ("coordination.v1.LeaseSpec", &["preferredHolder", "strategy"]),
     ("core.v1.Lifecycle", &["stopSignal"]),
     ("core.v1.PodSpec", &["schedulingGroup"]),
+    ("core.v1.PodStatus", &["nodeAllocatableResourceClaimStatuses"]),
+    ("core.v1.VolumeMountStatus", &["volumeStatus"]),
     ("core.v1.VolumeProjection", &["clusterTrustBundle", "podCertificate"]),
+    ("storage.v1.CSIDriverSpec", &["preventPodSchedulingIfMissing"]),
 ];
 
 static DISABLED: LazyLock<HashMap<TypeId, &'static [&'static str]>> = LazyLock::new(|| {

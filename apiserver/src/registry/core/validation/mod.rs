@@ -11,6 +11,7 @@ pub mod ip;
 pub mod label_selector;
 pub mod os;
 pub mod pod_annotations;
+pub mod pod_claims;
 pub mod pod_level;
 pub mod pod_resize;
 pub mod pod_spec;

@@ -9,7 +9,7 @@ use skiff_apimachinery::names;
 use skiff_apimachinery::value::Value;
 
 use super::pod_update::annotations;
-use super::{formats, ip};
+use super::{formats, ip, pod_claims};
 use crate::registry::at::At;
 
 const HEALTH: &[&str] = &["Healthy", "Unhealthy", "Unknown"];
@@ -36,16 +36,35 @@ pub fn validate(new: &Value, old: &Value, errors: &mut ErrorList) {
     let nominated = status.child("nominatedNodeName");
     if !nominated.is_empty() && nominated.text() != before.child("nominatedNodeName").text() {
         nominated.messages(errors, names::dns1123_subdomain(nominated.text()));
+        let spec = old_at.child("spec");
+        if !spec.child("nodeName").is_empty() {
+            nominated.forbidden(errors, "may not be set on pods that are already bound to a node");
+        }
+    }
+    let observed = status.child("observedGeneration");
+    if observed.int().is_some_and(|generation| generation < 0) {
+        observed.invalid(errors, "must be a non-negative integer");
     }
     let qos = status.child("qosClass");
     qos.immutable(errors, &before.child("qosClass"));
+    let spec = old_at.child("spec");
+    for list in ["containerStatuses", "initContainerStatuses"] {
+        no_revival(&status.child(list), &before.child(list), &spec, list == "initContainerStatuses", errors);
+    }
+    let spec = new_at.child("spec");
+    pod_claims::of_pod(&status.child("resourceClaimStatuses"), &spec, errors);
+    pod_claims::of_extended_resources(&status.child("extendedResourceClaimStatus"), &spec, errors);
     addresses(&status, &before, errors);
+    containers(&status, &spec, errors);
+}
+
+/// Validates who runs in the containers, and the health of what they were given.
+fn containers(status: &At<'_>, spec: &At<'_>, errors: &mut ErrorList) {
     for list in ["initContainerStatuses", "containerStatuses", "ephemeralContainerStatuses"] {
         for container in status.child(list).items() {
             linux_user(&container.child("user").child("linux"), errors);
         }
     }
-    let spec = new_at.child("spec");
     for (list, containers) in [("containerStatuses", "containers"), ("initContainerStatuses", "initContainers")] {
         for container in status.child(list).items() {
             allocated(&container, &spec.child(containers), errors);
@@ -56,14 +75,6 @@ pub fn validate(new: &Value, old: &Value, errors: &mut ErrorList) {
         if !resources.is_empty() {
             resources.forbidden(errors, "must not be specified in container status");
         }
-    }
-    let observed = status.child("observedGeneration");
-    if observed.int().is_some_and(|generation| generation < 0) {
-        observed.invalid(errors, "must be a non-negative integer");
-    }
-    let spec = old_at.child("spec");
-    for (list, restarts) in [("containerStatuses", &spec), ("initContainerStatuses", &spec)] {
-        no_revival(&status.child(list), &before.child(list), restarts, list == "initContainerStatuses", errors);
     }
 }
 
