@@ -3,12 +3,12 @@
 use std::cmp::Ordering;
 use std::rc::Rc;
 
-use crate::eval::{Outcome, no_overload};
+use crate::eval::{Outcome, TOO_EXPENSIVE, no_overload};
 use crate::operators as op;
-use crate::value::Val;
+use crate::value::{FIRST_SECOND, Val};
 
 /// Elements that a list may have that an expression makes; upstream joins lists without copying them.
-const MAX_ITEMS: usize = 1_000_000;
+pub(crate) const MAX_ITEMS: usize = 1_000_000;
 
 /// The operators that look at values only; `None` for functions.
 pub(crate) fn operator<'a>(name: &str, arguments: &[Val<'a>]) -> Option<Outcome<'a>> {
@@ -17,8 +17,8 @@ pub(crate) fn operator<'a>(name: &str, arguments: &[Val<'a>]) -> Option<Outcome<
         _ => Err(no_overload()),
     };
     Some(match (name, arguments) {
-        (op::EQUALS, [a, b]) => Ok(Val::Bool(a.equals(b))),
-        (op::NOT_EQUALS, [a, b]) => Ok(Val::Bool(!a.equals(b))),
+        (op::EQUALS, [a, b]) => a.try_equals(b).map(Val::Bool).ok_or_else(too_expensive),
+        (op::NOT_EQUALS, [a, b]) => a.try_equals(b).map(|same| Val::Bool(!same)).ok_or_else(too_expensive),
         (op::LESS, _) => ordered(Ordering::is_lt),
         (op::LESS_EQUALS, _) => ordered(Ordering::is_le),
         (op::GREATER, _) => ordered(Ordering::is_gt),
@@ -27,7 +27,7 @@ pub(crate) fn operator<'a>(name: &str, arguments: &[Val<'a>]) -> Option<Outcome<
         (op::NOT, _) => Err(no_overload()),
         (op::NEGATE, [Val::Int(n)]) => n.checked_neg().map(Val::Int).ok_or_else(overflow),
         (op::NEGATE, [Val::Double(n)]) => Ok(Val::Double(-n)),
-        (op::NEGATE, [Val::Duration(n)]) => Ok(Val::Duration(-n)),
+        (op::NEGATE, [Val::Duration(n)]) => duration(-n),
         (op::NEGATE, _) => Err(no_overload()),
         (op::IN, [key, within]) => contains(key, within),
         (op::INDEX, [value, index]) => index_of(value, index),
@@ -35,6 +35,10 @@ pub(crate) fn operator<'a>(name: &str, arguments: &[Val<'a>]) -> Option<Outcome<
         (op::ADD | op::SUBTRACT | op::MULTIPLY | op::DIVIDE | op::MODULO, [a, b]) => arithmetic(name, a, b),
         _ => return None,
     })
+}
+
+fn too_expensive() -> String {
+    TOO_EXPENSIVE.to_owned()
 }
 
 /// The error of a number that does not fit.
@@ -49,10 +53,9 @@ pub(crate) fn optional_index<'a>(operand: Val<'a>, index: &Val<'a>) -> Outcome<'
         Val::Optional(Some(value)) => (*value).clone(),
         value => value,
     };
-    let found = match (index, value.items(), value.entries()) {
-        (Val::Int(index), Some(items), _) => usize::try_from(*index).ok().and_then(|index| items.get(index).cloned()),
-        (_, _, Some(entries)) => entries.into_iter().find(|(key, _)| key.equals(index)).map(|(_, value)| value),
-        _ => None,
+    let found = match index {
+        Val::Int(index) if value.is_list() => usize::try_from(*index).ok().and_then(|index| value.item(index)),
+        index => value.at_key(index),
     };
     Ok(Val::Optional(found.map(Rc::new)))
 }
@@ -61,23 +64,24 @@ fn contains<'a>(key: &Val<'a>, within: &Val<'a>) -> Outcome<'a> {
     if let Some(items) = within.items() {
         return Ok(Val::Bool(items.iter().any(|item| item.equals(key))));
     }
-    match within.entries() {
-        Some(entries) => Ok(Val::Bool(entries.iter().any(|(known, _)| known.equals(key)))),
-        None => Err(no_overload()),
+    if !within.is_map() {
+        return Err(no_overload());
     }
+    Ok(Val::Bool(within.at_key(key).is_some()))
 }
 
 fn index_of<'a>(value: &Val<'a>, index: &Val<'a>) -> Outcome<'a> {
-    if let (Some(items), Some(number)) = (value.items(), index.number()) {
-        let found = (number.fract() == 0.0 && number >= 0.0).then(|| items.get(number as usize).cloned()).flatten();
+    if let (true, Some(number)) = (value.is_list(), index.number()) {
+        let found = (number.fract() == 0.0 && number >= 0.0).then(|| value.item(number as usize)).flatten();
         return found.ok_or_else(|| format!("index out of bounds: {number}"));
     }
     if let Val::Optional(_) = value {
         return optional_index(value.clone(), index);
     }
-    let entries = value.entries().ok_or_else(no_overload)?;
-    let found = entries.into_iter().find(|(key, _)| key.equals(index)).map(|(_, value)| value);
-    found.ok_or_else(|| format!("no such key: {}", index.to_text().unwrap_or_default()))
+    if !value.is_map() {
+        return Err(no_overload());
+    }
+    value.at_key(index).ok_or_else(|| format!("no such key: {}", index.to_text().unwrap_or_default()))
 }
 
 fn arithmetic<'a>(name: &str, a: &Val<'a>, b: &Val<'a>) -> Outcome<'a> {
@@ -115,14 +119,14 @@ fn arithmetic<'a>(name: &str, a: &Val<'a>, b: &Val<'a>) -> Outcome<'a> {
         },
         (Val::Str(a), Val::Str(b)) if name == op::ADD => Ok(Val::text(format!("{a}{b}"))),
         (Val::Bytes(a), Val::Bytes(b)) if name == op::ADD => Ok(Val::Bytes([a.as_ref(), b.as_ref()].concat().into())),
-        (Val::Duration(a), Val::Duration(b)) if name == op::ADD => Ok(Val::Duration(a + b)),
-        (Val::Duration(a), Val::Duration(b)) if name == op::SUBTRACT => Ok(Val::Duration(a - b)),
+        (Val::Duration(a), Val::Duration(b)) if name == op::ADD => duration(a + b),
+        (Val::Duration(a), Val::Duration(b)) if name == op::SUBTRACT => duration(a - b),
         (Val::Timestamp(at), Val::Duration(n)) | (Val::Duration(n), Val::Timestamp(at)) if name == op::ADD => {
-            moved(*at, *n)
+            moment(at.as_nanosecond() + n)
         }
-        (Val::Timestamp(at), Val::Duration(n)) if name == op::SUBTRACT => moved(*at, -n),
+        (Val::Timestamp(at), Val::Duration(n)) if name == op::SUBTRACT => moment(at.as_nanosecond() - n),
         (Val::Timestamp(a), Val::Timestamp(b)) if name == op::SUBTRACT => {
-            Ok(Val::Duration(a.as_nanosecond() - b.as_nanosecond()))
+            duration(a.as_nanosecond() - b.as_nanosecond())
         }
         _ if name == op::ADD && a.has_unique_elements() => match (a.items(), b.items()) {
             (Some(mut a), Some(b)) => {
@@ -147,7 +151,16 @@ fn arithmetic<'a>(name: &str, a: &Val<'a>, b: &Val<'a>) -> Outcome<'a> {
     }
 }
 
-fn moved<'a>(at: jiff::Timestamp, nanos: i128) -> Outcome<'a> {
-    let moved = jiff::Timestamp::from_nanosecond(at.as_nanosecond() + nanos);
-    moved.map(Val::Timestamp).map_err(|_| "timestamp overflow".to_owned())
+/// A duration of so many nanoseconds, which Go holds in 64 bits.
+pub(crate) fn duration<'a>(nanos: i128) -> Outcome<'a> {
+    match i64::try_from(nanos) {
+        Ok(_) => Ok(Val::Duration(nanos)),
+        Err(_) => Err("duration overflow".to_owned()),
+    }
+}
+
+/// The moment so many nanoseconds after 1970, in the years from 1 to 9999.
+pub(crate) fn moment<'a>(nanos: i128) -> Outcome<'a> {
+    let at = jiff::Timestamp::from_nanosecond(nanos).ok().filter(|at| at.as_second() >= FIRST_SECOND);
+    at.map(Val::Timestamp).ok_or_else(|| "timestamp overflow".to_owned())
 }

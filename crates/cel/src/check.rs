@@ -12,6 +12,9 @@ use crate::signatures::Overload;
 use crate::types::{Mapping, Type, more_general};
 use crate::walk::deeper;
 
+/// Parts of a type: a few loops one after the other could make any number, each doubling them.
+const MAX_TYPE: usize = 1000;
+
 /// The types of an expression.
 #[derive(Clone, Debug)]
 pub struct Types {
@@ -86,6 +89,13 @@ impl Checker<'_> {
                 None => self.undeclared(id, &name.clone()),
             },
             _ => deeper(|| self.compound(expression)),
+        };
+        // A type is walked from part to part, although parts may be shared.
+        let ty = if ty.is_larger(MAX_TYPE) {
+            self.error(id, format!("type has more than {MAX_TYPE} parts"));
+            Type::Error
+        } else {
+            ty
         };
         self.types[id] = ty.clone();
         ty

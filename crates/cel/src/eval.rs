@@ -5,7 +5,7 @@
 use std::borrow::Cow;
 use std::rc::Rc;
 
-use crate::arithmetic::{operator, optional_index};
+use crate::arithmetic::{MAX_ITEMS, operator, optional_index};
 use crate::ast::{Entry, Expr, Field, Fold, Kind, Literal};
 use crate::operators as op;
 use crate::value::Val;
@@ -144,12 +144,15 @@ impl<'a> Evaluation<'a> {
 
     fn fold(&mut self, fold: &'a Fold) -> Outcome<'a> {
         let range = self.eval(&fold.range)?;
-        let is_map = range.entries().is_some();
-        let pairs = match (range.items(), range.entries()) {
-            (Some(items), _) => items.into_iter().enumerate().map(|(i, item)| (Val::Int(i as i64), item)).collect(),
-            (_, Some(entries)) => entries,
-            _ => return Err(no_overload()),
+        let is_map = range.is_map();
+        let pairs = match if is_map { range.entries() } else { None } {
+            Some(entries) => entries,
+            None => {
+                let items = range.items().ok_or_else(no_overload)?;
+                items.into_iter().enumerate().map(|(i, item)| (Val::Int(i as i64), item)).collect()
+            }
         };
+        let appended = appended(fold);
         let depth = self.scope.len();
         let init = self.eval(&fold.init);
         self.scope.push((&fold.accumulator, init));
@@ -164,8 +167,12 @@ impl<'a> Evaluation<'a> {
             if let Ok(Val::Bool(false)) = self.eval(&fold.condition) {
                 break;
             }
-            let step = self.eval(&fold.step);
+            let step = match appended {
+                Some((filter, item)) => self.append(filter, item, depth).err().map(Err),
+                None => Some(self.eval(&fold.step)),
+            };
             self.scope.truncate(depth + 1);
+            let Some(step) = step else { continue };
             if step.as_ref().is_err_and(|error| error.starts_with(TOO_EXPENSIVE)) {
                 return step;
             }
@@ -175,6 +182,30 @@ impl<'a> Evaluation<'a> {
         let result = self.eval(&fold.result);
         self.scope.truncate(depth);
         result
+    }
+
+    /// Appends to the list that a loop accumulates, in place: joining lists would copy all elements for each. The cost
+    /// is that of joining them.
+    fn append(&mut self, filter: Option<&'a Expr>, item: &'a Expr, accumulator: usize) -> Result<(), String> {
+        if let Some(filter) = filter {
+            match self.eval(filter)? {
+                Val::Bool(true) => {}
+                Val::Bool(false) => return self.charge(1),
+                _ => return Err(no_overload()),
+            }
+        }
+        self.charge(1)?;
+        if let Err(error) = &self.scope[accumulator].1 {
+            return Err(error.clone());
+        }
+        let item = self.eval(item)?;
+        self.charge(LIST_COST + 1)?;
+        let (_, Ok(Val::List(items))) = &mut self.scope[accumulator] else { return Err(no_overload()) };
+        if items.len() >= MAX_ITEMS {
+            return Err(format!("list exceeds {MAX_ITEMS} elements"));
+        }
+        Rc::make_mut(items).push(item);
+        Ok(())
     }
 
     fn call(&mut self, function: &'a str, target: Option<&'a Expr>, args: &'a [Expr]) -> Outcome<'a> {
@@ -249,6 +280,30 @@ impl<'a> Evaluation<'a> {
             (Ok(Val::Bool(_)), Ok(Val::Bool(value))) => Ok(Val::Bool(value)),
             _ => Err(no_overload()),
         }
+    }
+}
+
+/// What a loop appends to its list and under which condition, if that is what it does.
+fn appended(fold: &Fold) -> Option<(Option<&Expr>, &Expr)> {
+    let is_list = |part: &Expr| matches!(&part.kind, Kind::Ident(name) if *name == fold.accumulator);
+    let (filter, added) = match arguments(&fold.step, op::CONDITIONAL) {
+        [filter, added, same] if is_list(same) => (Some(filter), added),
+        _ => (None, &fold.step),
+    };
+    match arguments(added, op::ADD) {
+        [list, Expr { kind: Kind::List { items, optional }, .. }] if is_list(list) && optional.is_empty() => {
+            let [item] = items.as_slice() else { return None };
+            Some((filter, item))
+        }
+        _ => None,
+    }
+}
+
+/// The arguments of a call of this function; nothing of anything else.
+fn arguments<'e>(part: &'e Expr, wanted: &str) -> &'e [Expr] {
+    match &part.kind {
+        Kind::Call { function, args, .. } if function == wanted => args,
+        _ => &[],
     }
 }
 

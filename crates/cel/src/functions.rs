@@ -2,12 +2,12 @@
 
 use std::rc::Rc;
 
-use jiff::Timestamp;
 use skiff_apimachinery::quantity::Quantity;
 
+use crate::arithmetic::moment;
 use crate::eval::{Outcome, no_overload};
 use crate::pattern;
-use crate::value::{SECOND, Val, duration};
+use crate::value::{SECOND, Val, duration, rfc3339};
 use crate::{authz, library, lists, network, text};
 
 /// Calls a function; the value it is called on comes first.
@@ -57,7 +57,7 @@ fn general<'a>(name: &str, arguments: &[Val<'a>]) -> Option<Outcome<'a>> {
 }
 
 fn expressions<'a>(name: &str, text: &str, expression: &str, limit: Option<&Val<'a>>) -> Outcome<'a> {
-    let regex = pattern::compile(expression)?;
+    let regex = pattern::recent(expression)?;
     Ok(match name {
         "matches" => Val::Bool(regex.is_match(text)),
         "find" => Val::text(regex.find(text).map_or(String::new(), |found| found.as_str().to_owned())),
@@ -106,12 +106,10 @@ fn conversions<'a>(name: &str, arguments: &[Val<'a>]) -> Option<Outcome<'a>> {
             duration(text).map(Val::Duration).ok_or_else(|| conversion("google.protobuf.Duration"))
         }
         ("duration", Val::Int(n)) => Ok(Val::Duration(i128::from(*n))),
-        ("timestamp", Val::Int(n)) => {
-            Timestamp::from_second(*n).map(Val::Timestamp).map_err(|_| "timestamp overflow".to_owned())
-        }
+        ("timestamp", Val::Int(n)) => moment(i128::from(*n) * SECOND),
         ("timestamp", Val::Timestamp(at)) => Ok(Val::Timestamp(*at)),
         ("timestamp", Val::Str(text)) => {
-            text.parse::<Timestamp>().map(Val::Timestamp).map_err(|_| conversion("google.protobuf.Timestamp"))
+            rfc3339(text).map(Val::Timestamp).ok_or_else(|| conversion("google.protobuf.Timestamp"))
         }
         _ => return None,
     })
@@ -128,8 +126,9 @@ fn offset(text: &str) -> Option<jiff::tz::TimeZone> {
         None => (1, text.strip_prefix('+').unwrap_or(text)),
     };
     let (hours, minutes) = rest.split_once(':')?;
-    let seconds = hours.parse::<i32>().ok()?.checked_mul(3600)?.checked_add(minutes.parse::<i32>().ok()? * 60)?;
-    jiff::tz::Offset::from_seconds(sign * seconds).ok().map(jiff::tz::TimeZone::fixed)
+    let seconds = hours.parse::<i32>().ok()?.checked_mul(3600)?;
+    let seconds = seconds.checked_add(minutes.parse::<i32>().ok()?.checked_mul(60)?)?.checked_mul(sign)?;
+    jiff::tz::Offset::from_seconds(seconds).ok().map(jiff::tz::TimeZone::fixed)
 }
 
 fn times<'a>(name: &str, arguments: &[Val<'a>]) -> Option<Outcome<'a>> {

@@ -7,13 +7,18 @@ use crate::value::Val;
 /// Nesting of a value that becomes JSON.
 const MAX_DEPTH: usize = 100;
 
+/// Parts of a value that becomes JSON: values may share parts, so that a few of them make any number.
+const MAX_PARTS: usize = 1_000_000;
+
 /// A value as JSON; the error says what has no form in JSON.
 pub fn to_json(value: &Val<'_>) -> Result<Value, String> {
-    convert(value, MAX_DEPTH)
+    convert(value, MAX_DEPTH, &mut { MAX_PARTS })
 }
 
-fn convert(value: &Val<'_>, depth: usize) -> Result<Value, String> {
+fn convert(value: &Val<'_>, depth: usize, left: &mut usize) -> Result<Value, String> {
     let Some(depth) = depth.checked_sub(1) else { return Err("value is nested too deeply".to_owned()) };
+    let Some(rest) = left.checked_sub(1) else { return Err("value has too many parts".to_owned()) };
+    *left = rest;
     Ok(match value {
         Val::Null => Value::Null,
         Val::Bool(on) => Value::Bool(*on),
@@ -28,25 +33,25 @@ fn convert(value: &Val<'_>, depth: usize) -> Result<Value, String> {
         }
         Val::Timestamp(_) | Val::Duration(_) => value.to_text().unwrap_or_default().into(),
         Val::Optional(held) => match held {
-            Some(held) => convert(held, depth)?,
+            Some(held) => convert(held, depth, left)?,
             None => Value::Null,
         },
         Val::List(items) | Val::Set(items) => {
-            let items = items.iter().map(|item| convert(item, depth)).collect::<Result<Vec<_>, _>>();
+            let items = items.iter().map(|item| convert(item, depth, left)).collect::<Result<Vec<_>, _>>();
             Value::Array(items?)
         }
         Val::Map(entries) => {
             let mut object = Value::Object(Object::new());
             for (key, value) in entries.iter() {
                 let key = key.to_text().ok_or_else(|| unsupported(key))?;
-                object.set_at(&[&key], convert(value, depth)?);
+                object.set_at(&[&key], convert(value, depth, left)?);
             }
             object
         }
         Val::Made(made) => {
             let mut object = Value::Object(Object::new());
             for (name, value) in &made.1 {
-                object.set_at(&[name], convert(value, depth)?);
+                object.set_at(&[name], convert(value, depth, left)?);
             }
             object
         }

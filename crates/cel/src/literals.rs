@@ -38,7 +38,7 @@ impl Check<'_> {
                 };
                 let wrong = match function.as_str() {
                     "duration" => value::duration(text).is_none(),
-                    "timestamp" => text.parse::<jiff::Timestamp>().is_err(),
+                    "timestamp" => value::rfc3339(text).is_none(),
                     "matches" => pattern::compile(text).is_err(),
                     _ => false,
                 };

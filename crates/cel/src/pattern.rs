@@ -1,5 +1,6 @@
 //! Regular expressions as Go reads them, on an engine that matches in linear time as Go's does.
 
+use std::cell::RefCell;
 use std::sync::OnceLock;
 
 use regex::{Regex, RegexBuilder};
@@ -31,6 +32,26 @@ impl Pattern {
     pub fn regex(&self) -> Result<&Regex, &str> {
         self.compiled.get_or_init(|| compile(&self.text)).as_ref().map_err(String::as_str)
     }
+}
+
+/// Compiled expressions that a thread remembers: a loop uses the same few for each element.
+const MAX_RECENT: usize = 4;
+
+thread_local! {
+    static RECENT: RefCell<Vec<(String, Regex)>> = const { RefCell::new(Vec::new()) };
+}
+
+/// The same as [`compile`], for those that are used again soon.
+pub fn recent(text: &str) -> Result<Regex, String> {
+    RECENT.with_borrow_mut(|recent| {
+        if let Some((_, regex)) = recent.iter().find(|(known, _)| known == text) {
+            return Ok(regex.clone());
+        }
+        let regex = compile(text)?;
+        recent.truncate(MAX_RECENT - 1);
+        recent.insert(0, (text.to_owned(), regex.clone()));
+        Ok(regex)
+    })
 }
 
 /// Compiles an expression in Go's syntax.

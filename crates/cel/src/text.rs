@@ -15,8 +15,8 @@ pub(crate) fn call<'a>(name: &str, arguments: &[Val<'a>]) -> Option<Outcome<'a>>
         ("contains", Some(part)) => Ok(Val::Bool(text.contains(part))),
         ("startsWith", Some(part)) => Ok(Val::Bool(text.starts_with(part))),
         ("endsWith", Some(part)) => Ok(Val::Bool(text.ends_with(part))),
-        ("indexOf", Some(part)) => Ok(Val::Int(position(text, part, count(2).unwrap_or(0), false))),
-        ("lastIndexOf", Some(part)) => Ok(Val::Int(position(text, part, count(2).unwrap_or(i64::MAX), true))),
+        ("indexOf", Some(part)) => position(text, part, count(2), false),
+        ("lastIndexOf", Some(part)) => position(text, part, count(2), true),
         ("split", Some(separator)) => Ok(split(text, separator, count(2).unwrap_or(-1))),
         ("replace", Some(from)) => match arguments.get(2).and_then(Val::as_str) {
             Some(to) => replaced(text, from, to, count(3)),
@@ -56,18 +56,27 @@ fn replaced<'a>(text: &str, from: &str, to: &str, limit: Option<i64>) -> Outcome
     Ok(Val::text(text.replacen(from, to, limit)))
 }
 
-/// Where a part is, in characters; -1 if it is nowhere.
-fn position(text: &str, part: &str, bound: i64, last: bool) -> i64 {
-    let (text, part) = (text.chars().collect::<Vec<_>>(), part.chars().collect::<Vec<_>>());
-    let bound = usize::try_from(bound).unwrap_or(0);
-    let found = |at: &usize| text[*at..].starts_with(&part);
-    let starts = 0..(text.len() + 1).saturating_sub(part.len());
-    let at = if last {
-        starts.rev().filter(|at| *at <= bound).find(found)
-    } else {
-        starts.filter(|at| *at >= bound).find(found)
-    };
-    at.map_or(-1, |at| at as i64)
+/// Where a part is, in characters; -1 if it is nowhere at or behind `bound`, or at or before it for the last one.
+fn position<'a>(text: &str, part: &str, bound: Option<i64>, last: bool) -> Outcome<'a> {
+    let length = text.chars().count() as i64;
+    let bound = bound.unwrap_or(if last { if part.is_empty() { length } else { (length - 1).max(0) } } else { 0 });
+    if part.is_empty() {
+        return Ok(Val::Int(bound));
+    }
+    if bound < 0 {
+        return Err(format!("index out of range: {bound}"));
+    }
+    let found = usize::try_from(bound).ok().and_then(|bound| text.char_indices().nth(bound)).and_then(|(start, _)| {
+        if last {
+            let end = start.saturating_add(part.len()).min(text.len());
+            // The part may end within a character: it is not there then.
+            let end = (end..=text.len()).find(|end| text.is_char_boundary(*end))?;
+            text[..end].rmatch_indices(part).map(|(at, _)| at).find(|at| *at <= start)
+        } else {
+            text[start..].find(part).map(|at| start + at)
+        }
+    });
+    Ok(Val::Int(found.map_or(-1, |at| text[..at].chars().count() as i64)))
 }
 
 fn split<'a>(text: &str, separator: &str, limit: i64) -> Val<'a> {
@@ -161,16 +170,48 @@ fn clause(verb: char, places: usize, value: &Val<'_>) -> Result<String, String> 
     })
 }
 
+/// A value as `%s` shows it; `None` where it has no text, or more than fits: values may share parts, so that a few of
+/// them make any number.
 fn shown(value: &Val<'_>) -> Option<String> {
+    let mut out = String::new();
+    show(value, &mut out).then_some(out)
+}
+
+fn show(value: &Val<'_>, out: &mut String) -> bool {
+    if out.len() > MAX_LENGTH {
+        return false;
+    }
     if let Some(items) = value.items() {
-        let items = items.iter().map(shown).collect::<Option<Vec<_>>>()?;
-        return Some(format!("[{}]", items.join(", ")));
+        out.push('[');
+        for (index, item) in items.iter().enumerate() {
+            out.push_str(if index > 0 { ", " } else { "" });
+            if !show(item, out) {
+                return false;
+            }
+        }
+        out.push(']');
+        return true;
     }
     if let Some(entries) = value.entries() {
-        let entries = entries.iter().map(|(key, value)| Some(format!("{}: {}", shown(key)?, shown(value)?)));
-        return Some(format!("{{{}}}", entries.collect::<Option<Vec<_>>>()?.join(", ")));
+        out.push('{');
+        for (index, (key, value)) in entries.iter().enumerate() {
+            out.push_str(if index > 0 { ", " } else { "" });
+            if !show(key, out) {
+                return false;
+            }
+            out.push_str(": ");
+            if !show(value, out) {
+                return false;
+            }
+        }
+        out.push('}');
+        return true;
     }
-    value.to_text()
+    match value.to_text() {
+        Some(text) => out.push_str(&text),
+        None => return false,
+    }
+    true
 }
 
 /// In quotes, with what would break them escaped.

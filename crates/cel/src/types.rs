@@ -83,6 +83,16 @@ impl Type {
         }
     }
 
+    /// Whether the type has more parts than this.
+    pub(crate) fn is_larger(&self, limit: usize) -> bool {
+        fn counted(ty: &Type, left: &mut usize) -> bool {
+            let Some(rest) = left.checked_sub(1) else { return false };
+            *left = rest;
+            ty.parameters().into_iter().all(|part| counted(part, left))
+        }
+        !counted(self, &mut { limit })
+    }
+
     fn parameters(&self) -> Vec<&Type> {
         match self {
             Type::List(of) => vec![of],

@@ -15,6 +15,10 @@ use crate::declared::{Declared, Shape};
 use crate::semver::Semver;
 use crate::types::Type;
 
+/// Parts of two values that are compared with each other.
+const MAX_COMPARED: usize = 10_000_000;
+/// The beginning of year 1, in seconds from 1970.
+pub(crate) const FIRST_SECOND: i64 = -62_135_596_800;
 /// Nanoseconds in a second.
 pub const SECOND: i128 = 1_000_000_000;
 
@@ -161,6 +165,35 @@ impl<'a> Val<'a> {
         }
     }
 
+    /// Whether it is a list.
+    pub(crate) fn is_list(&self) -> bool {
+        matches!(self, Val::List(_) | Val::Set(_) | Val::Json(Value::Array(_), _))
+    }
+
+    /// Whether it is a map, or an object of a resource.
+    pub(crate) fn is_map(&self) -> bool {
+        matches!(self, Val::Map(_) | Val::Json(Value::Object(_), _))
+    }
+
+    /// An element of a list; what else there is is not looked at.
+    pub(crate) fn item(&self, index: usize) -> Option<Val<'a>> {
+        match self {
+            Val::List(items) | Val::Set(items) => items.get(index).cloned(),
+            Val::Json(Value::Array(items), ty) => {
+                items.get(index).map(|item| Val::of(item, ty.and_then(Declared::items)))
+            }
+            _ => None,
+        }
+    }
+
+    /// What a map has under a key.
+    pub(crate) fn at_key(&self, key: &Val<'a>) -> Option<Val<'a>> {
+        match self {
+            Val::Map(entries) => entries.iter().find(|(known, _)| known.equals(key)).map(|(_, value)| value.clone()),
+            _ => self.member(key.as_str()?),
+        }
+    }
+
     /// Number of characters, bytes, elements or entries.
     pub fn size(&self) -> Option<usize> {
         match self {
@@ -214,22 +247,40 @@ impl<'a> Val<'a> {
         matches!(self, Val::Set(_)) || matches!(self, Val::Json(Value::Array(_), Some(ty)) if set(ty))
     }
 
-    /// Whether two values are the same.
+    /// Whether two values are the same, as far as can be told.
     pub fn equals(&self, other: &Val<'a>) -> bool {
+        self.try_equals(other).unwrap_or(false)
+    }
+
+    /// Whether two values are the same; `None` if they have too many parts: values may share parts, so that a few of
+    /// them make any number.
+    pub(crate) fn try_equals(&self, other: &Val<'a>) -> Option<bool> {
+        self.same(other, &mut { MAX_COMPARED })
+    }
+
+    fn same(&self, other: &Val<'a>, left: &mut usize) -> Option<bool> {
+        *left = left.checked_sub(1)?;
         if let (Some(a), Some(b)) = (self.items(), other.items()) {
-            let unordered = self.is_set() || other.is_set();
-            return a.len() == b.len()
-                && if unordered {
-                    a.iter().all(|a| b.iter().any(|b| a.equals(b)))
-                } else {
-                    a.iter().zip(&b).all(|(a, b)| a.equals(b))
-                };
+            if a.len() != b.len() {
+                return Some(false);
+            }
+            // Sets mostly come in the same order.
+            let in_order = every(a.iter().zip(&b), |(a, b)| a.same(b, left))?;
+            if in_order || !(self.is_set() || other.is_set()) {
+                return Some(in_order);
+            }
+            return every(a.iter(), |a| some(b.iter(), |b| a.same(b, left)));
         }
         if let (Some(a), Some(b)) = (self.entries(), other.entries()) {
-            let same = |(key, value): &(Val<'a>, Val<'a>)| b.iter().any(|(k, v)| k.equals(key) && v.equals(value));
-            return a.len() == b.len() && a.iter().all(same);
+            if a.len() != b.len() {
+                return Some(false);
+            }
+            return every(a.iter(), |(key, value)| {
+                let Some((_, found)) = b.iter().find(|(known, _)| known.equals(key)) else { return Some(false) };
+                value.same(found, left)
+            });
         }
-        match (self, other) {
+        Some(match (self, other) {
             (Val::Null, Val::Null) => true,
             (Val::Bytes(a), Val::Bytes(b)) => a == b,
             (Val::Url(a), Val::Url(b)) => a == b,
@@ -238,15 +289,18 @@ impl<'a> Val<'a> {
             (Val::Type(a), Val::Type(b)) => a == b,
             (Val::Format(a), Val::Format(b)) => a == b,
             (Val::Made(a), Val::Made(b)) => {
-                let same = |(name, value): &(String, Val<'a>)| b.1.iter().any(|(n, v)| n == name && v.equals(value));
-                a.0 == b.0 && a.1.len() == b.1.len() && a.1.iter().all(same)
+                if a.0 != b.0 || a.1.len() != b.1.len() {
+                    return Some(false);
+                }
+                return every(a.1.iter(), |(name, value)| {
+                    let Some((_, found)) = b.1.iter().find(|(known, _)| known == name) else { return Some(false) };
+                    value.same(found, left)
+                });
             }
-            (Val::Optional(a), Val::Optional(b)) => match (a, b) {
-                (Some(a), Some(b)) => a.equals(b),
-                (a, b) => a.is_none() && b.is_none(),
-            },
+            (Val::Optional(Some(a)), Val::Optional(Some(b))) => return a.same(b, left),
+            (Val::Optional(a), Val::Optional(b)) => a.is_none() && b.is_none(),
             (a, b) => a.compare(b) == Some(Ordering::Equal),
-        }
+        })
     }
 
     /// The order of two values of types that have one.
@@ -300,6 +354,20 @@ impl<'a> Val<'a> {
     }
 }
 
+/// Whether something holds for all; `None` if that cannot be told.
+fn every<T>(mut all: impl Iterator<Item = T>, mut holds: impl FnMut(T) -> Option<bool>) -> Option<bool> {
+    all.try_fold(true, |_, one| match holds(one) {
+        Some(true) => Ok(true),
+        other => Err(other),
+    })
+    .map_or_else(|stopped| stopped, Some)
+}
+
+/// Whether something holds for any; `None` if that cannot be told.
+fn some<T>(all: impl Iterator<Item = T>, mut holds: impl FnMut(T) -> Option<bool>) -> Option<bool> {
+    every(all, |one| holds(one).map(|held| !held)).map(|none| !none)
+}
+
 fn of_text<'a>(text: &'a str, ty: Option<&Type>) -> Val<'a> {
     let plain = || Val::Str(Cow::Borrowed(text));
     match ty {
@@ -317,6 +385,27 @@ fn of_text<'a>(text: &'a str, ty: Option<&Type>) -> Val<'a> {
 /// A moment, or the beginning of a day.
 fn timestamp(text: &str) -> Option<Timestamp> {
     text.parse().ok().or_else(|| format!("{text}T00:00:00Z").parse().ok())
+}
+
+/// Reads a moment in the years from 1 to 9999 as Go reads RFC 3339, which is strict.
+pub(crate) fn rfc3339(text: &str) -> Option<Timestamp> {
+    const FIRST: &[u8] = b"dddd-dd-ddTdd:dd:dd";
+    let fits = |text: &[u8], shape: &[u8]| {
+        let fits = |(c, wanted): (&u8, &u8)| if *wanted == b'd' { c.is_ascii_digit() } else { c == wanted };
+        text.len() == shape.len() && text.iter().zip(shape).all(fits)
+    };
+    let (first, rest) = text.as_bytes().split_at_checked(FIRST.len())?;
+    let zone = rest.strip_prefix(b".").or(rest.strip_prefix(b",")).map_or(rest, |fraction| {
+        let digits = fraction.iter().take_while(|c| c.is_ascii_digit()).count();
+        // A point without digits leaves something that is no zone.
+        if digits > 0 { &fraction[digits..] } else { rest }
+    });
+    let known = fits(first, FIRST) && (zone == b"Z" || fits(zone, b"+dd:dd") || fits(zone, b"-dd:dd"));
+    // There are no leap seconds, and no year 0.
+    if !known || first.ends_with(b":60") {
+        return None;
+    }
+    text.parse::<Timestamp>().ok().filter(|at| at.as_second() >= FIRST_SECOND)
 }
 
 /// Fields that are computed when they are looked at.

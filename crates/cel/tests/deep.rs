@@ -103,3 +103,37 @@ fn the_limits_are_upstreams() {
         assert_eq!(Program::compile(&more, &environment).err().as_deref(), Some(why), "{more:.40}");
     }
 }
+
+#[test]
+fn values_and_types_that_double_are_stopped() {
+    let twice = |times: usize| format!("[[1]]{}", ".map(a, [a, a])".repeat(times));
+    let environment = Environment::new();
+    let outcome = |text: &str| {
+        let program = Program::compile(text, &environment)?;
+        let (outcome, _) = program.evaluate([]);
+        outcome.map(|_| ())
+    };
+    for text in [
+        format!("{0} == {0}", twice(40)),
+        format!("'%s'.format([{}]) == ''", twice(40)),
+        format!("[[1]]{} == []", ".map(a, {a: a})".repeat(40)),
+    ] {
+        assert!(outcome(&text).is_err(), "{text}");
+    }
+    assert_eq!(outcome(&format!("{0} == {0}", twice(8))), Ok(()));
+}
+
+#[test]
+fn long_lists_are_gone_through_in_time() {
+    let environment = Environment::new();
+    let (text, long) = ("lists.range(30000).map(i, i).filter(i, i % 2 == 0)", "'a'.matches('(b|a{100}){9}')");
+    for text in [
+        format!("{text}.size() == 15000"),
+        format!("cel.bind(l, {text}, l.all(i, l[i / 2] == i))"),
+        format!("lists.range(3000).exists(i, {long}) == false"),
+    ] {
+        let program = Program::compile(&text, &environment.clone().with_bindings()).expect(&text);
+        let (outcome, cost) = program.evaluate([]);
+        assert!(matches!(outcome, Ok(skiff_cel::value::Val::Bool(true))), "{text}: {outcome:?} {cost}");
+    }
+}

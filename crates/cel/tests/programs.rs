@@ -111,6 +111,14 @@ fn expressions_say_what_they_say_upstream() {
         ("strings.quote('a\"b') == '\"a\\\\\"b\"'", true),
         ("1 < 1.5 && 1u < 2", true),
         ("'é'.size() == 1 && size(b'é') == 2", true),
+        ("'éaéa'.indexOf('a') == 1 && 'éaéa'.indexOf('a', 2) == 3 && 'éaéa'.indexOf('a', 9) == -1", true),
+        ("'éaéa'.lastIndexOf('é') == 2 && 'éaéa'.lastIndexOf('é', 1) == 0 && 'aéa'.lastIndexOf('aé', 2) == 0", true),
+        (
+            "'abc'.indexOf('') == 0 && 'abc'.lastIndexOf('') == 3 && 'a'.indexOf('ab') == -1 && ''.lastIndexOf('a') == -1",
+            true,
+        ),
+        ("timestamp('2020-01-01T00:00:00.5+01:00') < timestamp('2020-01-01T00:00:00Z')", true),
+        ("self.m['k'] == 1 && 'k' in self.m && !('z' in self.m) && self.m[?'z'].orValue(2) == 2", true),
     ] {
         assert_eq!(evaluated(text), Ok(want), "{text}");
     }
@@ -119,6 +127,11 @@ fn expressions_say_what_they_say_upstream() {
         ("1 / (self.n - 3) == 0", "division by zero"),
         ("self.l[9] == 1", "index out of bounds: 9"),
         ("self.any + 1 == 2", "no such overload"),
+        ("'abc'.indexOf('a', -1) == 0", "index out of range: -1"),
+        ("timestamp('0001-01-01T00:00:00Z') - duration('1s') < timestamp(0)", "timestamp overflow"),
+        ("timestamp('9999-12-01T23:59:59Z') - timestamp('0001-01-01T00:00:00Z') > duration('1s')", "duration overflow"),
+        ("duration('2000000h') + duration('2000000h') > duration('0')", "duration overflow"),
+        ("timestamp(0).getHours('1:99999999') == 1", "unknown time zone 1:99999999"),
         // What an expression makes is bounded, whatever its text costs.
         ("lists.range(9000000).size() == 1", "operation cancelled: actual cost limit exceeded"),
         (
@@ -142,4 +155,27 @@ fn names_are_bound_only_where_the_environment_says_so() {
     let error = Program::compile("cel.bind(a.b, 1, true)", &environment).expect_err("no name");
     assert!(error.starts_with("ERROR: <input>:1:11: cel.bind() variable names must be simple identifiers"), "{error}");
     assert!(Program::compile("", &environment).expect_err("nothing").starts_with("ERROR: <input>:1:0: Syntax error"));
+}
+
+#[test]
+fn moments_are_read_as_strictly_as_go_reads_them() {
+    for text in [
+        "2020-01-01 00:00:00Z",
+        "2020-01-01t00:00:00z",
+        "2020-01-01T00:00Z",
+        "2020-01-01T00:00:60Z",
+        "2020-01-01T00:00:00",
+        "2020-01-01T00:00:00.Z",
+        "2020-01-01T00:00:00+0100",
+        "0000-01-01T00:00:00Z",
+        "2020-13-01T00:00:00Z",
+        "2020-01-01T00:00:00Z[UTC]",
+        "é020-01-01T00:00:00Z",
+    ] {
+        assert!(error(&format!("timestamp('{text}') > timestamp(0)")).contains("invalid timestamp argument"), "{text}");
+        assert_eq!(
+            evaluated(&format!("timestamp('' + '{text}') > timestamp(0)")),
+            Err("type conversion error from 'string' to 'google.protobuf.Timestamp'".to_owned())
+        );
+    }
 }
