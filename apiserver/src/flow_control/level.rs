@@ -111,6 +111,8 @@ impl Levels {
                 }
             }
         }
+        // There may be seats now for those who wait.
+        (0..self.0.len()).for_each(|index| self.fill(index));
         self.0.retain(|level| level.current || level.executing + level.waiting > 0);
     }
 
@@ -120,7 +122,7 @@ impl Levels {
     }
 
     /// A request of a flow comes.
-    pub(super) fn enter(&mut self, name: &str, flow: u64) -> Place {
+    pub(super) fn enter(&mut self, name: &str, flow: impl FnOnce() -> u64) -> Place {
         let Some(index) = self.0.iter().position(|level| level.spec.name == name) else {
             return Place::Refused;
         };
@@ -128,7 +130,7 @@ impl Levels {
             self.0[index].executing += 1;
             return Place::Seat;
         }
-        self.0[index].queue(flow)
+        self.0[index].queue(flow())
     }
 
     /// A request of this level is done. Who gets its seat is told.
@@ -143,13 +145,18 @@ impl Levels {
         let own = self.0.iter().position(|level| level.spec.name == name);
         let others = (0..self.0.len()).filter(|index| Some(*index) != own);
         for index in own.into_iter().chain(others).collect::<Vec<_>>() {
-            while self.0[index].waiting > 0 && self.may_run(index) {
-                if self.0[index].next() {
-                    self.0[index].executing += 1;
-                }
-            }
+            self.fill(index);
         }
         self.0.retain(|level| level.current || level.executing + level.waiting > 0);
+    }
+
+    /// Gives the seats that a level has to those who wait for them.
+    fn fill(&mut self, index: usize) {
+        while self.0[index].waiting > 0 && self.may_run(index) {
+            if self.0[index].next() {
+                self.0[index].executing += 1;
+            }
+        }
     }
 
     /// A request has given up waiting. It is still in its queue, to be passed over.
@@ -171,11 +178,11 @@ impl Levels {
             return true;
         }
         let borrowed = level.executing.saturating_sub(level.nominal);
-        if level.spec.borrowing_percent.is_some_and(|percent| borrowed >= percent_up(level.nominal, percent, 100)) {
+        if level.spec.borrowing_percent.is_some_and(|limit| borrowed >= percent(level.nominal, limit)) {
             return false;
         }
         let unused = |other: &Level| {
-            let lendable = percent_up(other.nominal, other.spec.lendable_percent, 100);
+            let lendable = percent(other.nominal, other.spec.lendable_percent);
             lendable.min(other.nominal.saturating_sub(other.executing))
         };
         let lent: usize = self.0.iter().filter(|l| !l.spec.exempt).map(|l| l.executing.saturating_sub(l.nominal)).sum();
@@ -238,6 +245,12 @@ fn hand_of(flow: u64, queues: usize, size: usize) -> Vec<usize> {
     hand
 }
 
+/// So many percent of `of`, rounded to the nearest.
+fn percent(of: usize, percent: i64) -> usize {
+    let hundredfold = (of as u64).saturating_mul(u64::try_from(percent).unwrap_or(0));
+    usize::try_from(hundredfold.saturating_add(50) / 100).unwrap_or(usize::MAX)
+}
+
 /// `part` of `whole` as a share of `of`, rounded up.
 fn percent_up(of: usize, part: i64, whole: i64) -> usize {
     let (of, part, whole) = (of as u64, u64::try_from(part).unwrap_or(0), u64::try_from(whole).unwrap_or(1).max(1));
@@ -262,7 +275,7 @@ mod tests {
     }
 
     fn fill(levels: &mut Levels, name: &str) -> usize {
-        (0..1000).take_while(|_| matches!(levels.enter(name, 1), Place::Seat)).count()
+        (0..1000).take_while(|_| matches!(levels.enter(name, || 1), Place::Seat)).count()
     }
 
     #[test]
@@ -280,7 +293,7 @@ mod tests {
         let mut levels = Levels::default();
         levels.configure(&[limited("a", 1, 0, value!({"type": "Reject"})), limited("b", 1, 50, queue())], 20);
         assert_eq!(fill(&mut levels, "a"), 15, "ten of its own, five of the other's");
-        assert!(matches!(levels.enter("a", 1), Place::Refused));
+        assert!(matches!(levels.enter("a", || 1), Place::Refused));
         assert_eq!(fill(&mut levels, "b"), 10, "its own are its own");
     }
 
@@ -288,8 +301,8 @@ mod tests {
     fn who_waits_gets_the_next_seat_and_flows_take_turns() {
         let mut levels = Levels::default();
         levels.configure(&[limited("a", 1, 0, queue())], 1);
-        assert!(matches!(levels.enter("a", 1), Place::Seat));
-        let mut wait = |flow: u64| match levels.enter("a", flow) {
+        assert!(matches!(levels.enter("a", || 1), Place::Seat));
+        let mut wait = |flow: u64| match levels.enter("a", || flow) {
             Place::Queue(receiver) => Some(receiver),
             _ => None,
         };
@@ -303,6 +316,31 @@ mod tests {
         }
         assert!(other.try_recv().is_ok(), "not behind all of the greedy one");
         assert_eq!(greedy.iter_mut().filter_map(|waiter| waiter.try_recv().ok()).count(), 2);
+    }
+
+    #[test]
+    fn who_waits_gets_the_seats_of_a_new_configuration() {
+        let mut levels = Levels::default();
+        levels.configure(&[limited("a", 1, 0, queue())], 1);
+        assert_eq!(fill(&mut levels, "a"), 1);
+        let Place::Queue(mut first) = levels.enter("a", || 1) else { panic!("there is a place") };
+        let Place::Queue(mut second) = levels.enter("a", || 1) else { panic!("there is a place") };
+        levels.configure(&[limited("a", 1, 0, queue())], 2);
+        assert!(first.try_recv().is_ok() && second.try_recv().is_err(), "one more, and no other");
+    }
+
+    #[test]
+    fn a_level_that_is_gone_serves_those_who_came_before() {
+        let mut levels = Levels::default();
+        levels.configure(&[limited("a", 1, 0, queue()), limited("b", 1, 0, queue())], 2);
+        assert!(matches!(levels.enter("a", || 1), Place::Seat));
+        let Place::Queue(mut waiting) = levels.enter("a", || 1) else { panic!("there is a place") };
+        levels.configure(&[limited("b", 1, 0, queue())], 2);
+        levels.leave("a");
+        assert!(waiting.try_recv().is_ok());
+        levels.leave("a");
+        assert!(matches!(levels.enter("a", || 1), Place::Refused), "nothing is left of it");
+        assert_eq!(levels.0.len(), 1);
     }
 
     #[test]

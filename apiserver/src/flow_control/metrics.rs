@@ -37,12 +37,12 @@ type Labels<'a> = [(&'static str, &'a str)];
 impl Collector for FlowControlMetrics {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), Error> {
         let config = self.0.config();
-        let flows = config.flows.iter().filter(|flow| flow.schema.counts.is_used()).cloned().collect::<Vec<_>>();
+        let flows = config.flows.iter().filter(|flow| flow.counts.is_used()).cloned().collect::<Vec<_>>();
         if flows.is_empty() {
             return Ok(());
         }
         self.gauges(&mut encoder, &flows)?;
-        let dispatched = |flow: &Flow| flow.schema.counts.dispatched.load(Ordering::Relaxed);
+        let dispatched = |flow: &Flow| flow.counts.dispatched.load(Ordering::Relaxed);
         let help = "[BETA] Requests that got a seat";
         let mut family = encoder.encode_descriptor(name!("dispatched_requests"), help, None, MetricType::Counter)?;
         for flow in &flows {
@@ -54,7 +54,7 @@ impl Collector for FlowControlMetrics {
         let mut family = encoder.encode_descriptor(wait, help, None, MetricType::Histogram)?;
         for flow in flows.iter().filter(|flow| !flow.level.exempt) {
             let [schema, level] = labels(flow);
-            let counts = &flow.schema.counts;
+            let counts = &flow.counts;
             one(&mut family, &[("execute", "true"), schema, level], &counts.waits)?;
             if counts.timed_out.load(Ordering::Relaxed) > 0 {
                 one(&mut family, &[("execute", "false"), schema, level], &counts.waits_in_vain)?;
@@ -66,8 +66,8 @@ impl Collector for FlowControlMetrics {
 
 impl FlowControlMetrics {
     fn gauges(&self, encoder: &mut DescriptorEncoder<'_>, flows: &[Arc<Flow>]) -> Result<(), Error> {
-        let executing: Count = |flow| flow.schema.counts.executing.load(Ordering::Relaxed);
-        let waiting: Count = |flow| flow.schema.counts.waiting.load(Ordering::Relaxed);
+        let executing: Count = |flow| flow.counts.executing.load(Ordering::Relaxed);
+        let waiting: Count = |flow| flow.counts.waiting.load(Ordering::Relaxed);
         let gauges: [(&str, &str, Count); 3] = [
             (name!("current_executing_requests"), "[BETA] Requests that are worked on", executing),
             (name!("current_executing_seats"), "[BETA] Seats that are taken", executing),
@@ -95,7 +95,7 @@ fn rejected(encoder: &mut DescriptorEncoder<'_>, flows: &[Arc<Flow>]) -> Result<
     let mut family = encoder.encode_descriptor(name!("rejected_requests"), help, None, MetricType::Counter)?;
     for flow in flows {
         let [schema, level] = labels(flow);
-        let counts = &flow.schema.counts;
+        let counts = &flow.counts;
         let full = if flow.level.queues() { "queue-full" } else { "concurrency-limit" };
         for (reason, count) in [(full, &counts.rejected), ("time-out", &counts.timed_out)] {
             let count = count.load(Ordering::Relaxed);

@@ -17,7 +17,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use parking_lot::{Mutex, RwLock};
 
 use self::level::{LevelSpec, Levels, Place};
-use self::schema::Schema;
+use self::schema::{Counts, Schema};
 use crate::authentication::UserInfo;
 use crate::cacher::SharedReader;
 use crate::objects::Extracts;
@@ -56,6 +56,8 @@ struct Config {
 struct Flow {
     schema: Arc<Schema>,
     level: Arc<LevelSpec>,
+    /// Stays when the schema or the level changes.
+    counts: Arc<Counts>,
 }
 
 /// Where a request belongs.
@@ -104,15 +106,17 @@ impl FlowControl {
     ) -> Result<Seat<'_>, Response> {
         let counter = &self.in_flight[usize::from(info.is_mutating())];
         let Some(Classified(flow)) = class else { return Ok(Seat::new(None, counter)) };
-        let (counts, level) = (&flow.schema.counts, &flow.level);
+        let (counts, level) = (&flow.counts, &flow.level);
         if level.exempt {
             counts.dispatched.fetch_add(1, Ordering::Relaxed);
             return Ok(Seat::new(Some((flow.clone(), None)), counter));
         }
-        let mut hasher = DefaultHasher::new();
-        (&flow.schema.name, flow.schema.distinguisher(user, info)).hash(&mut hasher);
-        let started = Instant::now();
-        let place = self.levels.lock().enter(&level.name, hasher.finish());
+        let number = || {
+            let mut hasher = DefaultHasher::new();
+            (&flow.schema.name, flow.schema.distinguisher(user, info)).hash(&mut hasher);
+            hasher.finish()
+        };
+        let place = self.levels.lock().enter(&level.name, number);
         match place {
             Place::Seat => counts.waits.observe(0.0),
             Place::Refused => {
@@ -121,6 +125,7 @@ impl FlowControl {
             }
             Place::Queue(turn) => {
                 counts.waiting.fetch_add(1, Ordering::Relaxed);
+                let started = Instant::now();
                 let mut waiting = Waiting { control: self, flow, turn: Some(turn) };
                 let in_time = waiting.turn().await;
                 drop(waiting);
@@ -154,7 +159,9 @@ impl FlowControl {
         for schema in schemas.iter() {
             // One whose level is not there leads nowhere.
             if let Some(level) = specs.iter().find(|level| level.name == schema.level) {
-                flows.push(Arc::new(Flow { schema: schema.clone(), level: level.clone() }));
+                let before = config.flows.iter().find(|flow| flow.schema.name == schema.name);
+                let counts = before.map(|flow| flow.counts.clone()).unwrap_or_default();
+                flows.push(Arc::new(Flow { schema: schema.clone(), level: level.clone(), counts }));
             }
         }
         flows.sort_by(|a, b| (a.schema.precedence, &a.schema.name).cmp(&(b.schema.precedence, &b.schema.name)));
@@ -186,7 +193,7 @@ impl Waiting<'_> {
 
 impl Drop for Waiting<'_> {
     fn drop(&mut self) {
-        self.flow.schema.counts.waiting.fetch_sub(1, Ordering::Relaxed);
+        self.flow.counts.waiting.fetch_sub(1, Ordering::Relaxed);
         let Some(mut turn) = self.turn.take() else { return };
         turn.close();
         let mut levels = self.control.levels.lock();
@@ -214,7 +221,7 @@ impl<'a> Seat<'a> {
     fn new(held: Option<Held>, in_flight: &'a AtomicUsize) -> Self {
         in_flight.fetch_add(1, Ordering::Relaxed);
         if let Some((flow, _)) = &held {
-            flow.schema.counts.executing.fetch_add(1, Ordering::Relaxed);
+            flow.counts.executing.fetch_add(1, Ordering::Relaxed);
         }
         Self { held, in_flight }
     }
@@ -224,7 +231,7 @@ impl Drop for Seat<'_> {
     fn drop(&mut self) {
         self.in_flight.fetch_sub(1, Ordering::Relaxed);
         let Some((flow, levels)) = self.held.take() else { return };
-        flow.schema.counts.executing.fetch_sub(1, Ordering::Relaxed);
+        flow.counts.executing.fetch_sub(1, Ordering::Relaxed);
         if let Some(levels) = levels {
             levels.lock().leave(&flow.level.name);
         }

@@ -24,7 +24,6 @@ pub(super) struct Schema {
     pub(super) precedence: i64,
     by: Distinguisher,
     rules: Vec<Rule>,
-    pub(super) counts: Counts,
 }
 
 /// What happened to the requests of a schema.
@@ -107,7 +106,6 @@ impl Schema {
                 _ => Distinguisher::Nothing,
             },
             rules: spec.array_at(&["rules"]).iter().map(Rule::of).collect(),
-            counts: Counts::default(),
         })
     }
 
