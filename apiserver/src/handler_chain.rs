@@ -5,6 +5,7 @@
 
 use std::net::SocketAddr;
 use std::panic::AssertUnwindSafe;
+use std::pin::pin;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
@@ -42,8 +43,12 @@ impl ApiServer {
         // A panic is answered with 500 and costs nobody else anything.
         // Where the request's record is found if nothing else of the request is left.
         let record = OnceLock::new();
-        let answer = self.answer(request, audit_id.to_str().unwrap_or(""), &record);
-        let (mut response, summary) = match AssertUnwindSafe(answer).catch_unwind().await {
+        let answered = {
+            // Futures stay where they were made: they are large, and each move would copy them.
+            let answer = pin!(self.answer(request, audit_id.to_str().unwrap_or(""), &record));
+            AssertUnwindSafe(answer).catch_unwind().await
+        };
+        let (mut response, summary) = match answered {
             Ok(answered) => answered,
             Err(panic) => {
                 if let Some(record) = record.get() {
@@ -61,7 +66,7 @@ impl ApiServer {
         // Answers depend on who asks and when; a handler that knows better has said so.
         headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-cache, private"));
         if let Some(asked) = &summary {
-            self.metrics.observe(asked, &response, started.elapsed());
+            self.metrics.observe(asked, &response, started.elapsed(), |info| self.is_served(info));
         }
         response
     }
@@ -78,14 +83,14 @@ impl ApiServer {
             Err(error) => return (response::error(None, &error), None),
         };
         let lasts = cx.info.is_long_running();
-        let response = if lasts {
-            self.authenticated(&mut cx, request, audit_id, record).await
-        } else {
-            // A slow client or a stuck store must not hold a request for ever.
-            let limit = timeout(&cx.query);
-            match tokio::time::timeout(limit, self.authenticated(&mut cx, request, audit_id, record)).await {
-                Ok(result) => result,
-                Err(_) => Err(timed_out(limit)),
+        let limit = timeout(&cx.query);
+        let response = {
+            let work = pin!(self.authenticated(&mut cx, request, audit_id, record));
+            if lasts {
+                work.await
+            } else {
+                // A slow client or a stuck store must not hold a request for ever.
+                tokio::time::timeout(limit, work).await.unwrap_or_else(|_| Err(timed_out(limit)))
             }
         };
         let mut response = response.unwrap_or_else(|error| response::error(Some(&cx), &error));
@@ -144,11 +149,12 @@ impl ApiServer {
             let _ = record.set(begun.clone());
         }
         // As whom.
-        let attributes = self.attributes(cx);
+        let mut attributes = self.attributes(cx);
         match self.impersonation.identity(&mut parts.headers, &attributes, self.authorizer.as_ref()) {
             Ok(Some(Impersonated { user, constraint })) => {
                 cx.audit.iter().for_each(|audit| audit.impersonated(&user, &constraint));
                 cx.user = Arc::new(user);
+                attributes.user = cx.user.clone();
             }
             Ok(None) => {}
             Err(error) => return Ok(response::refused(cx, &error)),
@@ -167,7 +173,6 @@ impl ApiServer {
             },
         };
         // Whether they may.
-        let attributes = self.attributes(cx);
         let decision = self.authorizer.authorize(&attributes);
         cx.audit.iter().for_each(|audit| audit_decision(audit, &decision));
         match decision {
@@ -180,12 +185,20 @@ impl ApiServer {
         let request = Request::from_parts(parts, body);
         if let Some(delegated) = self.aggregator.delegated(&cx.info.path) {
             cx.audit.iter().for_each(|audit| audit.passed_on());
-            aggregator::proxy::proxy(&delegated, cx, request).await
+            Box::pin(aggregator::proxy::proxy(&delegated, cx, request)).await
         } else if cx.info.is_resource_request {
             endpoints::dispatch(self, cx, request).await
         } else {
-            routes::dispatch(self, cx, request).await
+            Box::pin(routes::dispatch(self, cx, request)).await
         }
+    }
+
+    /// Whether a request is for a resource that this server has.
+    fn is_served(&self, info: &RequestInfo) -> bool {
+        let resource = self.registry.resource(&info.group, &info.version, &info.resource);
+        resource.is_some_and(|resource| {
+            info.subresource.is_empty() || resource.info.subresource(&info.subresource).is_some()
+        })
     }
 
     /// What the authorizer is asked for a request.
@@ -232,8 +245,7 @@ fn request_context(request: &Request<Body>) -> Result<RequestContext, Status> {
     let query = Query::parse(request.uri().query().unwrap_or(""));
     let info = RequestInfo::parse(request.method(), request.uri().path(), &query)
         .map_err(|error| status::bad_request(error.0))?;
-    let header =
-        |name: HeaderName| request.headers().get(name).and_then(|value| value.to_str().ok()).unwrap_or("").to_owned();
+    let header = |name: HeaderName| request.headers().get(name).and_then(|value| value.to_str().ok()).unwrap_or("");
     let user_agent = header(header::USER_AGENT);
     let pretty = match query.get("pretty") {
         Some(value) => !matches!(value.to_ascii_lowercase().as_str(), "" | "false" | "0"),
@@ -241,14 +253,19 @@ fn request_context(request: &Request<Body>) -> Result<RequestContext, Status> {
         None => ["curl", "Wget", "Mozilla/5.0"].iter().any(|browser| user_agent.starts_with(browser)),
     };
     // Accept may be repeated; the fields are one list.
-    let accept = request.headers().get_all(header::ACCEPT).iter().filter_map(|v| v.to_str().ok()).collect::<Vec<_>>();
+    let mut accepts = request.headers().get_all(header::ACCEPT).iter().filter_map(|v| v.to_str().ok());
+    let mut accept = accepts.next().unwrap_or("").to_owned();
+    for more in accepts {
+        accept.push(',');
+        accept.push_str(more);
+    }
     Ok(RequestContext {
         info,
         query,
         user: Arc::new(UserInfo::default()),
-        user_agent,
-        accept: accept.join(","),
-        content_type: header(header::CONTENT_TYPE),
+        user_agent: user_agent.to_owned(),
+        accept,
+        content_type: header(header::CONTENT_TYPE).to_owned(),
         accepts_gzip: header(header::ACCEPT_ENCODING).split(',').any(|e| e.trim().starts_with("gzip")),
         pretty,
         warnings: Warnings::default(),
@@ -268,7 +285,9 @@ fn without_body(response: &mut Response) {
 fn audit_id(request: &Request<Body>) -> HeaderValue {
     let given = request.headers().get(AUDIT_ID).filter(|id| !id.is_empty() && id.len() <= MAX_AUDIT_ID);
     given.cloned().unwrap_or_else(|| {
-        HeaderValue::from_str(&uuid::Uuid::new_v4().to_string()).unwrap_or(HeaderValue::from_static(""))
+        let mut text = uuid::Uuid::encode_buffer();
+        let id = uuid::Uuid::new_v4().hyphenated().encode_lower(&mut text);
+        HeaderValue::from_str(id).unwrap_or(HeaderValue::from_static(""))
     })
 }
 

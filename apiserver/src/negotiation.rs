@@ -141,7 +141,8 @@ fn is_produced(accept: &str, produced: &[&str]) -> bool {
 
 /// Chooses the output for an Accept header (empty for none); 406 when nothing offered fits.
 pub fn negotiate(accept: &str, offer: Offer, pretty: bool) -> Result<Output, Status> {
-    if accept.trim().is_empty() {
+    // What is asked most needs no list of clauses.
+    if matches!(accept, "" | JSON | "*/*") || accept.trim().is_empty() {
         return Ok(Output { pretty, ..Output::JSON });
     }
     let mut produced = vec![JSON, YAML, PROTOBUF];

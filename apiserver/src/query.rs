@@ -10,6 +10,9 @@ impl Query {
     /// Parses the part of a URL after `?`. Malformed escapes are kept as they are, as Go's lenient form parsing does
     /// for the pairs it can read.
     pub fn parse(text: &str) -> Self {
+        if text.is_empty() {
+            return Self::default();
+        }
         let pairs = text
             .split('&')
             .filter(|pair| !pair.is_empty())

@@ -6,6 +6,9 @@ use http::Method;
 
 use crate::query::{Query, percent_decode};
 
+/// Segments that a path has room for before more is taken.
+const USUAL_PARTS: usize = 8;
+
 /// What a request asks for (`request.RequestInfo` upstream).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RequestInfo {
@@ -41,32 +44,28 @@ pub struct InvalidPath(pub String);
 impl RequestInfo {
     /// Reads a request. An error means 400.
     pub fn parse(method: &Method, path: &str, query: &Query) -> Result<RequestInfo, InvalidPath> {
-        let mut info =
-            RequestInfo { path: path.to_owned(), verb: method.as_str().to_ascii_lowercase(), ..Default::default() };
-        let mut parts = path.trim_matches('/').split('/').collect::<Vec<_>>();
+        let mut info = RequestInfo { path: path.to_owned(), ..Default::default() };
+        let mut parts = Vec::with_capacity(USUAL_PARTS);
+        parts.extend(path.trim_matches('/').split('/'));
         // Upstream: fewer than three parts are never a resource ("/api/v1" is discovery).
-        if parts.len() < 3 {
-            return Ok(info);
-        }
-        match parts.remove(0) {
-            "api" => {}
-            "apis" => {
-                if parts.len() < 3 {
-                    return Ok(info);
-                }
-                info.group = segment(parts.remove(0))?;
+        let (group, version, mut parts) = match parts.as_slice() {
+            ["api", version, rest @ ..] if !rest.is_empty() => ("", *version, rest),
+            ["apis", group, version, rest @ ..] if !rest.is_empty() => (*group, *version, rest),
+            _ => {
+                info.verb = method.as_str().to_ascii_lowercase();
+                return Ok(info);
             }
-            _ => return Ok(info),
-        }
+        };
+        info.group = segment(group)?;
         info.is_resource_request = true;
-        info.version = segment(parts.remove(0))?;
+        info.version = segment(version)?;
         info.verb = verb_of(method).to_owned();
         let mut legacy_watch = false;
         if parts[0] == "watch" {
             if parts.len() < 2 {
                 return Err(InvalidPath(format!("unable to determine kind and namespace from url, {path}")));
             }
-            parts.remove(0);
+            parts = &parts[1..];
             info.verb = "watch".to_owned();
             legacy_watch = true;
         }
@@ -74,7 +73,7 @@ impl RequestInfo {
             info.namespace = segment(parts[1])?;
             // "/namespaces/x/status" and ".../finalize" are subresources of the namespace itself.
             if parts.len() > 2 && !matches!(parts[2], "status" | "finalize") {
-                parts.drain(..2);
+                parts = &parts[2..];
             }
         }
         info.resource = segment(parts[0])?;
@@ -83,7 +82,7 @@ impl RequestInfo {
         }
         if parts.len() > 2 && !legacy_watch {
             info.subresource = segment(parts[2])?;
-            info.rest = rest_of(path, parts.len() > 3, &parts);
+            info.rest = rest_of(path, parts.len() > 3, parts);
         }
         info.refine_verb(query, legacy_watch);
         Ok(info)

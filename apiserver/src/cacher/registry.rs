@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use foldhash::fast::FixedState;
 use futures::future::BoxFuture;
 use parking_lot::RwLock;
 use skiff_storage::{HistoryLimits, Storage};
@@ -16,6 +17,9 @@ use super::predicate::Predicate;
 
 /// Between a resource and its variant, in the names of caches. No resource has it in its name.
 const VARIANT: char = '@';
+
+/// Names of resources are the server's own, so that their hashes need no secret.
+type ByName<T> = HashMap<String, T, FixedState>;
 
 struct Running {
     cache: Arc<WatchCache>,
@@ -30,13 +34,13 @@ pub struct Cacher {
     limits: HistoryLimits,
     shutdown: CancellationToken,
     /// Group, then resource.
-    caches: RwLock<HashMap<String, HashMap<String, Running>>>,
+    caches: RwLock<ByName<ByName<Running>>>,
 }
 
 impl Cacher {
     /// No caches yet, in front of this store. They stop when `shutdown` is cancelled.
     pub fn new(storage: Arc<dyn Storage>, limits: HistoryLimits, shutdown: CancellationToken) -> Arc<Self> {
-        Arc::new(Self { storage, limits, shutdown, caches: RwLock::new(HashMap::new()) })
+        Arc::new(Self { storage, limits, shutdown, caches: RwLock::default() })
     }
 
     /// The store behind the caches.

@@ -21,6 +21,8 @@ use crate::query::percent_decode;
 const USER: HeaderName = HeaderName::from_static("impersonate-user");
 const UID: HeaderName = HeaderName::from_static("impersonate-uid");
 const GROUP: HeaderName = HeaderName::from_static("impersonate-group");
+/// What all of these headers begin with.
+const PREFIX: &str = "impersonate-";
 const EXTRA_PREFIX: &str = "impersonate-extra-";
 
 /// Users whose last mode is remembered.
@@ -56,6 +58,10 @@ impl Impersonation {
         attributes: &Attributes,
         authorizer: &dyn Authorizer,
     ) -> Result<Option<Impersonated>, Status> {
+        // Nearly nobody asks for that.
+        if !headers.keys().any(|name| name.as_str().starts_with(PREFIX)) {
+            return Ok(None);
+        }
         let Some(wanted) = wanted(headers)? else { return Ok(None) };
         strip(headers);
         let last = self.last.get(&attributes.user.name);

@@ -4,6 +4,7 @@
 //! `k8s.io/apiserver/pkg/endpoints/metrics` and what [`shared`] says.
 
 mod process;
+mod requests;
 pub mod shared;
 mod text;
 
@@ -16,90 +17,15 @@ use prometheus_client::encoding::{EncodeLabelSet, text as openmetrics};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
-use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
 use self::process::ProcessMetrics;
+pub use self::requests::Asked;
+use self::requests::Requests;
 use crate::ApiServer;
-use crate::context::RequestContext;
-use crate::registry::deprecated;
 use crate::request_info::RequestInfo;
 use crate::response::Response;
 use crate::routes::version;
-
-/// Upper bounds in seconds, as upstream's `apiserver_request_duration_seconds`.
-const DURATION_BUCKETS: [f64; 23] = [
-    0.005, 0.025, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 1.0, 1.25, 1.5, 2.0, 3.0, 4.0, 5.0, 6.0, 8.0, 10.0, 15.0, 20.0, 30.0,
-    45.0, 60.0,
-];
-
-/// Clients that are told apart, by their User-Agent.
-const SYSTEM_CLIENTS: [&str; 3] = ["kube-apiserver", "kube-controller-manager", "kube-scheduler"];
-
-/// Upper bounds in bytes, as upstream's `apiserver_response_sizes`.
-const SIZE_BUCKETS: [f64; 7] = [1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9];
-
-/// What is counted about a request.
-#[derive(Debug)]
-pub struct Asked {
-    info: RequestInfo,
-    dry_run: &'static str,
-    system_client: &'static str,
-}
-
-impl Asked {
-    /// Takes what it needs of a request that is over.
-    pub fn new(cx: RequestContext) -> Self {
-        let dry_run = match cx.query.text("dryRun") {
-            "" => "",
-            "All" => "All",
-            _ => "invalid",
-        };
-        let client = cx.user_agent.split_once('/').map_or("", |(client, _)| client);
-        let system_client = SYSTEM_CLIENTS.into_iter().find(|known| *known == client).unwrap_or("");
-        Self { info: cx.info, dry_run, system_client }
-    }
-}
-
-/// Labels of `apiserver_request_total`.
-#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
-struct RequestLabels {
-    code: u16,
-    component: &'static str,
-    dry_run: &'static str,
-    group: String,
-    resource: String,
-    scope: &'static str,
-    subresource: String,
-    system_client: &'static str,
-    verb: String,
-    version: String,
-}
-
-/// Labels of `apiserver_response_sizes`.
-#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
-struct SizeLabels {
-    component: &'static str,
-    group: String,
-    resource: String,
-    scope: &'static str,
-    subresource: String,
-    verb: String,
-    version: String,
-}
-
-/// Labels of `apiserver_request_duration_seconds`.
-#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
-struct DurationLabels {
-    component: &'static str,
-    dry_run: &'static str,
-    group: String,
-    resource: String,
-    scope: &'static str,
-    subresource: String,
-    verb: String,
-    version: String,
-}
 
 /// Labels of `apiserver_longrunning_requests`.
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
@@ -123,16 +49,6 @@ struct KindLabels {
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct ResourceLabels {
     resource: String,
-}
-
-/// Labels of `apiserver_requested_deprecated_apis`.
-#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
-struct DeprecatedLabels {
-    group: String,
-    removed_release: &'static str,
-    resource: String,
-    subresource: String,
-    version: String,
 }
 
 /// Labels of `kubernetes_build_info`.
@@ -165,13 +81,10 @@ struct StorageLabels {
 /// The server's metrics.
 pub struct Metrics {
     registry: Registry,
-    requests: Family<RequestLabels, Counter>,
-    durations: Family<DurationLabels, Histogram>,
+    requests: Requests,
     watches: Family<WatchLabels, Gauge>,
     in_flight: Family<KindLabels, Gauge>,
     objects: Family<ResourceLabels, Gauge>,
-    sizes: Family<SizeLabels, Histogram>,
-    deprecated: Family<DeprecatedLabels, Gauge>,
     events: Family<KindOfResource, Counter>,
     size: Family<StorageLabels, Gauge>,
 }
@@ -181,19 +94,8 @@ impl Metrics {
     pub fn new(collectors: Vec<Box<dyn Collector>>) -> Self {
         let mut registry = Registry::default();
         collectors.into_iter().for_each(|collector| registry.register_collector(collector));
-        let requests = Family::default();
-        let durations = Family::new_with_constructor((|| Histogram::new(DURATION_BUCKETS)) as fn() -> Histogram);
+        let requests = Requests::register(&mut registry);
         let watches = Family::default();
-        registry.register(
-            "apiserver_request",
-            "[STABLE] Counter of apiserver requests broken out for each verb, dry run value, group, version, resource, scope, component, and HTTP response code",
-            Family::clone(&requests),
-        );
-        registry.register(
-            "apiserver_request_duration_seconds",
-            "[STABLE] Response latency distribution in seconds for each verb, group, version, resource, subresource, scope and component",
-            Family::clone(&durations),
-        );
         registry.register(
             "apiserver_longrunning_requests",
             "[STABLE] Gauge of all active long-running apiserver requests broken out by verb, group, version, resource and component",
@@ -204,18 +106,6 @@ impl Metrics {
             "apiserver_current_inflight_requests",
             "[STABLE] Requests that are worked on now, by kind",
             Family::clone(&in_flight),
-        );
-        let sizes = Family::new_with_constructor((|| Histogram::new(SIZE_BUCKETS)) as fn() -> Histogram);
-        registry.register(
-            "apiserver_response_sizes",
-            "[STABLE] Bytes of answers whose length is known",
-            Family::clone(&sizes),
-        );
-        let deprecated = Family::default();
-        registry.register(
-            "apiserver_requested_deprecated_apis",
-            "[STABLE] Deprecated resources that somebody asked for; always 1",
-            Family::clone(&deprecated),
         );
         registry.register("apiserver_storage_objects", "[STABLE] Stored objects by kind", Family::clone(&objects));
         let build = Family::<BuildLabels, Gauge>::default();
@@ -234,62 +124,20 @@ impl Metrics {
         );
         registry.register_collector(Box::new(ProcessMetrics::default()));
         shared::register(&mut registry);
-        Self { registry, requests, durations, watches, in_flight, objects, sizes, deprecated, events, size }
+        Self { registry, requests, watches, in_flight, objects, events, size }
     }
 
-    /// Counts an answered request.
-    pub fn observe(&self, asked: &Asked, response: &Response, took: Duration) {
-        let Asked { info, dry_run, system_client } = asked;
-        let code = response.status();
-        let verb = verb(info);
-        let scope = scope(info);
-        self.requests
-            .get_or_create(&RequestLabels {
-                code: code.as_u16(),
-                component: "apiserver",
-                dry_run,
-                group: info.group.clone(),
-                resource: info.resource.clone(),
-                scope,
-                subresource: info.subresource.clone(),
-                system_client,
-                verb: verb.clone(),
-                version: info.version.clone(),
-            })
-            .inc();
-        if info.is_long_running() || !info.is_resource_request {
-            return;
-        }
-        let labels = DurationLabels {
-            component: "apiserver",
-            dry_run,
-            group: info.group.clone(),
-            resource: info.resource.clone(),
-            scope,
-            subresource: info.subresource.clone(),
-            verb: verb.clone(),
-            version: info.version.clone(),
-        };
-        self.durations.get_or_create(&labels).observe(took.as_secs_f64());
-        if let Some(bytes) = response.body().size_hint().exact() {
-            let DurationLabels { component, group, resource, scope, subresource, verb, version, .. } = labels;
-            let labels = SizeLabels { component, group, resource, scope, subresource, verb, version };
-            self.sizes.get_or_create(&labels).observe(bytes as f64);
-        }
-        if deprecated::warning(&info.group, &info.version, &info.resource).is_some() {
-            self.ask_for_deprecated(info);
-        }
-    }
-
-    fn ask_for_deprecated(&self, info: &RequestInfo) {
-        let labels = DeprecatedLabels {
-            group: info.group.clone(),
-            removed_release: "",
-            resource: info.resource.clone(),
-            subresource: info.subresource.clone(),
-            version: info.version.clone(),
-        };
-        self.deprecated.get_or_create(&labels).set(1);
+    /// Counts an answered request. `is_served` says whether there is what it asks for.
+    pub fn observe(
+        &self,
+        asked: &Asked,
+        response: &Response,
+        took: Duration,
+        is_served: impl FnOnce(&RequestInfo) -> bool,
+    ) {
+        let lasts = asked.info.is_long_running() || !asked.info.is_resource_request;
+        let measured = (!lasts).then(|| (took.as_secs_f64(), response.body().size_hint().exact()));
+        self.requests.observe(asked, response.status(), measured, is_served);
     }
 
     /// Counts a watch for as long as the returned guard lives.
@@ -383,16 +231,6 @@ pub struct WatchGuard(Gauge);
 impl Drop for WatchGuard {
     fn drop(&mut self) {
         self.0.dec();
-    }
-}
-
-/// Upstream's names for verbs in metrics.
-fn verb(info: &RequestInfo) -> String {
-    match info.verb.as_str() {
-        "create" => "POST".to_owned(),
-        "update" => "PUT".to_owned(),
-        "" => "other".to_owned(),
-        verb => verb.to_ascii_uppercase(),
     }
 }
 

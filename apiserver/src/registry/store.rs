@@ -119,17 +119,33 @@ pub type Transform<'a> = &'a (dyn Fn(Option<&Value>) -> Result<Value, Status> + 
 impl Store {
     /// The prefix of all keys of this resource, ending in a slash.
     pub fn prefix(&self) -> String {
-        if self.group.is_empty() {
-            format!("/registry/{}/", self.resource)
-        } else {
-            format!("/registry/{}/{}/", self.group, self.resource)
+        self.path(&[])
+    }
+
+    /// The prefix, and these segments with slashes in between.
+    fn path(&self, rest: &[&str]) -> String {
+        const ROOT: &str = "/registry/";
+        let length = ROOT.len() + self.group.len() + self.resource.len() + 2;
+        let mut key = String::with_capacity(length + rest.iter().map(|part| part.len() + 1).sum::<usize>());
+        key.push_str(ROOT);
+        if !self.group.is_empty() {
+            key.push_str(&self.group);
+            key.push('/');
         }
+        key.push_str(&self.resource);
+        if rest.is_empty() {
+            key.push('/');
+        }
+        for part in rest {
+            key.push('/');
+            key.push_str(part);
+        }
+        key
     }
 
     /// The key of one object.
     pub fn key(&self, namespace: &str, name: &str) -> String {
-        let prefix = self.prefix();
-        if self.namespaced { format!("{prefix}{namespace}/{name}") } else { format!("{prefix}{name}") }
+        if self.namespaced { self.path(&[namespace, name]) } else { self.path(&[name]) }
     }
 
     /// 404 for an object of this resource.
