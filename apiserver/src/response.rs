@@ -44,12 +44,10 @@ pub fn object(
     code: StatusCode,
     json: Bytes,
 ) -> Result<Response, Status> {
-    if let Some(audit) = &cx.audit {
-        audit.response_object(&parse(&json)?);
-    }
     if output == Output::JSON {
-        return Ok(finish(cx, code, output.encoding.media_type(), json));
+        return self::json(cx, code, json);
     }
+    keep(cx, &json)?;
     if output.shape == Shape::Full && output.encoding == Encoding::Json {
         return Ok(finish(cx, code, output.encoding.media_type(), pretty::indent(&json).into()));
     }
@@ -58,6 +56,20 @@ pub fn object(
     }
     let object = parse(&json)?;
     Ok(finish(cx, code, output.encoding.media_type(), encode(output, ty, &object)?))
+}
+
+/// An object whose JSON is at hand, as plain JSON.
+pub fn json(cx: &RequestContext, code: StatusCode, json: Bytes) -> Result<Response, Status> {
+    keep(cx, &json)?;
+    Ok(finish(cx, code, negotiation::JSON, json))
+}
+
+/// Keeps what is answered in the request's record, if that wants it.
+fn keep(cx: &RequestContext, json: &[u8]) -> Result<(), Status> {
+    if let Some(audit) = cx.audit.as_ref().filter(|audit| audit.wants_response_object()) {
+        audit.response_object(&parse(json)?);
+    }
+    Ok(())
 }
 
 /// The protobuf document of an object whose JSON is at hand.

@@ -170,6 +170,11 @@ impl Record {
         }
     }
 
+    /// Whether objects that are answered are kept; of a failure something is kept in any case.
+    pub fn wants_response_object(&self) -> bool {
+        self.wanted.level >= Level::RequestResponse
+    }
+
     /// Keeps the object that was answered.
     pub fn response_object(&self, object: &Value) {
         let mut event = self.event.lock();
@@ -179,7 +184,7 @@ impl Record {
             status.remove_at(&["apiVersion"]);
             event.value.set_at(&["responseStatus"], status);
         }
-        if self.wanted.level >= Level::RequestResponse {
+        if self.wants_response_object() {
             event.value.set_at(&["responseObject"], self.kept(object));
         }
     }

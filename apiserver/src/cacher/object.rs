@@ -1,5 +1,6 @@
 //! A cached object, and a change of one: immutable, shared by the snapshot, the history and every watcher.
 
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
@@ -19,6 +20,8 @@ pub struct CachedObject {
     name_at: u32,
     extracted: Extracted,
     message: Slot,
+    /// Who shows the bytes as they are, as far as that has been found out; 0 for nobody.
+    shown_by: AtomicU32,
 }
 
 /// What a cached object costs beside its JSON: structs, key, labels and fields, roughly.
@@ -33,7 +36,14 @@ impl CachedObject {
         });
         let slash = entry.key[prefix_len..].rfind('/');
         let name_at = slash.map_or(prefix_len, |slash| prefix_len + slash + 1);
-        Self { entry, namespace_at: prefix_len as u32, name_at: name_at as u32, extracted, message: Slot::default() }
+        Self {
+            entry,
+            namespace_at: prefix_len as u32,
+            name_at: name_at as u32,
+            extracted,
+            message: Slot::default(),
+            shown_by: AtomicU32::new(0),
+        }
     }
 
     /// The key in the store.
@@ -70,6 +80,16 @@ impl CachedObject {
         let message = make(self.json())?;
         self.message.put(&message);
         Ok(message)
+    }
+
+    /// Whether clients of this version see the stored bytes as they are: somebody found out.
+    pub fn is_shown_by(&self, version: Format) -> bool {
+        self.shown_by.load(Ordering::Relaxed) == version
+    }
+
+    /// Remembers that they do. Of several versions one is remembered: bytes name the version that they are in.
+    pub fn set_shown_by(&self, version: Format) {
+        self.shown_by.store(version, Ordering::Relaxed);
     }
 
     /// The entry of the store: what a write needs to compare against.

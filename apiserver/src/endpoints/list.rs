@@ -99,7 +99,16 @@ pub async fn respond(call: &Call<'_>, output: Output, page: Page) -> Result<Resp
     let kind = info.list_kind.as_deref().unwrap_or("List");
     match output.shape {
         Shape::Full if output == Output::JSON && call.resource.shows_stored_bytes() => {
-            Ok(concatenated(call.cx, &api_version, kind, page))
+            let around = around_items(call, &api_version, kind, &page);
+            let bytes = page.objects.iter().map(|object| object.json().len()).sum();
+            Ok(concatenated(call.cx, around, bytes, page.objects.into_iter().map(|object| object.json().clone())))
+        }
+        Shape::Full if output == Output::JSON => {
+            let around = around_items(call, &api_version, kind, &page);
+            let objects = page.objects.iter().map(|object| call.resource.json_of(object));
+            let objects = objects.collect::<Result<Vec<_>, _>>()?;
+            let bytes = objects.iter().map(Bytes::len).sum();
+            Ok(concatenated(call.cx, around, bytes, objects.into_iter()))
         }
         Shape::Full if output.encoding == Encoding::Protobuf && call.resource.shows_stored_bytes() => {
             messages(call, &api_version, kind, page).await
@@ -108,10 +117,7 @@ pub async fn respond(call: &Call<'_>, output: Output, page: Page) -> Result<Resp
             let schema = info.list_type_id.map(|id| call.resource.schema_of(id)).unwrap_or(call.schema());
             let items = served(call, &page)?.collect::<Result<Vec<_>, _>>()?;
             let ty = ObjectType { api_version: &api_version, kind, schema };
-            let mut list = list_object(&api_version, kind, &page, items);
-            if call.resource.custom.is_some() && list.at(&["metadata", "continue"]).is_none() {
-                list.set_at(&["metadata", "continue"], "");
-            }
+            let list = list_object(&api_version, kind, full_list_meta(call, &page), items);
             response::value(call.cx, output, ty, StatusCode::OK, list)
         }
         Shape::PartialMetadata(version) => {
@@ -119,7 +125,7 @@ pub async fn respond(call: &Call<'_>, output: Output, page: Page) -> Result<Resp
                 .map(|object| Ok(partial::object(&object?, version)))
                 .collect::<Result<Vec<_>, Status>>()?;
             let ty = partial_type(version, "PartialObjectMetadataList")?;
-            let list = list_object(ty.api_version, ty.kind, &page, items);
+            let list = list_object(ty.api_version, ty.kind, list_meta(&page), items);
             response::value(call.cx, output, ty, StatusCode::OK, list)
         }
         Shape::Table(version) => {
@@ -137,11 +143,11 @@ fn served<'p>(
     Ok(page.objects.iter().map(|object| call.resource.read(object.json())))
 }
 
-fn list_object(api_version: &str, kind: &str, page: &Page, items: Vec<Value>) -> Value {
+fn list_object(api_version: &str, kind: &str, metadata: Object, items: Vec<Value>) -> Value {
     value!({
         "kind": kind,
         "apiVersion": api_version,
-        "metadata": (list_meta(page)),
+        "metadata": metadata,
         "items": items
     })
 }
@@ -158,18 +164,44 @@ fn list_meta(page: &Page) -> Object {
     metadata
 }
 
-/// Stored bytes between a head and a tail.
-fn concatenated(cx: &RequestContext, api_version: &str, kind: &str, page: Page) -> Response {
-    let mut head = format!(r#"{{"kind":"{kind}","apiVersion":"{api_version}","metadata":"#).into_bytes();
-    json::write(&Value::Object(list_meta(&page)), &mut head);
-    head.extend_from_slice(br#","items":["#);
-    let separators = page.objects.len().saturating_sub(1);
-    let total = head.len() + page.objects.iter().map(|object| object.json().len()).sum::<usize>() + separators + 2;
-    let objects = page.objects.into_iter().enumerate().map(|(index, object)| {
+/// The metadata of a list of whole objects: custom resources always say how it goes on.
+fn full_list_meta(call: &Call<'_>, page: &Page) -> Object {
+    let mut metadata = list_meta(page);
+    if call.resource.custom.is_some() && metadata.get("continue").is_none() {
+        metadata.insert("continue", "");
+    }
+    metadata
+}
+
+/// What stands before the items of a list, and behind them. Upstream sorts the members of custom resources, and has
+/// those of its own kinds as their Go structs have them.
+fn around_items(call: &Call<'_>, api_version: &str, kind: &str, page: &Page) -> (Vec<u8>, Vec<u8>) {
+    let mut metadata = Vec::new();
+    json::write(&Value::Object(full_list_meta(call, page)), &mut metadata);
+    let metadata = String::from_utf8_lossy(&metadata);
+    let (head, tail) = if call.resource.custom.is_some() {
+        let head = format!(r#"{{"apiVersion":"{api_version}","items":["#);
+        (head, format!(r#"],"kind":"{kind}","metadata":{metadata}}}"#))
+    } else {
+        let head = format!(r#"{{"kind":"{kind}","apiVersion":"{api_version}","metadata":{metadata},"items":["#);
+        (head, "]}".to_owned())
+    };
+    (head.into_bytes(), tail.into_bytes())
+}
+
+/// Objects, of so many bytes together, between a head and a tail.
+fn concatenated(
+    cx: &RequestContext,
+    (head, tail): (Vec<u8>, Vec<u8>),
+    bytes: usize,
+    objects: impl ExactSizeIterator<Item = Bytes> + Send + 'static,
+) -> Response {
+    let total = head.len() + bytes + objects.len().saturating_sub(1) + tail.len();
+    let objects = objects.enumerate().map(|(index, object)| {
         let lead = if index == 0 { Lead::default() } else { Lead::new(b",") };
-        (lead, object.json().clone())
+        (lead, object)
     });
-    stream::respond(cx, Encoding::Json.media_type(), Pieces { head, objects, tail: b"]}".to_vec(), total })
+    stream::respond(cx, Encoding::Json.media_type(), Pieces { head, objects, tail, total })
 }
 
 /// The objects' messages as items of a message that is written around them. Its length stands at its beginning, so all

@@ -186,10 +186,13 @@ impl<'a> Call<'a> {
 
     /// Answers with one stored object.
     pub fn respond(&self, output: Output, code: http::StatusCode, json: bytes::Bytes) -> Result<Response, Status> {
+        let as_stored = self.resource.shows_stored_bytes() && self.cx.info.subresource != "scale";
+        if as_stored && output == Output::JSON {
+            return response::json(self.cx, code, json);
+        }
         let expected = self.expected();
         let api_version = expected.api_version();
         let ty = ObjectType { api_version: &api_version, kind: expected.kind, schema: expected.schema };
-        let as_stored = self.resource.shows_stored_bytes() && self.cx.info.subresource != "scale";
         match output.shape {
             negotiation::Shape::Full if as_stored => response::object(self.cx, output, ty, code, json),
             negotiation::Shape::Full => response::value(self.cx, output, ty, code, self.shown_of_stored(&json)?),
@@ -285,26 +288,28 @@ pub async fn dispatch(
         return Err(status::method_not_routed());
     }
     let call = Call { server, cx, resource, subresource };
+    // Only what is asked most and needs little room is worked on in place: a request's future is as large as the largest
+    // of what it may become, and is allocated as a whole.
     match (info.subresource.as_str(), info.verb.as_str()) {
         ("", "list") if resource.store.is_none() => component_status::list(&call),
         ("", "get") if resource.store.is_none() => component_status::get(&call),
-        ("", "create") if resource.info.plural == "bindings" => bind::bind(&call, request).await,
-        ("", "create") if resource.store.is_none() => review::review(&call, request).await,
-        ("", "create") => create::create(&call, request).await,
-        ("binding", "create") => bind::bind(&call, request).await,
-        ("eviction", "create") => evict::evict(&call, request).await,
-        ("token", "create") => review::token(&call, request).await,
+        ("", "create") if resource.info.plural == "bindings" => Box::pin(bind::bind(&call, request)).await,
+        ("", "create") if resource.store.is_none() => Box::pin(review::review(&call, request)).await,
+        ("", "create") => Box::pin(create::create(&call, request)).await,
+        ("binding", "create") => Box::pin(bind::bind(&call, request)).await,
+        ("eviction", "create") => Box::pin(evict::evict(&call, request)).await,
+        ("token", "create") => Box::pin(review::token(&call, request)).await,
         ("", "list") => list::list(&call).await,
-        ("", "watch") => watch::watch(&call, request).await,
-        ("", "deletecollection") => delete::delete_collection(&call, request).await,
-        ("", "delete") => delete::delete(&call, request).await,
-        ("log", "get") => connect::log(&call, request).await,
-        ("exec" | "attach", _) => connect::exec_or_attach(&call, request).await,
-        ("portforward", _) => connect::port_forward(&call, request).await,
-        ("proxy", _) => connect::proxy(&call, request).await,
+        ("", "watch") => Box::pin(watch::watch(&call, request)).await,
+        ("", "deletecollection") => Box::pin(delete::delete_collection(&call, request)).await,
+        ("", "delete") => Box::pin(delete::delete(&call, request)).await,
+        ("log", "get") => Box::pin(connect::log(&call, request)).await,
+        ("exec" | "attach", _) => Box::pin(connect::exec_or_attach(&call, request)).await,
+        ("portforward", _) => Box::pin(connect::port_forward(&call, request)).await,
+        ("proxy", _) => Box::pin(connect::proxy(&call, request)).await,
         (_, "get") => get::get(&call).await,
-        (_, "update") => update::update(&call, request).await,
-        (_, "patch") => patch::patch(&call, request).await,
+        (_, "update") => Box::pin(update::update(&call, request)).await,
+        (_, "patch") => Box::pin(patch::patch(&call, request)).await,
         _ => Err(status::method_not_supported(&info.group, &info.resource, &info.verb)),
     }
 }

@@ -91,9 +91,17 @@ fn error_frame(output: Output, error: &Status) -> Result<Bytes, Status> {
 }
 
 fn json_line(kind: &str, object: &Value) -> Bytes {
-    let mut out = format!(r#"{{"type":"{kind}","object":"#).into_bytes();
-    json::write(object, &mut out);
-    out.extend_from_slice(b"}\n");
+    let mut json = Vec::new();
+    json::write(object, &mut json);
+    line(kind, &json)
+}
+
+/// An event with an object whose JSON is at hand.
+fn line(kind: &str, object: &[u8]) -> Bytes {
+    let mut out = Vec::with_capacity(object.len() + 40);
+    for part in [br#"{"type":""#.as_slice(), kind.as_bytes(), br#"","object":"#, object, b"}\n"] {
+        out.extend_from_slice(part);
+    }
     out.into()
 }
 
@@ -217,7 +225,7 @@ impl Encoder {
         }
         let json = self.output.encoding == Encoding::Json;
         let form = match (self.output.shape, json) {
-            (Shape::Full, true) if self.resource.shows_stored_bytes() => return item.json_frame(),
+            (Shape::Full, true) if self.shows_as_stored(item) => return item.json_frame(),
             (Shape::Full, true) => Shared::ConvertedJson,
             (Shape::Full, false) => Shared::Protobuf,
             (Shape::PartialMetadata(_), true) => Shared::MetadataJson,
@@ -235,11 +243,22 @@ impl Encoder {
         }
     }
 
+    /// Whether the object of an event is known to be shown as it is stored. What its deletion says differs in its
+    /// revision only.
+    fn shows_as_stored(&self, item: &WatchItem) -> bool {
+        let resource = &self.resource;
+        resource.shows_stored_bytes()
+            || item.event().is_some_and(|(_, object)| object.is_shown_by(resource.format_base))
+    }
+
     fn make(&mut self, item: &WatchItem) -> Option<Bytes> {
         let (kind, object) = item.event()?;
         let full_protobuf = self.output.shape == Shape::Full && self.output.encoding == Encoding::Protobuf;
         if full_protobuf && self.resource.shows_stored_bytes() {
             return self.protobuf_frame(kind, object, item.json()?);
+        }
+        if self.output.shape == Shape::Full && self.output.encoding == Encoding::Json && kind != EventKind::Deleted {
+            return Some(line(kind.as_str(), &self.resource.json_of(object).ok()?));
         }
         let object = self.resource.read(item.json()?).ok()?;
         self.shaped(kind.as_str(), object)

@@ -3,8 +3,11 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use compact_str::CompactString;
+use foldhash::fast::FixedState;
 use skiff_api::{KindInfo, Subresource};
+use skiff_apimachinery::json;
 use skiff_apimachinery::managedfields::scale::ReplicasPaths;
 use skiff_apimachinery::schema::{SchemaRef, TypeId, TypeTable};
 use skiff_apimachinery::status::{self, Status};
@@ -13,9 +16,12 @@ use skiff_apimachinery::value::Value;
 use super::conversion::Conversion;
 use super::store::Store;
 use crate::apiextensions::conversion::Converter;
-use crate::cacher::Format;
+use crate::cacher::{CachedObject, Format};
 use crate::printers::Rows;
 use crate::response;
+
+/// Bytes that an object may grow by when it is read before more memory is taken.
+const ROOM_FOR_DEFAULTS: usize = 256;
 
 /// The table that a resource's types are in.
 #[derive(Clone)]
@@ -69,7 +75,7 @@ pub struct Resource {
     pub store: Option<Arc<Store>>,
     /// To and from the form that is stored, where it differs.
     pub conversion: Option<&'static dyn Conversion>,
-    /// First of the numbers under which watchers share encodings of this version's events.
+    /// First of the numbers under which watchers share encodings of this version's events. It is nobody else's and never 0.
     pub format_base: Format,
     /// What only custom resources have; `None` for built-in kinds.
     pub custom: Option<Custom>,
@@ -159,6 +165,24 @@ impl Resource {
         *object = conversion.from_stored(stored);
     }
 
+    /// The JSON of an object as clients of this version see it.
+    ///
+    /// What is stored of a custom resource may have been written under another schema, so it is read under this one. If
+    /// that gives the very same bytes, it always will: that is remembered with the object, and nothing is read again.
+    pub fn json_of(&self, object: &CachedObject) -> Result<Bytes, Status> {
+        let stored = object.json();
+        if self.shows_stored_bytes() || object.is_shown_by(self.format_base) {
+            return Ok(stored.clone());
+        }
+        let mut json = Vec::with_capacity(stored.len() + ROOM_FOR_DEFAULTS);
+        json::write(&self.read(stored)?, &mut json);
+        if json == *stored {
+            object.set_shown_by(self.format_base);
+            return Ok(stored.clone());
+        }
+        Ok(json.into())
+    }
+
     /// The object of this version that stored bytes are.
     pub fn read(&self, json: &[u8]) -> Result<Value, Status> {
         let object = match &self.store {
@@ -195,7 +219,7 @@ pub struct Served {
     pub generation: u64,
     /// Groups in the order of preference.
     pub groups: Vec<Group>,
-    resources: HashMap<(CompactString, CompactString, CompactString), Arc<Resource>>,
+    resources: HashMap<(CompactString, CompactString, CompactString), Arc<Resource>, FixedState>,
 }
 
 impl Served {

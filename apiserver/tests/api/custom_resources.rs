@@ -277,3 +277,45 @@ async fn both_versions_of_openapi_describe_it() {
     assert_eq!(schema["properties"]["spec"]["required"], json!(["cronSpec"]));
     assert!(schema["properties"]["spec"]["properties"]["replicas"].get("default").is_none());
 }
+
+#[tokio::test]
+async fn what_is_read_follows_the_schema_of_the_day() {
+    let api = serving(definition()).await;
+    api.post(TABS, tab("a", json!({"cronSpec": "* *", "color": "red"}))).await.expect(201);
+    api.caught_up().await;
+    let path = format!("{TABS}/a");
+    let first = api.get(&path).await.expect(200);
+    // Again, as it is known now to be shown as it is stored; and all forms of reading agree.
+    assert_eq!(api.get(&path).await.expect(200).text, first.text);
+    let lists = [api.get(TABS).await.expect(200).text, api.get(TABS).await.expect(200).text];
+    assert_eq!(lists[0], lists[1]);
+    let begin = format!(r#"{{"apiVersion":"stable.example.com/v1","items":[{}],"kind":"CronTabList","#, first.text);
+    assert!(lists[0].starts_with(&begin), "{}", lists[0]);
+    assert_eq!(api.get(TABS).await.json()["metadata"]["continue"], "");
+    let mut events = api.watch(&format!("{TABS}?watch=true&sendInitialEvents=true&resourceVersionMatch=NotOlderThan")).await;
+    assert_eq!(events.next().await.expect("an event"), ("ADDED".to_owned(), first.json()));
+
+    // Another day: a field has a default, another is not known any more.
+    let changed = json!([
+        {"op": "add", "path": "/spec/versions/0/schema/openAPIV3Schema/properties/spec/properties/day",
+            "value": {"type": "string", "default": "Monday"}},
+        {"op": "remove", "path": "/spec/versions/0/schema/openAPIV3Schema/properties/spec/properties/color"},
+        {"op": "remove", "path": "/spec/versions/0/selectableFields"},
+    ]);
+    let name = format!("{DEFINITIONS}/crontabs.stable.example.com");
+    api.patch(&name, "json-patch+json", changed).await.expect(200);
+    let want = json!({"cronSpec": "* *", "replicas": 2, "day": "Monday"});
+    let asking = async {
+        while api.get(&path).await.json()["spec"] != want {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(DEADLINE, asking).await.expect("the new schema is read by in time");
+    for _ in 0..2 {
+        assert_eq!(api.get(&path).await.expect(200).json()["spec"], want);
+        assert_eq!(api.get(TABS).await.expect(200).json()["items"][0]["spec"], want);
+        let query = "watch=true&sendInitialEvents=true&resourceVersionMatch=NotOlderThan";
+        let mut events = api.watch(&format!("{TABS}?{query}")).await;
+        assert_eq!(events.next().await.expect("an event").1["spec"], want);
+    }
+}

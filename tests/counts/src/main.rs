@@ -14,6 +14,7 @@ use skiff_fixture::Api;
 const PODS: &str = "/api/v1/namespaces/demo/pods";
 const MAPS: &str = "/api/v1/namespaces/demo/configmaps";
 const LEASES: &str = "/apis/coordination.k8s.io/v1/namespaces/demo/leases";
+const WIDGETS: &str = "/apis/counts.example/v1/namespaces/demo/widgets";
 const PROTOBUF: &str = "application/vnd.kubernetes.protobuf";
 
 /// Pods in the list, and watchers of one event.
@@ -41,6 +42,8 @@ async fn main() -> anyhow::Result<()> {
         "get" => read(&api, &format!("{PODS}/seed-0"), "application/json", times).await,
         "list" => read(&api, PODS, "application/json", times).await,
         "list-protobuf" => read(&api, PODS, PROTOBUF, times).await,
+        "get-custom" => read_custom(&api, &format!("{WIDGETS}/seed-0"), times).await,
+        "list-custom" => read_custom(&api, WIDGETS, times).await,
         "watch" => return watch(&api, times).await,
         other => bail!("no operation {other}"),
     }
@@ -140,6 +143,10 @@ async fn read(api: &Api, path: &str, accept: &str, times: usize) {
     for number in 0..LISTED {
         post(api, &format!("seed-{number}")).await;
     }
+    read_again_and_again(api, path, accept, times).await;
+}
+
+async fn read_again_and_again(api: &Api, path: &str, accept: &str, times: usize) {
     for number in 0..WARM_UP + times {
         if number == WARM_UP {
             valgrind::start();
@@ -149,6 +156,38 @@ async fn read(api: &Api, path: &str, accept: &str, times: usize) {
         assert!(!body.collect().await.expect("a body").to_bytes().is_empty());
     }
     valgrind::stop();
+}
+
+/// Reads what a CustomResourceDefinition defines, with a schema that prunes and has defaults.
+async fn read_custom(api: &Api, path: &str, times: usize) {
+    let text = json!({"type": "string"});
+    let spec = json!({"type": "object", "properties": {
+        "image": text, "replicas": {"type": "integer", "default": 1},
+        "rules": {"type": "array", "items": {"type": "object", "properties": {
+            "host": text, "path": {"type": "string", "default": "/"}, "weight": {"type": "integer"}
+        }}},
+    }});
+    let schema = json!({"openAPIV3Schema": {"type": "object", "properties": {"spec": spec}}});
+    let definition = json!({"metadata": {"name": "widgets.counts.example"}, "spec": {
+        "group": "counts.example", "scope": "Namespaced", "names": {"plural": "widgets", "kind": "Widget"},
+        "versions": [{"name": "v1", "served": true, "storage": true, "schema": schema}],
+    }});
+    api.post("/apis/apiextensions.k8s.io/v1/customresourcedefinitions", definition).await.expect(201);
+    while !api.get(WIDGETS).await.status.is_success() {
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+    }
+    let rules = (0..20).map(|number| json!({"host": format!("host-{number}.example"), "weight": number}));
+    let rules = rules.collect::<Vec<_>>();
+    for number in 0..LISTED {
+        let widget = json!({
+            "apiVersion": "counts.example/v1",
+            "kind": "Widget",
+            "metadata": {"name": format!("seed-{number}")},
+            "spec": {"image": "i", "rules": rules},
+        });
+        api.post(WIDGETS, widget).await.expect(201);
+    }
+    read_again_and_again(api, path, "application/json", times).await;
 }
 
 /// Changes an object that many watch, and reads all their events.
