@@ -23,7 +23,7 @@ const ARROWS: &[(&str, &[&str])] = &[
         "skiff-apiserver",
         &["apimachinery", "api", "descriptions", "component-base", "storage", "net", "quota", "streaming", "cel"],
     ),
-    ("skiff-controller-manager", &["apimachinery", "api", "component-base", "client", "net", "quota"]),
+    ("skiff-controller-manager", &["apimachinery", "api", "component-base", "client", "net", "quota", "cel"]),
     ("skiff-scheduler", &["apimachinery", "api", "component-base", "client"]),
     ("skiff-kubelet", &["apimachinery", "api", "component-base", "client", "cri", "streaming"]),
     ("skiff-proxy", &["apimachinery", "api", "component-base", "client", "netlink"]),
