@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
+use skiff_apimachinery::meta;
 use skiff_apimachinery::value::{Object, Value};
 
 use super::remote::Remote;
@@ -127,13 +128,7 @@ fn of_service(backend: &Backend, reader: &dyn ObjectReader) -> Option<Verdict> {
         return Some(Verdict::no("ServicePortError", message));
     };
     let port_name = found.str_at(&["name"]).unwrap_or("");
-    let slices = reader.list("discovery.k8s.io", "endpointslices", namespace);
-    let slices = slices.iter().filter_map(|json| objects::parse(json));
-    let of_it = |slice: &Value| {
-        let labels = slice.at(&["metadata", "labels"]);
-        labels.and_then(|labels| labels.get("kubernetes.io/service-name")).and_then(Value::as_str) == Some(name)
-    };
-    let slices = slices.filter(of_it).collect::<Vec<_>>();
+    let slices = slices(backend, reader);
     if slices.is_empty() {
         let message = format!("cannot find endpointslices for service/{name} in {namespace:?}");
         return Some(Verdict::no("EndpointsNotFound", message));
@@ -144,6 +139,22 @@ fn of_service(backend: &Backend, reader: &dyn ObjectReader) -> Option<Verdict> {
     let message =
         format!("endpointslices for service/{name} in {namespace:?} have no addresses with port name {port_name:?}");
     Some(Verdict::no("MissingEndpoints", message))
+}
+
+fn slices(backend: &Backend, reader: &dyn ObjectReader) -> Vec<Value> {
+    let slices = reader.list("discovery.k8s.io", "endpointslices", &backend.namespace);
+    let slices = slices.iter().filter_map(|json| objects::parse(json));
+    let of_it = |slice: &Value| {
+        slice.str_at(&["metadata", "labels", "kubernetes.io/service-name"]) == Some(backend.name.as_str())
+    };
+    slices.filter(of_it).collect()
+}
+
+/// Which Service and endpoints are there for a backend, in which versions: when that changes it is worth a look.
+pub fn versions(backend: &Backend, reader: &dyn ObjectReader) -> Vec<(String, String)> {
+    let version = |object: &Value| (meta::uid(object).to_owned(), meta::resource_version(object).to_owned());
+    let service = reader.get("", "services", &backend.namespace, &backend.name).and_then(|json| objects::parse(&json));
+    service.iter().chain(&slices(backend, reader)).map(version).collect()
 }
 
 fn has_endpoint(slice: &Value, port_name: &str) -> bool {
@@ -188,6 +199,26 @@ mod tests {
         assert_eq!(reason(&reader).map(|r| r.0), Some("MissingEndpoints"));
         reader.put("discovery.k8s.io", "endpointslices", &slice(true));
         assert_eq!(reason(&reader), None);
+    }
+
+    #[test]
+    fn only_its_own_service_and_endpoints_are_worth_a_look() {
+        let reader = FakeReader::default();
+        let backend =
+            Backend { namespace: "n".into(), name: "s".into(), port: 443, ca_bundle: Vec::new(), insecure: true };
+        let object = |name: &str, version: &str, labels: Value| value!({"metadata": {"namespace": "n", "name": name, "uid": name, "resourceVersion": version, "labels": labels}});
+        let slice =
+            |name: &str, version: &str, of: &str| object(name, version, value!({"kubernetes.io/service-name": of}));
+        let seen = || versions(&backend, &reader);
+        reader.put("", "services", &object("s", "1", value!({})));
+        reader.put("discovery.k8s.io", "endpointslices", &slice("s-1", "2", "s"));
+        let before = seen();
+        assert_eq!(before.len(), 2);
+        reader.put("", "services", &object("other", "3", value!({})));
+        reader.put("discovery.k8s.io", "endpointslices", &slice("other-1", "4", "other"));
+        assert_eq!(seen(), before);
+        reader.put("discovery.k8s.io", "endpointslices", &slice("s-1", "5", "s"));
+        assert_ne!(seen(), before);
     }
 
     #[test]

@@ -255,19 +255,44 @@ impl Follower {
         }
     }
 
-    /// What has been seen of Services and endpoints.
-    fn seen(&self) -> (u64, u64) {
+    fn seen(&self) -> Seen {
+        // In this order, so that what changes in between is noticed.
+        let generations = self.generations();
+        Seen { generations, versions: self.versions() }
+    }
+
+    fn generations(&self) -> (u64, u64) {
         let reader = self.server.cacher.as_ref();
         (reader.generation("", "services"), reader.generation("discovery.k8s.io", "endpointslices"))
     }
 
-    /// Waits this long, or until a Service or an endpoint changes while there is something wrong.
-    async fn wait(&self, pause: Duration, seen: (u64, u64)) {
+    fn versions(&self) -> Vec<(String, String)> {
+        let backend = self.delegated.service.backend.as_ref();
+        backend.map(|backend| availability::versions(backend, self.server.cacher.as_ref())).unwrap_or_default()
+    }
+
+    /// Waits this long, or until the Service or its endpoints change. Those of others change all the time.
+    async fn wait(&self, pause: Duration, mut seen: Seen) {
         let end = tokio::time::Instant::now() + pause;
-        while tokio::time::Instant::now() < end && self.seen() == seen {
+        while tokio::time::Instant::now() < end {
+            let generations = self.generations();
+            if generations != seen.generations {
+                if self.versions() != seen.versions {
+                    return;
+                }
+                seen.generations = generations;
+            }
             tokio::time::sleep(NOTICE.min(pause)).await;
         }
     }
+}
+
+/// What has been seen of Services and endpoints.
+struct Seen {
+    /// Of all.
+    generations: (u64, u64),
+    /// Of those behind the backend.
+    versions: Vec<(String, String)>,
 }
 
 /// Writes the condition `Available` where it says something else.

@@ -102,7 +102,7 @@ impl Remote {
         *request.uri_mut() = uri.parse::<Uri>().map_err(|error| error.to_string())?;
         *request.version_mut() = http::Version::HTTP_11;
         request.headers_mut().remove(header::HOST);
-        identify(request.headers_mut(), user);
+        identify(request.headers_mut(), user)?;
         let client = if upgrade { &self.upgrading } else { &self.http };
         client.request(request).await.map_err(|error| problem(&error))
     }
@@ -148,25 +148,30 @@ fn tls(backend: &Backend, identity: Option<&FrontProxyIdentity>) -> Result<Clien
     }
 }
 
-/// Says whom a request is from.
-fn identify(headers: &mut HeaderMap, user: &UserInfo) {
+/// Says whom a request is from. It fails where a header cannot carry that: half of it might be somebody else.
+fn identify(headers: &mut HeaderMap, user: &UserInfo) -> Result<(), String> {
     let claims = headers.keys().filter(|name| [USER, UID, GROUP].contains(name) || name.as_str().starts_with(EXTRA));
     claims.cloned().collect::<Vec<_>>().into_iter().for_each(|name| drop(headers.remove(name)));
     let mut add = |name: HeaderName, text: &str| {
-        if let Ok(value) = HeaderValue::from_bytes(text.as_bytes()) {
-            headers.append(name, value);
-        }
+        // As Go says it.
+        let invalid = format!("net/http: invalid header field value for {name:?}");
+        headers.append(name, HeaderValue::from_bytes(text.as_bytes()).map_err(|_| invalid)?);
+        Ok::<_, String>(())
     };
-    add(USER, &user.name);
+    add(USER, &user.name)?;
     if !user.uid.is_empty() {
-        add(UID, &user.uid);
+        add(UID, &user.uid)?;
     }
-    user.groups.iter().for_each(|group| add(GROUP, group));
+    for group in &user.groups {
+        add(GROUP, group)?;
+    }
     for (key, values) in &user.extra {
-        if let Ok(name) = HeaderName::try_from(format!("{EXTRA}{}", escaped(key))) {
-            values.iter().for_each(|value| add(name.clone(), value));
+        let name = HeaderName::try_from(format!("{EXTRA}{}", escaped(key))).map_err(|error| error.to_string())?;
+        for value in values {
+            add(name.clone(), value)?;
         }
     }
+    Ok(())
 }
 
 /// A key as a header's name can carry it (`headerKeyEscape`): what a name may not have, and the percent sign, as `%XX`.
@@ -199,12 +204,18 @@ mod tests {
             groups: vec!["a".into(), "b".into()],
             extra: [("example.com/key".to_owned(), vec!["v".to_owned()])].into(),
         };
-        identify(&mut headers, &user);
+        identify(&mut headers, &user).expect("a plain user");
         let all = |name: &str| headers.get_all(name).iter().filter_map(|v| v.to_str().ok()).collect::<Vec<_>>();
         assert_eq!(all("x-remote-user"), ["jane"]);
         assert_eq!(all("x-remote-uid"), ["u1"]);
         assert_eq!(all("x-remote-group"), ["a", "b"]);
         assert_eq!(all("x-remote-extra-example.com%2fkey"), ["v"]);
         assert!(all("x-remote-extra-scopes").is_empty());
+    }
+
+    #[test]
+    fn half_a_user_is_nobody() {
+        let split = UserInfo { name: "jane".into(), groups: vec!["a\nb".into()], ..UserInfo::default() };
+        assert!(identify(&mut HeaderMap::new(), &split).is_err());
     }
 }
