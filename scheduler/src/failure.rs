@@ -85,12 +85,12 @@ pub struct Preemption<'a> {
     pub now: Timestamp,
 }
 
-/// Makes room: says on each victim why it goes, and deletes it.
-pub async fn evict(client: &Client, events: &EventRecorder, preemption: &Preemption<'_>, victim: &PodInfo) {
+/// Makes room: says on a victim why it goes, and deletes it. Whether it is going or gone.
+pub async fn evict(client: &Client, events: &EventRecorder, preemption: &Preemption<'_>, victim: &PodInfo) -> bool {
     let Preemption { preemptor, node, by, now } = preemption;
     let (pod, meta) = (&victim.pod, &victim.pod.metadata);
     if meta.is_deleting() {
-        return;
+        return true;
     }
     let pods = Objects::<Pod>::namespaced(client, &meta.namespace);
     let patch = json!({"metadata": {"uid": meta.uid}, "status": {"conditions": [{
@@ -110,10 +110,14 @@ pub async fn evict(client: &Client, events: &EventRecorder, preemption: &Preempt
             let message = format!("Preempted by pod {} on node {node}", preemptor.metadata.uid);
             let object = ObjectReference::to(pod.as_ref());
             events.event_with_action(&object, EventType::Normal, "Preempted", "Preempting", message);
+            true
         }
         // It is gone already, or is another pod by now.
-        Err(error) if errors::is_not_found(&error) || errors::is_conflict(&error) => {}
-        Err(error) => tracing::warn!(pod = %meta.key(), %error, "cannot preempt a pod"),
+        Err(error) if errors::is_not_found(&error) || errors::is_conflict(&error) => true,
+        Err(error) => {
+            tracing::warn!(pod = %meta.key(), %error, "cannot preempt a pod");
+            false
+        }
     }
 }
 

@@ -240,27 +240,89 @@ impl Scheduler {
         let (this, pod) = (self.clone(), pod.clone());
         self.tasks.spawn(async move {
             let told = this.tell(&pod.pod, &verdict, post_filter);
-            if tokio::time::timeout(REQUEST_TIMEOUT, told).await.is_err() {
+            let room_is_made = tokio::time::timeout(REQUEST_TIMEOUT, told).await.unwrap_or_else(|_| {
                 tracing::warn!(pod = %pod.key(), "a pod could not be told in time why it waits");
+                false
+            });
+            if !room_is_made {
+                // A victim that stays is no event that would wake the pod.
+                this.queue.on_event(ClusterEvents::ASSIGNED_POD_DELETE, |other| other.uid() == pod.uid());
             }
             drop(permit);
         });
     }
 
-    async fn tell(&self, pod: &Pod, verdict: &Verdict, post_filter: Option<PostFilterResult>) {
+    /// Whether all the room that was to be made is being made.
+    async fn tell(&self, pod: &Pod, verdict: &Verdict, post_filter: Option<PostFilterResult>) -> bool {
         let now = self.config.clock.now();
         failure::tell(&self.client, &self.events, pod, verdict, now).await;
         if let Some(PostFilterResult { nominated_node: Some(node), victims, .. }) = post_filter {
             let by = self.config.scheduler_name.as_str();
             let preemption = Preemption { preemptor: pod, node: &node, by, now };
+            let mut all = true;
             for victim in victims {
-                failure::evict(&self.client, &self.events, &preemption, &victim).await;
+                all &= failure::evict(&self.client, &self.events, &preemption, &victim).await;
             }
+            return all;
         }
+        true
     }
 }
+
 /// Which scheduler it is, in its events: its name and the machine's.
 fn instance(config: &Config) -> String {
     let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
     format!("{}-{}", config.scheduler_name, host.trim())
+}
+
+#[cfg(test)]
+mod tests {
+    use http::{Request, Response};
+    use kube::client::Body;
+    use serde_json::json;
+
+    use super::*;
+    use crate::testing::pod;
+
+    /// A scheduler whose requests all fail.
+    fn scheduler() -> Arc<Scheduler> {
+        let broken =
+            tower::service_fn(|_: Request<Body>| async { Response::builder().status(500).body(Body::empty()) });
+        let (client, config) = (Client::new(broken, "default"), Config::default());
+        let profile = Arc::new(default_profile(&Sources::detached()));
+        let second = Duration::from_secs(1);
+        let times = Times { initial_backoff: second, max_backoff: second, max_unschedulable: 300 * second };
+        Arc::new(Scheduler {
+            events: EventRecorder::spawn_series(client.clone(), "s", "s", CancellationToken::new()),
+            cache: Arc::default(),
+            queue: Arc::new(SchedulingQueue::new(times, profile.clone())),
+            bindings: Arc::new(Semaphore::new(1)),
+            reports: Arc::new(Semaphore::new(1)),
+            tasks: TaskTracker::new(),
+            client,
+            profile,
+            config,
+        })
+    }
+
+    #[tokio::test]
+    async fn a_pod_whose_victim_stays_is_tried_again() {
+        let scheduler = scheduler();
+        let (waiting, victim) = (pod("p", json!({})), pod("v", json!({"nodeName": "n"})));
+        scheduler.queue.add_or_update(waiting.clone(), true);
+        scheduler.queue.pop().await.expect("the pod");
+        scheduler.queue.put_back_unschedulable(waiting.uid(), &["NodeResourcesFit"]);
+        assert_eq!(scheduler.queue.counts().unschedulable, 1);
+        let verdict = Verdict { reason: UNSCHEDULABLE, message: "no room".into(), nominated_node: Some("n".into()) };
+        let made = PostFilterResult {
+            nominated_node: Some("n".into()),
+            keep_nomination: false,
+            message: String::new(),
+            victims: vec![victim],
+        };
+        scheduler.report(&waiting, verdict, Some(made)).await;
+        scheduler.tasks.close();
+        scheduler.tasks.wait().await;
+        assert_eq!(scheduler.queue.counts().unschedulable, 0);
+    }
 }
