@@ -1,8 +1,9 @@
-//! What the node does for pods that run on and on: other resources, logs within bounds, and no more pods than it bears.
+//! What the node does for pods that run on and on: other resources, logs within bounds, an end when it is asked
+//! for, and no more pods than it bears.
 
-use k8s_openapi::api::core::v1::{Node, Pod};
+use k8s_openapi::api::core::v1::{Event, Node, Pod};
 use kube::Api;
-use kube::api::{Patch, PatchParams, PostParams};
+use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
 use serde_json::{Value, json};
 use skiff_tests::application::is_ready;
 use skiff_tests::cluster::text;
@@ -42,6 +43,33 @@ fn a_running_container_gets_other_resources() {
         })
         .await;
         limit("50331648").expect("what it was given stays");
+    });
+}
+
+#[test]
+fn a_pod_that_is_deleted_does_not_wait_for_a_restart() {
+    with_cluster("hasty", async |cluster| {
+        let pods: Api<Pod> = Api::default_namespaced(cluster.client());
+        let stubborn = container(json!({
+            "command": ["sh", "-c", "trap '' TERM; while true; do sleep 1; done"],
+            "livenessProbe": {"exec": {"command": ["false"]}, "periodSeconds": 1, "failureThreshold": 1}
+        }));
+        let spec = json!({"terminationGracePeriodSeconds": 600, "containers": [stubborn]});
+        create(&pods, json!({"metadata": {"name": "stubborn"}, "spec": spec})).await;
+        let events: Api<Event> = Api::default_namespaced(cluster.client());
+        eventually("the container is being stopped", async || {
+            let found = events.list(&Default::default()).await.map_err(|error| error.to_string())?.items;
+            let killing = found.iter().any(|event| event.reason.as_deref() == Some("Killing"));
+            if killing { Ok(()) } else { Err(format!("{found:?}")) }
+        })
+        .await;
+        let soon = DeleteParams { grace_period_seconds: Some(1), ..DeleteParams::default() };
+        pods.delete("stubborn", &soon).await.expect("deleted");
+        eventually("the pod is gone", async || match pods.get_opt("stubborn").await {
+            Ok(None) => Ok(()),
+            other => Err(format!("{other:?}")),
+        })
+        .await;
     });
 }
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 use futures::future::join_all;
 use k8s_openapi::api::core::v1::{Container, Pod};
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 
 use super::PodMemory;
 use crate::actions::KillReason;
@@ -43,7 +44,8 @@ fn grace_seconds(pod: &Pod, container: Option<&Container>, kill: KillReasonGrace
     probe.and_then(|probe| probe.termination_grace_period_seconds).unwrap_or_else(|| pod.grace_seconds())
 }
 
-/// Stops one container. An empty message stands for the usual one.
+/// Stops one container. An empty message stands for the usual one. Once `ending` fires the container is not waited for any
+/// more: the pod as a whole ends then, maybe with a shorter grace period, and it asks the container again.
 #[allow(clippy::too_many_arguments)]
 pub(crate) async fn kill_container(
     ctx: &Context,
@@ -54,8 +56,10 @@ pub(crate) async fn kill_container(
     message: &str,
     kill: KillReasonGrace,
     memory: &mut PodMemory,
+    ending: &CancellationToken,
 ) -> Result<(), RuntimeError> {
-    let job = KillJob { ctx, pod, ips: observed.ips(), id, name, kill, run_hook: memory.pre_stopped.insert(id.to_owned()) };
+    let run_hook = memory.pre_stopped.insert(id.to_owned());
+    let job = KillJob { ctx, pod, ips: observed.ips(), id, name, kill, run_hook, ending: Some(ending) };
     job.run(message, None).await
 }
 
@@ -81,6 +85,7 @@ pub(crate) async fn kill_pod(
             name: &container.name,
             kill,
             run_hook: memory.pre_stopped.insert(container.id.clone()),
+            ending: None,
         })
         .collect();
     let killed = join_all(jobs.iter().map(|job| job.run("", Some(&order)))).await;
@@ -99,6 +104,8 @@ struct KillJob<'a> {
     kill: KillReasonGrace,
     /// False if the preStop hook was run before.
     run_hook: bool,
+    /// Fires when the end of this container need not be waited for.
+    ending: Option<&'a CancellationToken>,
 }
 
 impl KillJob<'_> {
@@ -117,7 +124,14 @@ impl KillJob<'_> {
         let left = end.saturating_duration_since(Instant::now());
         // What is left counts in whole seconds, rounded up: the hook's milliseconds are not taken from the container.
         let seconds = i64::try_from(left.as_millis().div_ceil(1000)).unwrap_or(i64::MAX).max(GRACE_MIN);
-        self.ctx.runtime.stop_container(self.id, seconds).await?;
+        let stop = self.ctx.runtime.stop_container(self.id, seconds);
+        match self.ending {
+            None => stop.await?,
+            Some(ending) => tokio::select! {
+                stopped = stop => stopped?,
+                () = ending.cancelled() => {}
+            },
+        }
         if let Some(order) = order {
             order.stopped(self.name);
         }

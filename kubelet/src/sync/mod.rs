@@ -329,7 +329,8 @@ async fn carry_out(
     } else {
         for kill in &actions.kill {
             let grace = KillReasonGrace { reason: kill.reason, grace_override: None };
-            let killed = kill::kill_container(ctx, pod, observed, &kill.id, &kill.name, &kill.message, grace, memory);
+            let (id, name, message) = (&kill.id, &kill.name, &kill.message);
+            let killed = kill::kill_container(ctx, pod, observed, id, name, message, grace, memory, cancelled);
             if let Err(error) = killed.await {
                 tracing::warn!(pod = %pod.display(), container = %kill.name, %error, "cannot stop a container");
                 return Err(());

@@ -265,9 +265,9 @@ impl Starter<'_> {
         // The message may hold secrets: it goes into the status, not into an event.
         self.ctx.events.container_warning(self.pod, &container.name, "FailedPostStartHook", "PostStartHook failed");
         let grace = KillReasonGrace { reason: KillReason::Other, grace_override: None };
-        let killed = kill::kill_container(
-            self.ctx, self.pod, self.observed, id, &container.name, "FailedPostStartHook", grace, memory,
-        );
+        let (name, why) = (&container.name, "FailedPostStartHook");
+        let killed =
+            kill::kill_container(self.ctx, self.pod, self.observed, id, name, why, grace, memory, self.cancelled);
         if let Err(error) = killed.await {
             tracing::warn!(pod = %self.pod.display(), container = %container.name, %error, "cannot stop a container whose postStart hook failed");
         }
