@@ -198,3 +198,68 @@ impl Reading<'_> {
             && of(metadata, "generateName")
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    /// Fields on the way to a value, and its type; `None` where there is no such field.
+    fn found(ty: &Declared, path: &str) -> Option<String> {
+        let mut ty = ty.clone();
+        for key in path.split('.') {
+            ty = match key {
+                "[]" => ty.items()?.clone(),
+                key => ty.member(key)?.clone(),
+            };
+        }
+        Some(ty.ty().to_string())
+    }
+
+    #[test]
+    fn schemas_become_types() {
+        let reference =
+            |name: &str| json!({"allOf": [{"$ref": format!("#/components/schemas/{name}")}], "default": {}});
+        let kind = json!([{"group": "g", "version": "v1", "kind": "K"}]);
+        let document = json!({"components": {"schemas": {
+            "k": {"type": "object", "x-kubernetes-group-version-kind": kind, "properties": {
+                "spec": reference("spec"), "metadata": {"type": "object"}, "at": {"type": "string", "format": "date-time"}}},
+            "spec": {"type": "object", "properties": {
+                "again": reference("spec"), "quantity": reference("quantity"), "port": {"format": "int-or-string"},
+                "list": {"type": "array", "items": {"type": "integer"}},
+                "limits": {"type": "object", "additionalProperties": reference("quantity")},
+                "labels": {"type": "object", "additionalProperties": {"type": "string"}},
+                "nowhere": reference("nowhere")}},
+            "quantity": {"oneOf": [{"type": "string"}, {"type": "number"}]},
+        }}});
+        let text = document.to_string();
+        let document = Document::parse(text.as_bytes()).expect("a document");
+        let of = |kind: &str| {
+            let kind = GroupVersionKind { group: "g".to_owned(), version: "v1".to_owned(), kind: kind.to_owned() };
+            document.declared(&kind)
+        };
+        assert!(of("Other").is_none());
+        let ty = of("K").expect("a type");
+        for (path, want) in [
+            ("spec", Some("K.spec")),
+            ("spec.again", Some("K.spec.again")),
+            // What is within itself has no fields there.
+            ("spec.again.list", None),
+            ("spec.list", Some("list(int)")),
+            ("spec.labels", Some("map(string, string)")),
+            // Expressions cannot look at what may be of several types, unless it says that it is a port.
+            ("spec.quantity", None),
+            ("spec.limits", None),
+            ("spec.port", Some("dyn")),
+            ("spec.nowhere", None),
+            ("at", Some("timestamp")),
+            // Every resource has a name, whether its schema says so or not.
+            ("metadata.name", Some("string")),
+            ("kind", Some("string")),
+        ] {
+            assert_eq!(found(&ty, path).as_deref(), want, "{path}");
+        }
+        assert!(Document::parse(b"[]x").is_err());
+    }
+}
