@@ -143,7 +143,8 @@ impl ApiServer {
         if let Some(begun) = &cx.audit {
             if !begun.received().await {
                 cx.audit = None;
-                let text = format!("Internal Server Error: {:?}: failed to store audit event\n", parts.uri.to_string());
+                let uri = parts.uri.path_and_query().map_or("", |path| path.as_str());
+                let text = format!("Internal Server Error: {uri:?}: failed to store audit event\n");
                 return Ok(response::text(StatusCode::INTERNAL_SERVER_ERROR, text));
             }
             let _ = record.set(begun.clone());

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use clap::Parser;
 use skiff_apiserver::options::Options;
 use skiff_storage::{HistoryLimits, LocalStorage, StorageError, embedded, memory};
+use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 #[tokio::main]
@@ -13,8 +14,12 @@ async fn main() -> anyhow::Result<()> {
     let storage = Arc::new(open(&options)?);
     let shutdown = CancellationToken::new();
     let stop = shutdown.clone();
+    let mut terminate = signal(SignalKind::terminate())?;
     tokio::spawn(async move {
-        let _ = tokio::signal::ctrl_c().await;
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = tokio::signal::ctrl_c() => {}
+        }
         stop.cancel();
     });
     skiff_apiserver::standalone::run(options, storage, shutdown).await
