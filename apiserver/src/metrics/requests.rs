@@ -173,7 +173,14 @@ impl Key {
     /// The same for a request of which only the kind is told.
     fn of_anything(self) -> Self {
         let none = CompactString::const_new("");
-        Self { group: none.clone(), version: none.clone(), resource: none.clone(), subresource: none, scope: "", ..self }
+        Self {
+            group: none.clone(),
+            version: none.clone(),
+            resource: none.clone(),
+            subresource: none,
+            scope: "",
+            ..self
+        }
     }
 }
 

@@ -292,7 +292,8 @@ async fn what_is_read_follows_the_schema_of_the_day() {
     let begin = format!(r#"{{"apiVersion":"stable.example.com/v1","items":[{}],"kind":"CronTabList","#, first.text);
     assert!(lists[0].starts_with(&begin), "{}", lists[0]);
     assert_eq!(api.get(TABS).await.json()["metadata"]["continue"], "");
-    let mut events = api.watch(&format!("{TABS}?watch=true&sendInitialEvents=true&resourceVersionMatch=NotOlderThan")).await;
+    let mut events =
+        api.watch(&format!("{TABS}?watch=true&sendInitialEvents=true&resourceVersionMatch=NotOlderThan")).await;
     assert_eq!(events.next().await.expect("an event"), ("ADDED".to_owned(), first.json()));
 
     // Another day: a field has a default, another is not known any more.

@@ -25,7 +25,7 @@ const RUNS: usize = 3;
 const TOOLS: &str = "# ";
 
 /// Operations, how often each is done, and what a round of it counts for: a change is delivered to 100 watchers.
-const OPERATIONS: [(&str, u64, u64); 8] = [
+const OPERATIONS: [(&str, u64, u64); 10] = [
     ("create", 200, 1),
     ("patch", 200, 1),
     ("apply", 200, 1),
@@ -33,6 +33,8 @@ const OPERATIONS: [(&str, u64, u64); 8] = [
     ("get", 500, 1),
     ("list", 100, 1),
     ("list-protobuf", 100, 1),
+    ("get-custom", 500, 1),
+    ("list-custom", 100, 1),
     ("watch", 100, 100),
 ];
 
