@@ -4,7 +4,7 @@
 
 use axum::body::Body;
 use http::{Request, StatusCode};
-use skiff_apimachinery::field::{Error, ErrorList, Path};
+use skiff_apimachinery::field::{Error, Path};
 use skiff_apimachinery::status::{self, Status};
 use skiff_apimachinery::value;
 use skiff_apimachinery::value::Value;
@@ -33,7 +33,20 @@ pub async fn bind(call: &Call<'_>, request: Request<Body>) -> Result<Response, S
     if !in_body.is_empty() && in_body != name {
         return Err(status::bad_request("name in URL does not match name in Binding object"));
     }
-    validate(&binding, name)?;
+    let namespace = meta::namespace(&binding);
+    if !namespace.is_empty() && namespace != call.cx.info.namespace {
+        return Err(status::bad_request(
+            "the namespace of the provided object does not match the namespace sent on the request",
+        ));
+    }
+    if name.is_empty() {
+        return Err(status::bad_request("Name parameter required."));
+    }
+    validate(&binding)?;
+    if call.cx.info.name.is_empty() {
+        // The older resource is one whose objects' system fields are wiped; a pod's subresource keeps them.
+        binding.remove_at(&["metadata", "uid"]);
+    }
     call.admit(Operation::Create, name, Some(&mut binding)).await?;
     let pods =
         call.server.registry.store("", "pods").ok_or_else(|| status::internal_error("pods are not stored here"))?;
@@ -48,21 +61,22 @@ pub async fn bind(call: &Call<'_>, request: Request<Body>) -> Result<Response, S
     delete::success(call, output, StatusCode::CREATED, None)
 }
 
-fn validate(binding: &Value, name: &str) -> Result<(), Status> {
+/// Upstream's storage, not its validation, looks at the target, and what it finds is not told as the client's fault.
+fn validate(binding: &Value) -> Result<(), Status> {
     let target = |field: &str| binding.str_at(&["target", field]).unwrap_or("");
     let path = Path::new("target");
-    let mut errors = ErrorList::default();
+    let mut faults = Vec::new();
     if !matches!(target("kind"), "" | "Node") {
-        errors.push(Error::not_supported(&path.child("kind"), target("kind"), &["Node", ""]));
-    }
-    if !errors.is_empty() {
-        return Err(status::invalid("", "Binding", name, errors));
+        faults.push(Error::not_supported(&path.child("kind"), target("kind"), &["Node", "<empty>"]).to_string());
     }
     if target("name").is_empty() {
-        // Upstream's storage, not its validation, looks at the name, and what it finds is not told as the client's fault.
-        return Err(Status::new(500, "", Error::required(&path.child("name"), "").to_string()));
+        faults.push(Error::required(&path.child("name"), "").to_string());
     }
-    Ok(())
+    match faults.as_slice() {
+        [] => Ok(()),
+        [fault] => Err(Status::new(500, "", fault.clone())),
+        several => Err(Status::new(500, "", format!("[{}]", several.join(", ")))),
+    }
 }
 
 fn assigned(pod: &Value, binding: &Value) -> Result<Value, Status> {
@@ -96,6 +110,7 @@ fn assigned(pod: &Value, binding: &Value) -> Result<Value, Status> {
     let condition = value!({
         "type": "PodScheduled",
         "status": "True",
+        "lastProbeTime": null,
         "lastTransitionTime": (time::format(jiff::Timestamp::now()))
     });
     set_condition(&mut pod, condition);
