@@ -17,7 +17,8 @@ const MEMORY_LIMIT: &str =
 fn a_running_container_gets_other_resources() {
     with_cluster("resize", async |cluster| {
         let pods: Api<Pod> = Api::default_namespaced(cluster.client());
-        let resources = |memory: &str| json!({"requests": {"cpu": "50m", "memory": memory}, "limits": {"memory": memory}});
+        let resources =
+            |memory: &str| json!({"requests": {"cpu": "50m", "memory": memory}, "limits": {"memory": memory}});
         run(&pods, "sized", json!({"resources": resources("32Mi"), "command": ["sleep", "3600"]})).await;
         let limit = |expected: &str| {
             let output = kubectl::newest().output(cluster, &["exec", "sized", "--", "sh", "-c", MEMORY_LIMIT]);
@@ -78,7 +79,8 @@ fn a_long_log_is_rotated_without_a_gap() {
     let flags = ["--container-log-max-size=20Ki", "--container-log-max-files=3"];
     with_cluster_of("logs", &flags, async |cluster| {
         let pods: Api<Pod> = Api::default_namespaced(cluster.client());
-        let talks = "i=0; while true; do i=$((i+1)); echo $i 0123456789012345678901234567890123456789; sleep 0.01; done";
+        let talks =
+            "i=0; while true; do i=$((i+1)); echo $i 0123456789012345678901234567890123456789; sleep 0.01; done";
         run(&pods, "chatty", json!({"command": ["sh", "-c", talks]})).await;
         let mut follow = kubectl::newest().command(cluster, &["logs", "--follow", "chatty"]);
         let file = tempfile::NamedTempFile::new().expect("a file");
@@ -116,7 +118,11 @@ fn a_node_that_is_short_of_something_takes_no_pods() {
         })
         .await;
         let pods: Api<Pod> = Api::default_namespaced(cluster.client());
-        create(&pods, json!({"metadata": {"name": "late"}, "spec": {"nodeName": name, "containers": [container(json!({}))]}})).await;
+        create(
+            &pods,
+            json!({"metadata": {"name": "late"}, "spec": {"nodeName": name, "containers": [container(json!({}))]}}),
+        )
+        .await;
         eventually("the pod is refused", async || {
             let status = pods.get("late").await.map_err(|error| error.to_string())?.status.unwrap_or_default();
             let message = "Pod was rejected: The node had condition: [DiskPressure]. ";
@@ -138,8 +144,10 @@ fn container(fields: Value) -> Value {
 async fn create(pods: &Api<Pod>, pod: Value) {
     let pod: Pod = serde_json::from_value(pod).expect("a pod");
     // Its ServiceAccount is made a moment after its namespace.
-    eventually("the pod is created", async || pods.create(&PostParams::default(), &pod).await.map_err(|e| e.to_string()))
-        .await;
+    eventually("the pod is created", async || {
+        pods.create(&PostParams::default(), &pod).await.map_err(|e| e.to_string())
+    })
+    .await;
 }
 
 async fn run(pods: &Api<Pod>, name: &str, fields: Value) {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use futures::{Stream, StreamExt, TryStreamExt};
 use k8s_openapi::api::core::v1::ConfigMap;
-use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams, WatchEvent, WatchParams};
+use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams, VersionMatch, WatchEvent, WatchParams};
 use kube::core::PartialObjectMeta;
 use kube::runtime::watcher::{self, Config, Event};
 use kube::runtime::{WatchStreamExt, predicates, reflector};
@@ -42,9 +42,15 @@ async fn next<T>(events: &mut (impl Stream<Item = watcher::Result<T>> + Unpin)) 
 /// A watcher sees what was there, then every change, as its selector has it.
 async fn replays(stage: &Stage, config: Config) {
     let maps: Api<ConfigMap> = stage.api();
+    let mut last = String::new();
     for number in 0..BEFORE {
-        maps.create(&PostParams::default(), &config_map(&format!("map-{number:02}"), "blue")).await.expect("created");
+        let map = config_map(&format!("map-{number:02}"), "blue");
+        let map = maps.create(&PostParams::default(), &map).await.expect("created");
+        last = map.resource_version().expect("a version");
     }
+    // A streamed list starts from version 0, which is whatever the server's cache has: let that be all.
+    let known = ListParams::default().at(&last).matching(VersionMatch::NotOlderThan);
+    maps.list(&known).await.expect("a list");
     let mut events = std::pin::pin!(watcher::watcher(maps.clone(), config.clone()));
     assert!(matches!(next(&mut events).await, Event::Init));
     let mut seen = BTreeMap::new();
