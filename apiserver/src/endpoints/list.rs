@@ -100,14 +100,17 @@ pub async fn respond(call: &Call<'_>, output: Output, page: Page) -> Result<Resp
     match output.shape {
         Shape::Full if output == Output::JSON && call.resource.shows_stored_bytes() => {
             let around = around_items(call, &api_version, kind, &page);
-            let bytes = page.objects.iter().map(|object| object.json().len()).sum();
-            Ok(concatenated(call.cx, around, bytes, page.objects.into_iter().map(|object| object.json().clone())))
+            let own_type = ItemType::of(call, &api_version);
+            let bytes = page.objects.iter().map(|object| own_type.left_out_of(object.json()).bytes()).sum();
+            let items = page.objects.into_iter().map(move |object| own_type.left_out_of(object.json()));
+            Ok(concatenated(call.cx, around, bytes, items))
         }
         Shape::Full if output == Output::JSON => {
             let around = around_items(call, &api_version, kind, &page);
-            let objects = page.objects.iter().map(|object| call.resource.json_of(object));
-            let objects = objects.collect::<Result<Vec<_>, _>>()?;
-            let bytes = objects.iter().map(Bytes::len).sum();
+            let own_type = ItemType::of(call, &api_version);
+            let objects = page.objects.iter().map(|object| Ok(own_type.left_out_of(&call.resource.json_of(object)?)));
+            let objects = objects.collect::<Result<Vec<_>, Status>>()?;
+            let bytes = objects.iter().map(Item::bytes).sum();
             Ok(concatenated(call.cx, around, bytes, objects.into_iter()))
         }
         Shape::Full if output.encoding == Encoding::Protobuf && call.resource.shows_stored_bytes() => {
@@ -115,7 +118,13 @@ pub async fn respond(call: &Call<'_>, output: Output, page: Page) -> Result<Resp
         }
         Shape::Full => {
             let schema = info.list_type_id.map(|id| call.resource.schema_of(id)).unwrap_or(call.schema());
-            let items = served(call, &page)?.collect::<Result<Vec<_>, _>>()?;
+            let mut items = served(call, &page)?.collect::<Result<Vec<_>, _>>()?;
+            if call.resource.custom.is_none() {
+                for item in &mut items {
+                    item.remove_at(&["kind"]);
+                    item.remove_at(&["apiVersion"]);
+                }
+            }
             let ty = ObjectType { api_version: &api_version, kind, schema };
             let list = list_object(&api_version, kind, full_list_meta(call, &page), items);
             response::value(call.cx, output, ty, StatusCode::OK, list)
@@ -189,17 +198,56 @@ fn around_items(call: &Call<'_>, api_version: &str, kind: &str, page: &Page) -> 
     (head.into_bytes(), tail.into_bytes())
 }
 
-/// Objects, of so many bytes together, between a head and a tail.
+/// The type that the items of a list do not repeat: it follows from the list's own. As upstream's Go structs have it, whose
+/// lists are written without it; custom resources say it everywhere.
+struct ItemType(Option<String>);
+
+/// An object in a list of JSON.
+struct Item {
+    /// Whether it still needs its brace.
+    opened: bool,
+    json: Bytes,
+}
+
+impl ItemType {
+    fn of(call: &Call<'_>, api_version: &str) -> Self {
+        let kind = &call.resource.info.kind;
+        let head = || format!(r#"{{"apiVersion":"{api_version}","kind":"{kind}","#);
+        Self(call.resource.custom.is_none().then(head))
+    }
+
+    fn left_out_of(&self, object: &Bytes) -> Item {
+        match &self.0 {
+            Some(head) if object.starts_with(head.as_bytes()) => {
+                Item { opened: true, json: object.slice(head.len()..) }
+            }
+            _ => Item { opened: false, json: object.clone() },
+        }
+    }
+}
+
+impl Item {
+    fn bytes(&self) -> usize {
+        self.json.len() + usize::from(self.opened)
+    }
+}
+
+/// Items, of so many bytes together, between a head and a tail.
 fn concatenated(
     cx: &RequestContext,
     (head, tail): (Vec<u8>, Vec<u8>),
     bytes: usize,
-    objects: impl ExactSizeIterator<Item = Bytes> + Send + 'static,
+    items: impl ExactSizeIterator<Item = Item> + Send + 'static,
 ) -> Response {
-    let total = head.len() + bytes + objects.len().saturating_sub(1) + tail.len();
-    let objects = objects.enumerate().map(|(index, object)| {
-        let lead = if index == 0 { Lead::default() } else { Lead::new(b",") };
-        (lead, object)
+    let total = head.len() + bytes + items.len().saturating_sub(1) + tail.len();
+    let objects = items.enumerate().map(|(index, item)| {
+        let lead: &[u8] = match (index, item.opened) {
+            (0, false) => b"",
+            (0, true) => b"{",
+            (_, false) => b",",
+            (_, true) => b",{",
+        };
+        (Lead::new(lead), item.json)
     });
     stream::respond(cx, Encoding::Json.media_type(), Pieces { head, objects, tail, total })
 }

@@ -103,6 +103,33 @@ async fn all_patches() {
 }
 
 #[tokio::test]
+async fn items_of_a_list_do_not_repeat_their_type() {
+    let api = Api::open().await;
+    for name in ["a", "b"] {
+        api.post(MAPS, json!({"metadata": {"name": name}})).await.expect(201);
+    }
+    let json = api.get(MAPS).await.expect(200);
+    assert_eq!(json.json()["items"].as_array().map(Vec::len), Some(2));
+    assert!(json.text.contains(r#""items":[{"metadata":{"creation"#), "{}", json.text);
+    assert!(json.text.contains(r#"},{"metadata":{"creation"#), "{}", json.text);
+    let yaml = api.send("GET", MAPS, &[("accept", "application/yaml")], Vec::new()).await.expect(200);
+    assert_eq!(yaml.text.matches("kind:").count(), 1, "{}", yaml.text);
+    // Those of the older version of a group, too; parts of objects are of a type of their own.
+    api.post(
+        "/apis/autoscaling/v2/namespaces/demo/horizontalpodautoscalers",
+        json!({"metadata": {"name": "a"},
+        "spec": {"maxReplicas": 2, "scaleTargetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": "a"}}}),
+    )
+    .await
+    .expect(201);
+    let older = api.get("/apis/autoscaling/v1/namespaces/demo/horizontalpodautoscalers").await.expect(200).json();
+    assert_eq!((&older["items"][0]["kind"], &older["kind"]), (&json!(null), &json!("HorizontalPodAutoscalerList")));
+    let parts = ("accept", "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1");
+    let parts = api.send("GET", MAPS, &[parts], Vec::new()).await.expect(200).json();
+    assert_eq!(parts["items"][0]["kind"], "PartialObjectMetadata");
+}
+
+#[tokio::test]
 async fn watch_sees_everything_in_order() {
     let api = Api::open().await;
     let path = format!("{MAPS}/a");
