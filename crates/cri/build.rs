@@ -1,10 +1,7 @@
 //! Compiles the CRI and extension descriptions with protox, so that no protoc is needed.
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let files = [
-        "../../proto/cri-v1.proto",
-        "../../proto/skiff-runtime-v1.proto",
-    ];
+    let files = ["../../proto/cri-v1.proto", "../../proto/skiff-runtime-v1.proto"];
     for file in files {
         println!("cargo::rerun-if-changed={file}");
     }

@@ -276,7 +276,9 @@ pub fn respond_to(query: &Message, transport: Transport) -> Response {
 
 /// What cannot be read is answered with FORMERR if it has the header of a query.
 fn malformed(bytes: &[u8]) -> Outcome {
-    let Some([high, low, flags]) = bytes.first_chunk::<3>().filter(|_| bytes.len() >= 12) else { return Outcome::Ignore };
+    let Some([high, low, flags]) = bytes.first_chunk::<3>().filter(|_| bytes.len() >= 12) else {
+        return Outcome::Ignore;
+    };
     if flags & 0x80 != 0 {
         return Outcome::Ignore;
     }

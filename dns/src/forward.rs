@@ -110,11 +110,18 @@ impl Forwarder {
     }
 
     /// Completes a response that has an alias with what the alias's target says.
-    pub async fn resolve(&self, target: &Name, kind: RecordType, mut response: Response, transport: Transport) -> Response {
+    pub async fn resolve(
+        &self,
+        target: &Name,
+        kind: RecordType,
+        mut response: Response,
+        transport: Transport,
+    ) -> Response {
         let query = question(target.clone(), kind, rand::random());
         let asked = query.queries.first().cloned().unwrap_or_default();
         let Ok(bytes) = query.to_vec() else { return response };
-        let answer = self.forward(&bytes, &asked, transport).await.ok().and_then(|bytes| Message::from_vec(&bytes).ok());
+        let answer =
+            self.forward(&bytes, &asked, transport).await.ok().and_then(|bytes| Message::from_vec(&bytes).ok());
         match answer {
             Some(answer) => {
                 response.message.metadata.truncation |= answer.metadata.truncation;

@@ -101,7 +101,8 @@ impl Index {
 
     /// Puts a Service in, or takes it out.
     pub fn set_service(&mut self, key: &Key, service: Option<Service>) {
-        if let Some(Service { kind: Kind::ClusterIp(addresses), .. }) = self.entry(key).and_then(|e| e.service.clone()) {
+        if let Some(Service { kind: Kind::ClusterIp(addresses), .. }) = self.entry(key).and_then(|e| e.service.clone())
+        {
             for address in addresses {
                 forget(&mut self.by_cluster_ip, address, key);
             }

@@ -10,17 +10,17 @@
 //! where they are, and [`run`] starts all. Names follow the specification of DNS-based service discovery in Kubernetes,
 //! version 1.1.0.
 
+pub mod answer;
 pub mod config;
-pub mod options;
+pub mod forward;
 pub mod index;
 pub mod lookup;
-pub mod answer;
-pub mod resolv_conf;
-pub mod forward;
 pub mod metrics;
-pub mod server;
+pub mod options;
 pub mod publish;
+pub mod resolv_conf;
 pub mod run;
+pub mod server;
 
 pub use config::{Config, Upstream};
 pub use run::run;

@@ -8,9 +8,9 @@ use std::time::Duration;
 use kube::Client;
 use serde_json::{Value, json};
 use skiff_client::backoff::Exponential;
+use skiff_client::errors;
 use skiff_client::objects::{DeleteOptions, Objects, PatchKind};
 use skiff_client::types::{EndpointSlice, Node, Service};
-use skiff_client::errors;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
@@ -53,7 +53,8 @@ fn slice_name(node_name: &str) -> String {
 /// The port that this node's server had before, if it can be learned quickly: taking it again spares clients the change.
 pub async fn previous_port(client: &Client, node_name: &str) -> Option<u16> {
     let slices = Objects::<EndpointSlice>::namespaced(client, NAMESPACE);
-    let slice = tokio::time::timeout(PORT_LOOKUP_TIMEOUT, slices.get_opt(&slice_name(node_name))).await.ok()?.ok()??;
+    let slice =
+        tokio::time::timeout(PORT_LOOKUP_TIMEOUT, slices.get_opt(&slice_name(node_name))).await.ok()?.ok()??;
     let port = slice.ports.iter().find(|port| port.name == "dns")?.port?;
     u16::try_from(port).ok().filter(|port| *port > 0)
 }

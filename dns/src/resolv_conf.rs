@@ -24,7 +24,8 @@ pub fn read(path: &Path) -> Vec<SocketAddr> {
 mod tests {
     #[test]
     fn only_name_servers_count() {
-        let text = "# nameserver 1.1.1.1\nsearch a b\nnameserver 192.0.2.1\nnameserver\t2001:db8::1 # x\nnameserver oops\n";
+        let text =
+            "# nameserver 1.1.1.1\nsearch a b\nnameserver 192.0.2.1\nnameserver\t2001:db8::1 # x\nnameserver oops\n";
         let servers: Vec<String> = super::parse(text).iter().map(ToString::to_string).collect();
         assert_eq!(servers, ["192.0.2.1:53", "[2001:db8::1]:53"]);
     }

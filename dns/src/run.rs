@@ -6,9 +6,9 @@ use anyhow::Context;
 use http::StatusCode;
 use kube::Client;
 use parking_lot::RwLock;
+use skiff_client::SharedInformers;
 use skiff_client::informer::{Event, Informer};
 use skiff_client::types::{EndpointSlice, Namespace, Service};
-use skiff_client::SharedInformers;
 use skiff_component_base::pages;
 use tokio::net::TcpListener;
 use tokio::sync::Notify;
@@ -78,7 +78,8 @@ async fn follow(informers: &SharedInformers, known: &Arc<RwLock<Known>>, changed
     let services: Informer<Service> = informers.get();
     let slices: Informer<EndpointSlice> = informers.get();
     let namespaces: Informer<Namespace> = informers.get();
-    let own = |namespace: &str, service: Option<&str>| namespace == publish::NAMESPACE && service == Some(publish::SERVICE);
+    let own =
+        |namespace: &str, service: Option<&str>| namespace == publish::NAMESPACE && service == Some(publish::SERVICE);
 
     let (index, notify) = (known.clone(), changed.clone());
     services.add_handler(move |event| {

@@ -159,7 +159,8 @@ fn weight(shares: i64) -> i64 {
 
 fn write(dir: &Path, file: &str, value: i64) -> io::Result<()> {
     let path = dir.join(file);
-    fs::write(&path, value.to_string()).map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", path.display())))
+    fs::write(&path, value.to_string())
+        .map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", path.display())))
 }
 
 fn write_if_there(dir: &Path, file: &str, value: &str) -> io::Result<()> {

@@ -25,18 +25,12 @@ mod tests {
 
     #[test]
     fn only_name_and_image_count() {
-        let container = |name: &str, image: &str| Container {
-            name: name.into(),
-            image: Some(image.into()),
-            ..Default::default()
-        };
+        let container =
+            |name: &str, image: &str| Container { name: name.into(), image: Some(image.into()), ..Default::default() };
         let base = container_hash(&container("a", "b"));
         assert_ne!(base, container_hash(&container("a", "c")));
         assert_ne!(base, container_hash(&container("ab", "")));
-        let other = Container {
-            tty: Some(true),
-            ..container("a", "b")
-        };
+        let other = Container { tty: Some(true), ..container("a", "b") };
         assert_eq!(base, container_hash(&other));
     }
 }

@@ -103,11 +103,7 @@ impl Context {
     /// What pods may ask about the node and themselves.
     pub(crate) fn facts(&self, pod_ips: &[String]) -> Facts {
         let node = self.node_facts();
-        Facts {
-            host_ips: node.host_ips.clone(),
-            pod_ips: pod_ips.to_vec(),
-            allocatable: node.allocatable.clone(),
-        }
+        Facts { host_ips: node.host_ips.clone(), pod_ips: pod_ips.to_vec(), allocatable: node.allocatable.clone() }
     }
 
     /// What pods are admitted against.

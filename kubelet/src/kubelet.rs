@@ -104,7 +104,8 @@ impl Kubelet {
             }
         });
         let volumes = Volumes::new(client.clone(), config.root_dir.clone(), config.tmpfs, changed);
-        let services = Informer::<types::Service>::spawn(client.clone(), Source::all(types::Service::RESOURCE), shutdown.clone());
+        let services =
+            Informer::<types::Service>::spawn(client.clone(), Source::all(types::Service::RESOURCE), shutdown.clone());
         let mut of_node = Source::all(<Pod as Kind>::RESOURCE);
         of_node.field_selector = format!("spec.nodeName={}", config.node_name);
         let pods = Informer::<Pod>::spawn(client.clone(), of_node, shutdown.clone());
@@ -140,7 +141,12 @@ impl Kubelet {
         Ok(Self { ctx, workers, node, pods, images, eviction })
     }
 
-    async fn run(self, config: Config, listener: Option<TcpListener>, shutdown: CancellationToken) -> anyhow::Result<()> {
+    async fn run(
+        self,
+        config: Config,
+        listener: Option<TcpListener>,
+        shutdown: CancellationToken,
+    ) -> anyhow::Result<()> {
         let Self { ctx, workers, node, pods, images, eviction } = self;
         // Pods that run must not look lost for the moment that a runtime needs to start.
         ctx.runtime.until_there().await;
@@ -149,7 +155,8 @@ impl Kubelet {
         tasks.spawn(node.run(shutdown.clone()));
         tasks.spawn(ctx.status.clone().run(shutdown.clone()));
         tasks.spawn(pleg::run(ctx.runtime.clone(), workers.clone(), shutdown.clone()));
-        let logs = rotate::Policy { max_size: config.container_log_max_size, max_files: config.container_log_max_files };
+        let logs =
+            rotate::Policy { max_size: config.container_log_max_size, max_files: config.container_log_max_files };
         tasks.spawn(rotate::run(ctx.runtime.clone(), logs, shutdown.clone()));
         tasks.spawn(images.run(shutdown.clone()));
         if let Some((listener, tls)) = listener.zip(config.serving) {

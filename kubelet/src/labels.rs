@@ -32,8 +32,7 @@ const TERMINATION_GRACE: &str = "io.kubernetes.pod.terminationGracePeriod";
 /// Labels of a sandbox: the pod's own and the three that identify it.
 pub(crate) fn sandbox_labels(pod: &Pod) -> HashMap<String, String> {
     let own = pod.labels().iter();
-    let mut labels: HashMap<String, String> =
-        own.map(|(key, value)| (key.clone(), value.clone())).collect();
+    let mut labels: HashMap<String, String> = own.map(|(key, value)| (key.clone(), value.clone())).collect();
     labels.extend(identity(pod));
     labels
 }
@@ -54,23 +53,13 @@ fn identity(pod: &Pod) -> [(String, String); 3] {
 }
 
 /// What is remembered about a container in its annotations.
-pub(crate) fn container_annotations(
-    pod: &Pod,
-    container: &Container,
-    restart_count: u32,
-) -> HashMap<String, String> {
+pub(crate) fn container_annotations(pod: &Pod, container: &Container, restart_count: u32) -> HashMap<String, String> {
     let text = |value: &Option<String>| value.clone().unwrap_or_default();
     let mut annotations = HashMap::from([
         (HASH.to_owned(), format!("{:x}", container_hash(container))),
         (RESTART_COUNT.to_owned(), restart_count.to_string()),
-        (
-            TERMINATION_PATH.to_owned(),
-            text(&container.termination_message_path),
-        ),
-        (
-            TERMINATION_POLICY.to_owned(),
-            text(&container.termination_message_policy),
-        ),
+        (TERMINATION_PATH.to_owned(), text(&container.termination_message_path)),
+        (TERMINATION_POLICY.to_owned(), text(&container.termination_message_policy)),
     ]);
     let deletion_grace = pod.metadata.deletion_grace_period_seconds;
     if let Some(seconds) = deletion_grace {

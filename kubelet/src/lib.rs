@@ -10,36 +10,36 @@
 //! the API, so a restart never disturbs containers; the API object of a pod is deleted only by UID and only after
 //! everything of the pod is gone from the node; a container asks for nothing that is silently ignored.
 
-mod config;
-mod kubelet;
-mod context;
-mod pod_workers;
 mod actions;
-mod sync;
-mod pod;
-mod observed;
-mod runtime;
-mod labels;
-mod container_hash;
 mod admission;
 mod backoff;
 mod cgroups;
+mod config;
+mod container_hash;
+mod context;
 mod env;
 mod events;
 mod eviction;
 mod housekeeping;
 mod images;
+mod kubelet;
+mod labels;
 mod lifecycle;
 mod logs;
 mod node;
 mod objects;
+mod observed;
 mod pleg;
+mod pod;
+mod pod_workers;
 mod probes;
 mod quantity;
 mod resize;
+mod runtime;
 mod server;
 mod spec;
 mod status;
+mod sync;
 mod termination_order;
 mod volumes;
 

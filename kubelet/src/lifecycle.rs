@@ -20,7 +20,11 @@ pub(crate) struct HookTarget<'a> {
 }
 
 /// Runs a hook to its end. The error is upstream's message.
-pub(crate) async fn run_hook(runtime: &Runtime, target: &HookTarget<'_>, hook: &LifecycleHandler) -> Result<(), String> {
+pub(crate) async fn run_hook(
+    runtime: &Runtime,
+    target: &HookTarget<'_>,
+    hook: &LifecycleHandler,
+) -> Result<(), String> {
     let subject = format!("for Container {:?} in Pod {:?} failed - error", target.container.name, target.pod.display());
     if let Some(exec) = &hook.exec {
         let command = exec.command.clone().unwrap_or_default();
@@ -74,8 +78,14 @@ mod tests {
         let fake = FakeRuntime::new();
         let runtime = Runtime::new(fake.connect().await.expect("a client"));
         let pod: Pod = serde_json::from_value(json!({"metadata": {"name": "p", "namespace": "n", "uid": "u"},
-            "spec": {"containers": [{"name": "c"}]}})).expect("a pod");
-        let target = HookTarget { pod: &pod, container: &pod.regular_containers()[0], container_id: "gone", pod_ip: "127.0.0.1" };
+            "spec": {"containers": [{"name": "c"}]}}))
+        .expect("a pod");
+        let target = HookTarget {
+            pod: &pod,
+            container: &pod.regular_containers()[0],
+            container_id: "gone",
+            pod_ip: "127.0.0.1",
+        };
         run_hook(&runtime, &target, &serde_json::from_value(hook).expect("a hook")).await
     }
 
@@ -83,7 +93,10 @@ mod tests {
     async fn hooks() {
         assert_eq!(run(json!({"sleep": {"seconds": 0}})).await, Ok(()));
         let error = run(json!({"exec": {"command": ["a", "b"]}})).await.expect_err("no container");
-        assert!(error.starts_with("Exec lifecycle hook ([a b]) for Container \"c\" in Pod \"p_n(u)\" failed - error: "), "{error}");
+        assert!(
+            error.starts_with("Exec lifecycle hook ([a b]) for Container \"c\" in Pod \"p_n(u)\" failed - error: "),
+            "{error}"
+        );
         assert!(run(json!({})).await.is_err());
     }
 

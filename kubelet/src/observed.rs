@@ -74,16 +74,12 @@ impl ObservedPod {
     /// Containers of the newest sandbox.
     pub(crate) fn active_containers(&self) -> impl Iterator<Item = &ObservedContainer> {
         let sandbox = self.sandboxes.first().map(|s| s.id.as_str());
-        self.containers
-            .iter()
-            .filter(move |c| Some(c.sandbox_id.as_str()) == sandbox)
+        self.containers.iter().filter(move |c| Some(c.sandbox_id.as_str()) == sandbox)
     }
 
     /// Containers that run or may run.
     pub(crate) fn running_containers(&self) -> impl Iterator<Item = &ObservedContainer> {
-        self.containers
-            .iter()
-            .filter(|c| matches!(c.state, ContainerState::Running | ContainerState::Unknown))
+        self.containers.iter().filter(|c| matches!(c.state, ContainerState::Running | ContainerState::Unknown))
     }
 
     /// Addresses of the pod: those of the newest sandbox, if it is up.
@@ -101,11 +97,8 @@ impl ObservedPod {
 
     /// Puts newest first. Sandboxes go by attempt, then by creation.
     pub(crate) fn sort(&mut self) {
-        self.sandboxes.sort_by(|a, b| {
-            (b.attempt, b.created_at, &a.id).cmp(&(a.attempt, a.created_at, &b.id))
-        });
-        self.containers
-            .sort_by(|a, b| (b.created_at, &a.id).cmp(&(a.created_at, &b.id)));
+        self.sandboxes.sort_by(|a, b| (b.attempt, b.created_at, &a.id).cmp(&(a.attempt, a.created_at, &b.id)));
+        self.containers.sort_by(|a, b| (b.created_at, &a.id).cmp(&(a.created_at, &b.id)));
     }
 }
 

@@ -73,7 +73,8 @@ async fn follow(
 fn wake_for(workers: &PodWorkers, event: &skiff_cri::v1::ContainerEventResponse) {
     let of_sandbox = event.pod_sandbox_status.as_ref().map(|sandbox| &sandbox.labels);
     let of_containers = event.containers_statuses.iter().map(|container| &container.labels);
-    let uids: HashSet<&String> = of_sandbox.into_iter().chain(of_containers).filter_map(|labels| labels.get(POD_UID)).collect();
+    let uids: HashSet<&String> =
+        of_sandbox.into_iter().chain(of_containers).filter_map(|labels| labels.get(POD_UID)).collect();
     for uid in uids {
         workers.wake(uid);
     }

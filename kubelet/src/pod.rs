@@ -5,16 +5,14 @@ use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
 use k8s_openapi::api::core::v1::{
-    Container, EphemeralContainer, Pod, PodSecurityContext, PodSpec, PodStatus, SecurityContext,
-    Volume,
+    Container, EphemeralContainer, Pod, PodSecurityContext, PodSpec, PodStatus, SecurityContext, Volume,
 };
 use skiff_client::ObjectReference;
 
 static EMPTY_SPEC: LazyLock<PodSpec> = LazyLock::new(PodSpec::default);
 static EMPTY_STATUS: LazyLock<PodStatus> = LazyLock::new(PodStatus::default);
 static EMPTY_SECURITY: LazyLock<SecurityContext> = LazyLock::new(SecurityContext::default);
-static EMPTY_POD_SECURITY: LazyLock<PodSecurityContext> =
-    LazyLock::new(PodSecurityContext::default);
+static EMPTY_POD_SECURITY: LazyLock<PodSecurityContext> = LazyLock::new(PodSecurityContext::default);
 static EMPTY_MAP: BTreeMap<String, String> = BTreeMap::new();
 
 /// Grace period of a pod that has none, in seconds.
@@ -86,11 +84,7 @@ pub(crate) trait PodExt {
         self.pod().metadata.labels.as_ref().unwrap_or(&EMPTY_MAP)
     }
     fn annotations(&self) -> &BTreeMap<String, String> {
-        self.pod()
-            .metadata
-            .annotations
-            .as_ref()
-            .unwrap_or(&EMPTY_MAP)
+        self.pod().metadata.annotations.as_ref().unwrap_or(&EMPTY_MAP)
     }
     fn generation(&self) -> Option<i64> {
         self.pod().metadata.generation
@@ -114,26 +108,19 @@ pub(crate) trait PodExt {
         &self.pod_spec().containers
     }
     fn ephemeral_containers(&self) -> &[EphemeralContainer] {
-        self.pod_spec()
-            .ephemeral_containers
-            .as_deref()
-            .unwrap_or(&[])
+        self.pod_spec().ephemeral_containers.as_deref().unwrap_or(&[])
     }
     fn pod_volumes(&self) -> &[Volume] {
         self.pod_spec().volumes.as_deref().unwrap_or(&[])
     }
     fn pod_security(&self) -> &PodSecurityContext {
-        self.pod_spec()
-            .security_context
-            .as_ref()
-            .unwrap_or(&EMPTY_POD_SECURITY)
+        self.pod_spec().security_context.as_ref().unwrap_or(&EMPTY_POD_SECURITY)
     }
     fn is_host_network(&self) -> bool {
         self.pod_spec().host_network == Some(true)
     }
     fn restart_policy(&self) -> RestartPolicy {
-        RestartPolicy::parse(self.pod_spec().restart_policy.as_deref())
-            .unwrap_or(RestartPolicy::Always)
+        RestartPolicy::parse(self.pod_spec().restart_policy.as_deref()).unwrap_or(RestartPolicy::Always)
     }
     /// Grace of a deletion in progress, else of the spec, in seconds.
     fn grace_seconds(&self) -> i64 {
@@ -144,9 +131,7 @@ pub(crate) trait PodExt {
     }
     /// A pod from a file on the node, not from the API.
     fn is_static(&self) -> bool {
-        self.annotations()
-            .get(CONFIG_SOURCE)
-            .is_some_and(|source| source != "api")
+        self.annotations().get(CONFIG_SOURCE).is_some_and(|source| source != "api")
     }
     /// The API's image of a static pod.
     fn is_mirror(&self) -> bool {
@@ -156,25 +141,13 @@ pub(crate) trait PodExt {
     fn find_container(&self, name: &str) -> Option<(ContainerKind, Cow<'_, Container>)> {
         let named = |containers: &'_ [Container]| containers.iter().position(|c| c.name == name);
         if let Some(index) = named(self.regular_containers()) {
-            return Some((
-                ContainerKind::Regular,
-                Cow::Borrowed(&self.regular_containers()[index]),
-            ));
+            return Some((ContainerKind::Regular, Cow::Borrowed(&self.regular_containers()[index])));
         }
         if let Some(index) = named(self.init_containers()) {
-            return Some((
-                ContainerKind::Init,
-                Cow::Borrowed(&self.init_containers()[index]),
-            ));
+            return Some((ContainerKind::Init, Cow::Borrowed(&self.init_containers()[index])));
         }
-        let ephemeral = self
-            .ephemeral_containers()
-            .iter()
-            .find(|c| c.name == name)?;
-        Some((
-            ContainerKind::Ephemeral,
-            Cow::Owned(as_container(ephemeral)),
-        ))
+        let ephemeral = self.ephemeral_containers().iter().find(|c| c.name == name)?;
+        Some((ContainerKind::Ephemeral, Cow::Owned(as_container(ephemeral))))
     }
     /// `name_namespace(uid)`, as upstream writes pods in messages.
     fn display(&self) -> String {
@@ -188,22 +161,14 @@ pub(crate) trait PodExt {
             namespace: self.namespace().into(),
             name: self.name().into(),
             uid: self.uid().into(),
-            resource_version: self
-                .pod()
-                .metadata
-                .resource_version
-                .clone()
-                .unwrap_or_default(),
+            resource_version: self.pod().metadata.resource_version.clone().unwrap_or_default(),
             field_path: String::new(),
         }
     }
     /// The object reference of events about one container.
     fn container_reference(&self, name: &str) -> ObjectReference {
-        let field = self
-            .find_container(name)
-            .map_or("containers", |(kind, _)| kind.field());
-        self.reference()
-            .with_field_path(format!("spec.{field}{{{name}}}"))
+        let field = self.find_container(name).map_or("containers", |(kind, _)| kind.field());
+        self.reference().with_field_path(format!("spec.{field}{{{name}}}"))
     }
 }
 
@@ -220,10 +185,7 @@ pub(crate) const CONFIG_MIRROR: &str = "kubernetes.io/config.mirror";
 
 /// A container's security settings; all absent if it has none.
 pub(crate) fn security(container: &Container) -> &SecurityContext {
-    container
-        .security_context
-        .as_ref()
-        .unwrap_or(&EMPTY_SECURITY)
+    container.security_context.as_ref().unwrap_or(&EMPTY_SECURITY)
 }
 
 /// Whether an init container is a sidecar: started in order, then kept running beside the regular containers.
@@ -247,11 +209,7 @@ fn matching_rule(container: &Container, exit_code: i32) -> Option<&str> {
     let rules = container.restart_policy_rules.as_deref().unwrap_or(&[]);
     let rule = rules.iter().find(|rule| {
         rule.exit_codes.as_ref().is_some_and(|codes| {
-            let listed = codes
-                .values
-                .as_deref()
-                .unwrap_or(&[])
-                .contains(&exit_code);
+            let listed = codes.values.as_deref().unwrap_or(&[]).contains(&exit_code);
             match codes.operator.as_str() {
                 "In" => listed,
                 "NotIn" => !listed,
@@ -265,10 +223,7 @@ fn matching_rule(container: &Container, exit_code: i32) -> Option<&str> {
 /// Whether a container can ever be started again, whatever it exits with.
 pub(crate) fn may_restart(container: &Container, pod: &Pod) -> bool {
     let own = RestartPolicy::parse(container.restart_policy.as_deref());
-    let has_rules = container
-        .restart_policy_rules
-        .as_ref()
-        .is_some_and(|rules| !rules.is_empty());
+    let has_rules = container.restart_policy_rules.as_ref().is_some_and(|rules| !rules.is_empty());
     (own.is_some() && has_rules) || own.unwrap_or(pod.restart_policy()) != RestartPolicy::Never
 }
 
@@ -350,10 +305,7 @@ mod tests {
         assert_eq!(kind("b"), Some(ContainerKind::Init));
         assert_eq!(kind("c"), Some(ContainerKind::Ephemeral));
         assert_eq!(kind("d"), None);
-        assert_eq!(
-            pod.container_reference("b").field_path,
-            "spec.initContainers{b}"
-        );
+        assert_eq!(pod.container_reference("b").field_path, "spec.initContainers{b}");
         assert_eq!(pod.display(), "p_n(u)");
     }
 }

@@ -107,7 +107,8 @@ impl PodWorkers {
         }
         let mailbox = Arc::new(Mailbox::new(pod.clone()));
         workers.insert(pod.uid().to_owned(), mailbox.clone());
-        let worker = Worker { ctx: self.shared.ctx.clone(), mailbox, workers: self.clone(), memory: PodMemory::default() };
+        let worker =
+            Worker { ctx: self.shared.ctx.clone(), mailbox, workers: self.clone(), memory: PodMemory::default() };
         let shutdown = self.shared.shutdown.clone();
         self.shared.tasks.spawn(async move {
             tokio::select! {

@@ -48,11 +48,7 @@ pub(crate) fn binary(amount: i64) -> Quantity {
 
 /// Thousandths of a core as `<n>` or `<n>m`.
 pub(crate) fn millicores(amount: i64) -> Quantity {
-    if amount % 1000 == 0 {
-        Quantity((amount / 1000).to_string())
-    } else {
-        Quantity(format!("{amount}m"))
-    }
+    if amount % 1000 == 0 { Quantity((amount / 1000).to_string()) } else { Quantity(format!("{amount}m")) }
 }
 
 fn scaled(quantity: &Quantity, unit: i128) -> i64 {

@@ -63,9 +63,10 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn sidecars_go_last_and_in_reverse() {
-        let pod: Pod = serde_json::from_value(json!({"spec": {"containers": [{"name": "a"}, {"name": "b"}], "initContainers": [
+        let pod: Pod =
+            serde_json::from_value(json!({"spec": {"containers": [{"name": "a"}, {"name": "b"}], "initContainers": [
             {"name": "s1", "restartPolicy": "Always"}, {"name": "i"}, {"name": "s2", "restartPolicy": "Always"}]}}))
-        .expect("a pod");
+            .expect("a pod");
         let order = TerminationOrder::new(&pod, &["a", "s1", "s2"]);
         let hour = Duration::from_secs(3600);
         let free = |name: &'static str| order.wait_for_turn(name, hour).now_or_never().is_some();
@@ -80,7 +81,8 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn nobody_waits_longer_than_the_grace_period() {
         let pod: Pod = serde_json::from_value(json!({"spec": {"containers": [{"name": "a"}], "initContainers": [
-            {"name": "s", "restartPolicy": "Always"}]}})).expect("a pod");
+            {"name": "s", "restartPolicy": "Always"}]}}))
+        .expect("a pod");
         let order = TerminationOrder::new(&pod, &["a", "s"]);
         let start = tokio::time::Instant::now();
         order.wait_for_turn("s", Duration::from_secs(5)).await;

@@ -113,7 +113,8 @@ mod tests {
         assert_eq!(parse(json!({"clusterIP": "None", "clusterIPs": ["None"]})), None);
         assert_eq!(parse(json!({"type": "ExternalName", "externalName": "example.org"})), None);
         assert_eq!(parse(json!({"clusterIP": "fd00::1", "clusterIPs": ["fd00::1"]})), None);
-        let cluster_ip = parse(json!({"type": "ClusterIP", "clusterIP": "10.96.0.7", "externalTrafficPolicy": "Local"}));
+        let cluster_ip =
+            parse(json!({"type": "ClusterIP", "clusterIP": "10.96.0.7", "externalTrafficPolicy": "Local"}));
         assert!(!cluster_ip.expect("has an address").external_local, "the policy needs something external");
     }
 

@@ -154,11 +154,10 @@ mod tests {
 
     #[test]
     fn hints_keep_traffic_near_when_every_ready_endpoint_has_one() {
-        let zoned = |last: u8, zone: &str| Endpoint {
-            for_zones: vec![zone.into()],
-            ..endpoint(last, true, false, "n1")
-        };
-        let with_node = |last: u8, zone: &str, node: &str| Endpoint { for_nodes: vec![node.into()], ..zoned(last, zone) };
+        let zoned =
+            |last: u8, zone: &str| Endpoint { for_zones: vec![zone.into()], ..endpoint(last, true, false, "n1") };
+        let with_node =
+            |last: u8, zone: &str, node: &str| Endpoint { for_nodes: vec![node.into()], ..zoned(last, zone) };
         assert_eq!(routing(false, &[zoned(2, "z1"), zoned(3, "z2")]).cluster, targets(&[2]));
         assert_eq!(routing(false, &[zoned(2, "z3"), zoned(3, "z2")]).cluster, targets(&[2, 3]), "none for this zone");
         let unhinted = [zoned(2, "z1"), endpoint(3, true, false, "n1")];

@@ -101,7 +101,8 @@ pub fn node_ports(state: &State, node_name: &str) -> BTreeMap<u16, (Key, usize)>
     let with_port = state.services.values().filter(|service| service.external_local);
     let counted = with_port.filter_map(|service| {
         let slices = state.slices.get(&service.key).into_iter().flat_map(BTreeMap::values);
-        let ready = slices.flat_map(|slice| &slice.endpoints).filter(|endpoint| endpoint.ready && is_local(endpoint, here));
+        let ready =
+            slices.flat_map(|slice| &slice.endpoints).filter(|endpoint| endpoint.ready && is_local(endpoint, here));
         let addresses: std::collections::BTreeSet<_> = ready.map(|endpoint| endpoint.address).collect();
         Some((service.health_check_node_port?, (service.key.clone(), addresses.len())))
     });
@@ -134,7 +135,8 @@ mod tests {
 
     #[test]
     fn a_node_that_goes_gets_no_traffic() {
-        let tainted = json!({"metadata": {"name": "n1"}, "spec": {"taints": [{"key": TO_BE_DELETED, "effect": "NoSchedule"}]}});
+        let tainted =
+            json!({"metadata": {"name": "n1"}, "spec": {"taints": [{"key": TO_BE_DELETED, "effect": "NoSchedule"}]}});
         let health = Health::new(node(tainted));
         assert!(health.livez().0);
         let (good, body) = health.healthz();

@@ -11,21 +11,21 @@
 //! tell how it goes. Behaviour follows upstream's `pkg/proxy` (topology.go, nftables/proxier.go).
 
 pub mod config;
-pub mod options;
-pub mod model;
+pub mod conntrack;
 pub mod convert;
 pub mod endpoints;
-pub mod rules;
-pub mod ruleset;
-pub mod table;
-pub mod tracker;
-pub mod kernel;
-pub mod conntrack;
 pub mod flow_cleaner;
 pub mod health;
+pub mod kernel;
 pub mod metrics;
-pub mod servers;
+pub mod model;
+pub mod options;
+pub mod rules;
+pub mod ruleset;
 pub mod run;
+pub mod servers;
+pub mod table;
+pub mod tracker;
 
 pub use config::Config;
 pub use kernel::cleanup;

@@ -45,7 +45,11 @@ impl Default for Metrics {
         let seconds = "sync_proxy_rules_duration_seconds";
         registry.register(seconds, "Time to write the rules", shared.sync_seconds.clone());
         let programming = "network_programming_duration_seconds";
-        registry.register(programming, "Time from a change seen to its rules written", shared.programming_seconds.clone());
+        registry.register(
+            programming,
+            "Time from a change seen to its rules written",
+            shared.programming_seconds.clone(),
+        );
         let last = "sync_proxy_rules_last_timestamp_seconds";
         registry.register(last, "When rules were last written", shared.last_sync.clone());
         let failures = "sync_proxy_rules_nftables_sync_failures";

@@ -97,7 +97,11 @@ mod tests {
 
     #[test]
     fn flags_become_settings() {
-        let flags = ["--hostname-override=n1", "--metrics-bind-address=127.0.0.1:0", "--nodeport-addresses=10.0.0.0/8,127.0.0.0/8"];
+        let flags = [
+            "--hostname-override=n1",
+            "--metrics-bind-address=127.0.0.1:0",
+            "--nodeport-addresses=10.0.0.0/8,127.0.0.0/8",
+        ];
         let config = parse(&flags).expect("known flags").config().expect("settings");
         assert_eq!((config.node_name.as_str(), config.metrics_address), ("n1", None));
         assert_eq!(config.healthz_address, Some(([0, 0, 0, 0], 10256).into()));

@@ -255,13 +255,15 @@ impl PortRules<'_> {
         let protocol = self.port.protocol.as_str();
         if targets.len() > SINGLE_RULES {
             let choices = targets.iter().enumerate();
-            let choices: Vec<String> = choices.map(|(n, (address, port))| format!("{n} : {address} . {port}")).collect();
+            let choices: Vec<String> =
+                choices.map(|(n, (address, port))| format!("{n} : {address} . {port}")).collect();
             let (count, choices) = (targets.len(), choices.join(", "));
             return vec![format!("meta l4proto {protocol} dnat ip to numgen random mod {count} map {{ {choices} }}")];
         }
-        let rules = targets.iter().zip((1..=targets.len()).rev()).map(|((address, port), left)| {
-            format!("{}meta l4proto {protocol} dnat to {address}:{port}", one_in(left))
-        });
+        let rules = targets
+            .iter()
+            .zip((1..=targets.len()).rev())
+            .map(|((address, port), left)| format!("{}meta l4proto {protocol} dnat to {address}:{port}", one_in(left)));
         rules.collect()
     }
 
@@ -284,7 +286,8 @@ impl PortRules<'_> {
             let (protocol, (address, port)) = (self.port.protocol.as_str(), target);
             let translate = format!("meta l4proto {protocol} dnat to {address}:{port}");
             ruleset.chains.insert(chain, vec![format!("update @{set} {{ ip saddr }}"), translate]);
-            let definition = format!("type ipv4_addr; flags dynamic,timeout; timeout {seconds}s; size {AFFINITY_CLIENTS};");
+            let definition =
+                format!("type ipv4_addr; flags dynamic,timeout; timeout {seconds}s; size {AFFINITY_CLIENTS};");
             ruleset.sets.insert(set, definition);
         }
         rules.extend(known);
@@ -362,21 +365,13 @@ mod tests {
             external_ips: vec![],
             load_balancer_ips: vec![],
             source_ranges: vec![],
-            ports: vec![ServicePort {
-                name: String::new(),
-                protocol: Protocol::Tcp,
-                port: 80,
-                node_port: Some(30080),
-            }],
+            ports: vec![ServicePort { name: String::new(), protocol: Protocol::Tcp, port: 80, node_port: Some(30080) }],
             affinity_seconds,
             external_local: false,
             internal_local: false,
             health_check_node_port: None,
         };
-        let slice = Slice {
-            ports: vec![(String::new(), Protocol::Tcp, 8080)],
-            endpoints: endpoints.into(),
-        };
+        let slice = Slice { ports: vec![(String::new(), Protocol::Tcp, 8080)], endpoints: endpoints.into() };
         let mut state = State { services: [(key.clone(), service)].into(), ..State::default() };
         state.add_slice(key, "web-1", slice);
         state
@@ -389,10 +384,7 @@ mod tests {
         assert_eq!(service[0], "ip saddr != 10.244.0.0/16 meta mark set meta mark or 0x4000");
         assert_eq!(service[1], "numgen random mod 2 0 meta l4proto tcp dnat to 10.244.0.2:8080");
         assert_eq!(service[2], "meta l4proto tcp dnat to 10.244.0.3:8080");
-        assert_eq!(
-            ruleset.elements[&(SERVICE_IPS, "10.96.1.1 . tcp . 80".to_owned())],
-            format!("goto {name}")
-        );
+        assert_eq!(ruleset.elements[&(SERVICE_IPS, "10.96.1.1 . tcp . 80".to_owned())], format!("goto {name}"));
         assert!(ruleset.elements[&(SERVICE_NODEPORTS, "tcp . 30080".to_owned())].starts_with("goto ext_web_"));
         let hairpins: Vec<&str> =
             ruleset.elements.keys().filter(|(map, _)| *map == HAIRPINS).map(|(_, key)| key.as_str()).collect();

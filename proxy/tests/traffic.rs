@@ -36,7 +36,12 @@ impl Drop for Unpin<'_> {
 }
 
 /// Answers every connection with its own name and the address the client came from, until told to stop.
-fn serve(namespace: PathBuf, name: &'static str, address: SocketAddr, stop: Arc<AtomicBool>) -> std::thread::JoinHandle<()> {
+fn serve(
+    namespace: PathBuf,
+    name: &'static str,
+    address: SocketAddr,
+    stop: Arc<AtomicBool>,
+) -> std::thread::JoinHandle<()> {
     let (ready, wait) = std::sync::mpsc::channel();
     let thread = std::thread::spawn(move || {
         netns::run_in(&namespace, || {
@@ -92,10 +97,7 @@ fn state(pods: &[&Pod]) -> State {
         for_nodes: vec![],
         for_zones: vec![],
     });
-    let slice = Slice {
-        ports: vec![("http".into(), Protocol::Tcp, 8080)],
-        endpoints: endpoints.collect(),
-    };
+    let slice = Slice { ports: vec![("http".into(), Protocol::Tcp, 8080)], endpoints: endpoints.collect() };
     let mut state = State { services: [(key.clone(), service)].into(), ..State::default() };
     state.add_slice(key, "web-1", slice);
     state
@@ -139,16 +141,15 @@ fn services_reach_their_endpoints() {
         ..Config::default()
     };
     // A firewall as Docker leaves it behind: what it does not know is not forwarded.
-    let firewall = "table ip filter {\n chain FORWARD {\n  type filter hook forward priority filter; policy drop;\n }\n}\n";
+    let firewall =
+        "table ip filter {\n chain FORWARD {\n  type filter hook forward priority filter; policy drop;\n }\n}\n";
     netns::run_in(&node, || link::blocking(|_| nft::apply(firewall))).expect("enter node").expect("firewall");
     let pods = attach_pods(dir.path(), &node, &config);
     let stop = Arc::new(AtomicBool::new(false));
     let servers: Vec<_> = pods
         .iter()
         .zip(["a", "b"])
-        .map(|(pod, name)| {
-            serve(pod.namespace.clone(), name, SocketAddr::new(IpAddr::V4(pod.ip), 8080), stop.clone())
-        })
+        .map(|(pod, name)| serve(pod.namespace.clone(), name, SocketAddr::new(IpAddr::V4(pod.ip), 8080), stop.clone()))
         .collect();
 
     // The kernel's table belongs to the namespace; its owner may come and go.
@@ -198,7 +199,12 @@ fn services_reach_their_endpoints() {
     assert_eq!(error.kind(), std::io::ErrorKind::ConnectionRefused, "node port on loopback: {error}");
 
     let many = (9000..9000 + MANY).map(|port| {
-        serve(a.namespace.clone(), NAMES[usize::from(port - 9000)], SocketAddr::new(IpAddr::V4(a.ip), port), stop.clone())
+        serve(
+            a.namespace.clone(),
+            NAMES[usize::from(port - 9000)],
+            SocketAddr::new(IpAddr::V4(a.ip), port),
+            stop.clone(),
+        )
     });
     let many: Vec<_> = many.collect();
     program(vec![state_with_ports(a, 9000..9000 + MANY)]);

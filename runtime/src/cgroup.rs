@@ -85,42 +85,21 @@ impl Hierarchies {
                 continue;
             };
             let mut right = right.split(' ');
-            let (kind, options) = (
-                right.next().unwrap_or_default(),
-                right.nth(1).unwrap_or_default(),
-            );
+            let (kind, options) = (right.next().unwrap_or_default(), right.nth(1).unwrap_or_default());
             match kind {
                 "cgroup" => {
                     let known = ["rw", "ro", "xattr", "clone_children"];
-                    let controllers = options
-                        .split(',')
-                        .filter(|o| !known.contains(o))
-                        .map(str::to_owned)
-                        .collect();
-                    v1.push(Mount {
-                        point: point.into(),
-                        controllers,
-                    });
+                    let controllers = options.split(',').filter(|o| !known.contains(o)).map(str::to_owned).collect();
+                    v1.push(Mount { point: point.into(), controllers });
                 }
-                "cgroup2" if v2.is_none() => {
-                    v2 = Some(Mount {
-                        point: point.into(),
-                        controllers: Vec::new(),
-                    })
-                }
+                "cgroup2" if v2.is_none() => v2 = Some(Mount { point: point.into(), controllers: Vec::new() }),
                 _ => {}
             }
         }
         match v2 {
             // Hybrid machines keep v2 beside v1, for systemd or hugetlb only; containers live in v1 there.
-            Some(mount) if v1.is_empty() => Self {
-                mounts: vec![mount],
-                unified: true,
-            },
-            _ => Self {
-                mounts: v1,
-                unified: false,
-            },
+            Some(mount) if v1.is_empty() => Self { mounts: vec![mount], unified: true },
+            _ => Self { mounts: v1, unified: false },
         }
     }
 
@@ -131,20 +110,14 @@ impl Hierarchies {
 
     /// The folder of the group at `path` on a v2 machine.
     pub(crate) fn v2_folder(&self, path: &str) -> Option<PathBuf> {
-        self.unified
-            .then(|| self.group(path).directories().next())
-            .flatten()
+        self.unified.then(|| self.group(path).directories().next()).flatten()
     }
 
     /// The folders of the group at `path` on a v1 machine, by the name of their hierarchy. Hierarchies that only name
     /// processes, and that libcontainer does not use, are left out.
     pub(crate) fn v1_folders(&self, path: &str) -> Vec<(String, PathBuf)> {
         let controlling = self.mounts.iter().filter(|mount| {
-            !self.unified
-                && mount
-                    .controllers
-                    .iter()
-                    .all(|controller| !controller.starts_with("name="))
+            !self.unified && mount.controllers.iter().all(|controller| !controller.starts_with("name="))
         });
         let path = self.group(path).path;
         let named = controlling.filter_map(|mount| {
@@ -156,14 +129,8 @@ impl Hierarchies {
 
     /// The groups at `path` (absolute, from the root of the hierarchies).
     pub(crate) fn group(&self, path: &str) -> Group<'_> {
-        let path = Path::new(path)
-            .components()
-            .filter(|c| matches!(c, std::path::Component::Normal(_)))
-            .collect();
-        Group {
-            hierarchies: self,
-            path,
-        }
+        let path = Path::new(path).components().filter(|c| matches!(c, std::path::Component::Normal(_))).collect();
+        Group { hierarchies: self, path }
     }
 }
 
@@ -171,19 +138,13 @@ impl Hierarchies {
 
 impl Group<'_> {
     fn directories(&self) -> impl Iterator<Item = PathBuf> {
-        self.hierarchies
-            .mounts
-            .iter()
-            .map(|mount| mount.point.join(&self.path))
+        self.hierarchies.mounts.iter().map(|mount| mount.point.join(&self.path))
     }
 
     fn file(&self, controller: &str, name: &str) -> Option<PathBuf> {
         let unified = self.hierarchies.unified;
-        let mount = self
-            .hierarchies
-            .mounts
-            .iter()
-            .find(|m| unified || m.controllers.iter().any(|c| c == controller))?;
+        let mount =
+            self.hierarchies.mounts.iter().find(|m| unified || m.controllers.iter().any(|c| c == controller))?;
         Some(mount.point.join(&self.path).join(name))
     }
 
@@ -197,10 +158,7 @@ impl Group<'_> {
 
     fn write(&self, controller: &str, name: &str, value: &str) -> io::Result<()> {
         let file = self.file(controller, name).ok_or_else(|| {
-            io::Error::new(
-                io::ErrorKind::Unsupported,
-                format!("the cgroup controller {controller} is not available"),
-            )
+            io::Error::new(io::ErrorKind::Unsupported, format!("the cgroup controller {controller} is not available"))
         })?;
         fs::write(&file, value).map_err(at(&format!("write {value} to"), &file))
     }
@@ -212,24 +170,15 @@ impl Group<'_> {
 
     /// The open `cgroup.procs` of every hierarchy that has the group. A process that writes `0` moves itself there.
     pub(crate) fn open_procs(&self) -> io::Result<Vec<File>> {
-        let files = self
-            .directories()
-            .map(|d| d.join("cgroup.procs"))
-            .filter(|p| p.exists());
-        files
-            .map(|p| File::options().write(true).open(&p).map_err(at("open", &p)))
-            .collect()
+        let files = self.directories().map(|d| d.join("cgroup.procs")).filter(|p| p.exists());
+        files.map(|p| File::options().write(true).open(&p).map_err(at("open", &p))).collect()
     }
 
     /// Ids of all processes in the group and below.
     pub(crate) fn processes(&self) -> BTreeSet<i32> {
         fn collect(directory: &Path, into: &mut BTreeSet<i32>) {
             let text = fs::read_to_string(directory.join("cgroup.procs")).unwrap_or_default();
-            into.extend(
-                text.lines()
-                    .filter_map(|line| line.parse::<i32>().ok())
-                    .filter(|pid| *pid > 0),
-            );
+            into.extend(text.lines().filter_map(|line| line.parse::<i32>().ok()).filter(|pid| *pid > 0));
             for child in fs::read_dir(directory).into_iter().flatten().flatten() {
                 if child.file_type().is_ok_and(|t| t.is_dir()) {
                     collect(&child.path(), into);
@@ -255,10 +204,7 @@ impl Group<'_> {
                 }
             }
             if Instant::now() > deadline {
-                let text = format!(
-                    "processes {processes:?} of cgroup /{} survive SIGKILL",
-                    self.path.display()
-                );
+                let text = format!("processes {processes:?} of cgroup /{} survive SIGKILL", self.path.display());
                 return Err(io::Error::new(io::ErrorKind::TimedOut, text));
             }
             std::thread::sleep(KILL_POLL);
@@ -282,49 +228,26 @@ impl Group<'_> {
 
     /// How often the kernel killed a process of this group for lack of memory.
     pub(crate) fn oom_kills(&self) -> u64 {
-        let name = if self.hierarchies.unified {
-            "memory.events"
-        } else {
-            "memory.oom_control"
-        };
+        let name = if self.hierarchies.unified { "memory.events" } else { "memory.oom_control" };
         field(&self.read("memory", name).unwrap_or_default(), "oom_kill").unwrap_or(0)
     }
 
     /// What the group uses now.
     pub(crate) fn usage(&self) -> Usage {
         let cpu_nanoseconds = if self.hierarchies.unified {
-            self.read("cpu", "cpu.stat")
-                .and_then(|s| field(&s, "usage_usec"))
-                .map(|micros| micros * 1_000)
+            self.read("cpu", "cpu.stat").and_then(|s| field(&s, "usage_usec")).map(|micros| micros * 1_000)
         } else {
             self.number("cpuacct", "cpuacct.usage")
         };
-        Usage {
-            cpu_nanoseconds,
-            memory: self.memory(),
-        }
+        Usage { cpu_nanoseconds, memory: self.memory() }
     }
 
     fn memory(&self) -> Option<MemoryUsage> {
         let unified = self.hierarchies.unified;
-        let usage = self.number(
-            "memory",
-            if unified {
-                "memory.current"
-            } else {
-                "memory.usage_in_bytes"
-            },
-        )?;
+        let usage = self.number("memory", if unified { "memory.current" } else { "memory.usage_in_bytes" })?;
         let stat = self.read("memory", "memory.stat").unwrap_or_default();
         let get = |v1: &str, v2: &str| field(&stat, if unified { v2 } else { v1 }).unwrap_or(0);
-        let limit = self.number(
-            "memory",
-            if unified {
-                "memory.max"
-            } else {
-                "memory.limit_in_bytes"
-            },
-        );
+        let limit = self.number("memory", if unified { "memory.max" } else { "memory.limit_in_bytes" });
         Some(MemoryUsage {
             usage,
             working_set: usage.saturating_sub(get("total_inactive_file", "inactive_file")),
@@ -338,11 +261,7 @@ impl Group<'_> {
 
     /// Changes limits of a running container.
     pub(crate) fn update(&self, limits: &Limits) -> io::Result<()> {
-        if self.hierarchies.unified {
-            self.update_v2(limits)
-        } else {
-            self.update_v1(limits)
-        }
+        if self.hierarchies.unified { self.update_v2(limits) } else { self.update_v1(limits) }
     }
 
     fn update_v1(&self, limits: &Limits) -> io::Result<()> {
@@ -350,28 +269,14 @@ impl Group<'_> {
             Some(value) => self.write(controller, name, &value),
             None => Ok(()),
         };
-        write(
-            "cpu",
-            "cpu.shares",
-            limits.cpu_shares.map(|v| v.to_string()),
-        )?;
-        write(
-            "cpu",
-            "cpu.cfs_period_us",
-            limits.cpu_period.map(|v| v.to_string()),
-        )?;
-        write(
-            "cpu",
-            "cpu.cfs_quota_us",
-            limits.cpu_quota.map(|v| v.to_string()),
-        )?;
+        write("cpu", "cpu.shares", limits.cpu_shares.map(|v| v.to_string()))?;
+        write("cpu", "cpu.cfs_period_us", limits.cpu_period.map(|v| v.to_string()))?;
+        write("cpu", "cpu.cfs_quota_us", limits.cpu_quota.map(|v| v.to_string()))?;
         write("cpuset", "cpuset.cpus", limits.cpuset_cpus.clone())?;
         write("cpuset", "cpuset.mems", limits.cpuset_mems.clone())?;
         let memory = limits.memory.map(|v| v.to_string());
         let swap = limits.memory_swap.map(|v| v.to_string());
-        let has_swap = self
-            .file("memory", "memory.memsw.limit_in_bytes")
-            .is_some_and(|f| f.exists());
+        let has_swap = self.file("memory", "memory.memsw.limit_in_bytes").is_some_and(|f| f.exists());
         if !has_swap {
             return write("memory", "memory.limit_in_bytes", memory);
         }
@@ -385,11 +290,7 @@ impl Group<'_> {
 
     fn update_v2(&self, limits: &Limits) -> io::Result<()> {
         let amount = |value: i64| {
-            if value < 0 {
-                "max".to_owned()
-            } else {
-                value.to_string()
-            }
+            if value < 0 { "max".to_owned() } else { value.to_string() }
         };
         if let Some(shares) = limits.cpu_shares {
             self.write("cpu", "cpu.weight", &weight_of(shares).to_string())?;
@@ -397,43 +298,27 @@ impl Group<'_> {
         if limits.cpu_quota.is_some() || limits.cpu_period.is_some() {
             let current = self.read("cpu", "cpu.max").unwrap_or_default();
             let mut current = current.split_whitespace();
-            let (old_quota, old_period) = (
-                current.next().unwrap_or("max"),
-                current.next().unwrap_or("100000"),
-            );
-            let quota = limits.cpu_quota.map_or(old_quota.to_owned(), |q| {
-                if q == 0 { "max".into() } else { amount(q) }
-            });
-            let period = limits
-                .cpu_period
-                .map_or(old_period.to_owned(), |p| p.to_string());
+            let (old_quota, old_period) = (current.next().unwrap_or("max"), current.next().unwrap_or("100000"));
+            let quota =
+                limits.cpu_quota.map_or(old_quota.to_owned(), |q| if q == 0 { "max".into() } else { amount(q) });
+            let period = limits.cpu_period.map_or(old_period.to_owned(), |p| p.to_string());
             self.write("cpu", "cpu.max", &format!("{quota} {period}"))?;
         }
         if let Some(memory) = limits.memory {
             self.write("memory", "memory.max", &amount(memory))?;
             if let Some(swap) = limits.memory_swap {
-                let swap = if swap < 0 {
-                    -1
-                } else {
-                    swap.saturating_sub(memory.max(0)).max(0)
-                };
+                let swap = if swap < 0 { -1 } else { swap.saturating_sub(memory.max(0)).max(0) };
                 self.write("memory", "memory.swap.max", &amount(swap))?;
             }
         }
-        for (name, value) in [
-            ("cpuset.cpus", &limits.cpuset_cpus),
-            ("cpuset.mems", &limits.cpuset_mems),
-        ] {
+        for (name, value) in [("cpuset.cpus", &limits.cpuset_cpus), ("cpuset.mems", &limits.cpuset_mems)] {
             if let Some(value) = value {
                 self.write("cpuset", name, value)?;
             }
         }
         limits.unified.iter().try_for_each(|(name, value)| {
             if name.contains('/') {
-                return Err(io::Error::new(
-                    io::ErrorKind::InvalidInput,
-                    format!("bad cgroup file name {name:?}"),
-                ));
+                return Err(io::Error::new(io::ErrorKind::InvalidInput, format!("bad cgroup file name {name:?}")));
             }
             self.write("", name, value)
         })
@@ -448,13 +333,7 @@ fn weight_of(shares: u64) -> u64 {
 
 /// The number after `name` in a file of `name number` lines.
 fn field(text: &str, name: &str) -> Option<u64> {
-    text.lines().find_map(|line| {
-        line.strip_prefix(name)?
-            .strip_prefix(' ')?
-            .trim()
-            .parse()
-            .ok()
-    })
+    text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')?.trim().parse().ok())
 }
 
 /// Removes a control group folder with its children, which must be free of processes.
@@ -470,9 +349,7 @@ fn remove_tree(directory: &Path) -> io::Result<()> {
             Ok(()) => return Ok(()),
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
             // A process that was just killed may still be leaving.
-            Err(error)
-                if error.kind() == io::ErrorKind::ResourceBusy && Instant::now() < deadline =>
-            {
+            Err(error) if error.kind() == io::ErrorKind::ResourceBusy && Instant::now() < deadline => {
                 std::thread::sleep(KILL_POLL);
             }
             Err(error) => return Err(at("remove", directory)(error)),
@@ -499,22 +376,13 @@ mod tests {
         let hybrid = Hierarchies::parse(HYBRID);
         assert!(!hybrid.unified());
         let group = hybrid.group("/kubepods/../pod1");
-        assert_eq!(
-            group.file("cpuacct", "x"),
-            Some(PathBuf::from("/sys/fs/cgroup/cpu/kubepods/pod1/x"))
-        );
-        assert_eq!(
-            group.file("memory", "x"),
-            Some(PathBuf::from("/sys/fs/cgroup/memory/kubepods/pod1/x"))
-        );
+        assert_eq!(group.file("cpuacct", "x"), Some(PathBuf::from("/sys/fs/cgroup/cpu/kubepods/pod1/x")));
+        assert_eq!(group.file("memory", "x"), Some(PathBuf::from("/sys/fs/cgroup/memory/kubepods/pod1/x")));
         assert_eq!(group.file("pids", "x"), None);
         assert_eq!(group.directories().count(), 3);
         let unified = Hierarchies::parse(UNIFIED);
         assert!(unified.unified());
-        assert_eq!(
-            unified.group("/a").file("pids", "x"),
-            Some(PathBuf::from("/sys/fs/cgroup/a/x"))
-        );
+        assert_eq!(unified.group("/a").file("pids", "x"), Some(PathBuf::from("/sys/fs/cgroup/a/x")));
     }
 
     #[test]

@@ -24,8 +24,7 @@ const POLL: Duration = Duration::from_millis(10);
 /// Done twice, or with nothing there, it succeeds.
 pub async fn cleanup_all(config: &Config) -> anyhow::Result<()> {
     let settings = config.clone();
-    blocking(move || clean(&settings).map_err(|error| std::io::Error::other(format!("{error:#}"))))
-        .await?;
+    blocking(move || clean(&settings).map_err(|error| std::io::Error::other(format!("{error:#}")))).await?;
     pod_network::cleanup(&config.cluster, &config.paths().network())
         .await
         .context("the pod network is not cleaned up")?;
@@ -55,9 +54,7 @@ fn clean(config: &Config) -> anyhow::Result<()> {
 fn end_containers(paths: &Paths, hierarchies: &Hierarchies) -> anyhow::Result<()> {
     let ids = entries(&paths.containers_root())?;
     for id in &ids {
-        if let Ok(record) =
-            read_json::<ContainerRecord>(&paths.container_root(id).join("record.json"))
-        {
+        if let Ok(record) = read_json::<ContainerRecord>(&paths.container_root(id).join("record.json")) {
             // Only kills: the shim has to see the exit, and then removes the group itself.
             hierarchies.group(&record.cgroup).kill_all()?;
         }
@@ -67,9 +64,7 @@ fn end_containers(paths: &Paths, hierarchies: &Hierarchies) -> anyhow::Result<()
         wait_for_shim(&paths.container_state(&id), deadline)?;
     }
     for id in &ids {
-        if let Ok(record) =
-            read_json::<ContainerRecord>(&paths.container_root(id).join("record.json"))
-        {
+        if let Ok(record) = read_json::<ContainerRecord>(&paths.container_root(id).join("record.json")) {
             hierarchies.group(&record.cgroup).remove()?;
         }
     }
@@ -78,11 +73,7 @@ fn end_containers(paths: &Paths, hierarchies: &Hierarchies) -> anyhow::Result<()
 
 fn wait_for_shim(state: &Path, deadline: Instant) -> anyhow::Result<()> {
     while shim_client::alive(state) {
-        anyhow::ensure!(
-            Instant::now() < deadline,
-            "the shim in {} does not end",
-            state.display()
-        );
+        anyhow::ensure!(Instant::now() < deadline, "the shim in {} does not end", state.display());
         std::thread::sleep(POLL);
     }
     Ok(())

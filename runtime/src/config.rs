@@ -59,10 +59,7 @@ impl Config {
     }
 
     pub(crate) fn paths(&self) -> Paths {
-        Paths {
-            root: self.root_dir.clone(),
-            state: self.state_dir.clone(),
-        }
+        Paths { root: self.root_dir.clone(), state: self.state_dir.clone() }
     }
 }
 

@@ -85,25 +85,15 @@ impl Container {
     }
 
     /// Reads a container back; `hold` keeps its layers.
-    pub(crate) fn load(
-        paths: &Paths,
-        id: &str,
-        hold: impl FnOnce(&[String]) -> Hold,
-    ) -> io::Result<Self> {
+    pub(crate) fn load(paths: &Paths, id: &str, hold: impl FnOnce(&[String]) -> Hold) -> io::Result<Self> {
         let folder = paths.container_root(id);
         let record: ContainerRecord = read_json(&folder.join(RECORD_FILE))?;
-        let config =
-            v1::ContainerConfig::decode(std::fs::read(folder.join(CONFIG_FILE))?.as_slice())?;
+        let config = v1::ContainerConfig::decode(std::fs::read(folder.join(CONFIG_FILE))?.as_slice())?;
         let layers = hold(&record.layers);
         Ok(Self::new(paths, config, record, layers))
     }
 
-    fn new(
-        paths: &Paths,
-        config: v1::ContainerConfig,
-        record: ContainerRecord,
-        layers: Hold,
-    ) -> Self {
+    fn new(paths: &Paths, config: v1::ContainerConfig, record: ContainerRecord, layers: Hold) -> Self {
         Self {
             id: record.id.clone(),
             sandbox_id: record.sandbox_id.clone(),
@@ -129,10 +119,7 @@ impl Container {
         let mut record = self.record.lock();
         let mut changed = record.clone();
         change(&mut changed);
-        write_json(
-            &self.paths.container_root(&self.id).join(RECORD_FILE),
-            &changed,
-        )?;
+        write_json(&self.paths.container_root(&self.id).join(RECORD_FILE), &changed)?;
         *record = changed;
         Ok(())
     }
@@ -142,10 +129,7 @@ impl Container {
         let mut config = self.config.lock();
         let mut changed = config.clone();
         changed.linux.get_or_insert_default().resources = Some(resources);
-        write_atomic(
-            &self.paths.container_root(&self.id).join(CONFIG_FILE),
-            &changed.encode_to_vec(),
-        )?;
+        write_atomic(&self.paths.container_root(&self.id).join(CONFIG_FILE), &changed.encode_to_vec())?;
         *config = changed;
         Ok(())
     }
@@ -192,12 +176,7 @@ impl Container {
         let (config, record) = (self.config(), self.record());
         let state = record.state();
         let ended = record.ended.as_ref();
-        let groups = record
-            .user
-            .groups
-            .iter()
-            .map(|gid| i64::from(*gid))
-            .collect();
+        let groups = record.user.groups.iter().map(|gid| i64::from(*gid)).collect();
         let user = v1::LinuxContainerUser {
             uid: record.user.uid.into(),
             gid: record.user.gid.into(),
@@ -213,13 +192,11 @@ impl Container {
             exit_code: ended.map_or(0, |ended| ended.code),
             reason: ended.map(Ended::reason).unwrap_or_default(),
             message: ended.map(|ended| ended.message.clone()).unwrap_or_default(),
-            log_path: log_path(log_directory, &config)
-                .map(|p| p.display().to_string())
-                .unwrap_or_default(),
-            resources: config.linux.as_ref().map(|linux| v1::ContainerResources {
-                linux: linux.resources.clone(),
-                windows: None,
-            }),
+            log_path: log_path(log_directory, &config).map(|p| p.display().to_string()).unwrap_or_default(),
+            resources: config
+                .linux
+                .as_ref()
+                .map(|linux| v1::ContainerResources { linux: linux.resources.clone(), windows: None }),
             image: config.image,
             image_ref: record.image_id.clone(),
             image_id: record.image_id,
@@ -282,11 +259,6 @@ impl Ended {
 impl From<Exit> for Ended {
     fn from(exit: Exit) -> Self {
         let reason = if exit.oom_killed { "OOMKilled" } else { "" };
-        Self {
-            code: exit.code,
-            at: exit.finished_at,
-            reason: reason.to_owned(),
-            message: String::new(),
-        }
+        Self { code: exit.code, at: exit.finished_at, reason: reason.to_owned(), message: String::new() }
     }
 }

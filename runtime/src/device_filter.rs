@@ -39,18 +39,8 @@ struct Rule {
 
 /// Any node may be made, as in other runtimes; opening it is another matter. The rest are the nodes of every /dev.
 const ALWAYS: [Rule; 12] = [
-    Rule {
-        kind: Some(TYPE_CHAR),
-        access: ACCESS_MKNOD,
-        major: None,
-        minor: None,
-    },
-    Rule {
-        kind: Some(TYPE_BLOCK),
-        access: ACCESS_MKNOD,
-        major: None,
-        minor: None,
-    },
+    Rule { kind: Some(TYPE_CHAR), access: ACCESS_MKNOD, major: None, minor: None },
+    Rule { kind: Some(TYPE_BLOCK), access: ACCESS_MKNOD, major: None, minor: None },
     char_device(1, Some(3)),
     char_device(1, Some(5)),
     char_device(1, Some(7)),
@@ -64,20 +54,14 @@ const ALWAYS: [Rule; 12] = [
 ];
 
 const fn char_device(major: i32, minor: Option<i32>) -> Rule {
-    Rule {
-        kind: Some(TYPE_CHAR),
-        access: ACCESS_ALL,
-        major: Some(major),
-        minor,
-    }
+    Rule { kind: Some(TYPE_CHAR), access: ACCESS_ALL, major: Some(major), minor }
 }
 
 /// Limits the processes of the group at `folder` to these devices and those that every container has. `rules` are
 /// `linux.resources.devices` of the specification: deny everything (or allow it), then exceptions.
 pub(crate) fn attach(folder: &Path, rules: &[LinuxDeviceCgroup]) -> io::Result<()> {
-    let everything = |rule: &LinuxDeviceCgroup| {
-        rule.major().is_none() && rule.minor().is_none() && rule.typ().is_none()
-    };
+    let everything =
+        |rule: &LinuxDeviceCgroup| rule.major().is_none() && rule.minor().is_none() && rule.typ().is_none();
     if rules.iter().any(|rule| rule.allow() && everything(rule)) {
         return Ok(());
     }
@@ -91,9 +75,7 @@ pub(crate) fn attach(folder: &Path, rules: &[LinuxDeviceCgroup]) -> io::Result<(
         kind: BPF_CGROUP_DEVICE,
         flags: BPF_F_ALLOW_MULTI,
     };
-    bpf(BPF_PROG_ATTACH, &attributes)
-        .map(drop)
-        .map_err(at("attach the device filter to", folder))
+    bpf(BPF_PROG_ATTACH, &attributes).map(drop).map_err(at("attach the device filter to", folder))
 }
 
 impl From<&LinuxDeviceCgroup> for Rule {
@@ -105,22 +87,9 @@ impl From<&LinuxDeviceCgroup> for Rule {
         };
         let letters = rule.access().as_deref().unwrap_or("rwm");
         let bits = [('m', ACCESS_MKNOD), ('r', ACCESS_READ), ('w', ACCESS_WRITE)];
-        let access = bits
-            .iter()
-            .filter(|(letter, _)| letters.contains(*letter))
-            .map(|(_, bit)| bit)
-            .sum();
-        let number = |value: Option<i64>| {
-            value
-                .and_then(|value| i32::try_from(value).ok())
-                .filter(|v| *v >= 0)
-        };
-        Self {
-            kind,
-            access,
-            major: number(rule.major()),
-            minor: number(rule.minor()),
-        }
+        let access = bits.iter().filter(|(letter, _)| letters.contains(*letter)).map(|(_, bit)| bit).sum();
+        let number = |value: Option<i64>| value.and_then(|value| i32::try_from(value).ok()).filter(|v| *v >= 0);
+        Self { kind, access, major: number(rule.major()), minor: number(rule.minor()) }
     }
 }
 
@@ -136,12 +105,7 @@ struct Instruction {
 }
 
 const fn instruction(code: u8, to: u8, from: u8, offset: i16, immediate: i32) -> Instruction {
-    Instruction {
-        code,
-        registers: to | (from << 4),
-        offset,
-        immediate,
-    }
+    Instruction { code, registers: to | (from << 4), offset, immediate }
 }
 
 // Opcodes: load a word, 32-bit arithmetic with a constant, jumps, exit.
@@ -185,11 +149,7 @@ fn assemble(rules: &[Rule]) -> Vec<Instruction> {
         block.push(instruction(EXIT, 0, 0, 0, 0));
         // A failed condition leads behind the block.
         let length = block.len();
-        for (index, step) in block
-            .iter_mut()
-            .enumerate()
-            .filter(|(_, step)| step.code == JUMP_IF_NOT)
-        {
+        for (index, step) in block.iter_mut().enumerate().filter(|(_, step)| step.code == JUMP_IF_NOT) {
             // Blocks have at most nine instructions.
             step.offset = (length - index - 1) as i16;
         }
@@ -245,11 +205,7 @@ fn load(program: &[Instruction]) -> io::Result<OwnedFd> {
 fn bpf<T>(command: libc::c_long, attributes: &T) -> io::Result<i32> {
     // SAFETY: the attributes are plain structures of the size given, and what they point to outlives the call.
     let result = unsafe { libc::syscall(libc::SYS_bpf, command, attributes, size_of::<T>()) };
-    if result < 0 {
-        Err(io::Error::last_os_error())
-    } else {
-        i32::try_from(result).map_err(io::Error::other)
-    }
+    if result < 0 { Err(io::Error::last_os_error()) } else { i32::try_from(result).map_err(io::Error::other) }
 }
 
 #[cfg(test)]
@@ -264,15 +220,12 @@ mod tests {
         let mut next = 0;
         loop {
             let step = program[next];
-            let (to, from) = (
-                usize::from(step.registers & 0xf),
-                usize::from(step.registers >> 4),
-            );
+            let (to, from) = (usize::from(step.registers & 0xf), usize::from(step.registers >> 4));
             next += 1;
             match step.code {
                 LOAD_WORD => {
-                    registers[to] = [kind | (access << 16), major, minor]
-                        [usize::try_from(step.offset / 4).expect("offset")]
+                    registers[to] =
+                        [kind | (access << 16), major, minor][usize::try_from(step.offset / 4).expect("offset")]
                 }
                 MOVE_CONSTANT => registers[to] = step.immediate,
                 MOVE_REGISTER => registers[to] = registers[from],
@@ -290,12 +243,7 @@ mod tests {
 
     #[test]
     fn rules_decide() {
-        let disk = Rule {
-            kind: Some(TYPE_BLOCK),
-            access: ACCESS_READ,
-            major: Some(8),
-            minor: Some(0),
-        };
+        let disk = Rule { kind: Some(TYPE_BLOCK), access: ACCESS_READ, major: Some(8), minor: Some(0) };
         let program = assemble(&[&ALWAYS[..], &[disk]].concat());
         for (kind, access, major, minor, expected) in [
             (TYPE_CHAR, ACCESS_READ | ACCESS_WRITE, 1, 3, true),
@@ -309,26 +257,18 @@ mod tests {
             (TYPE_CHAR, ACCESS_READ, 1, 11, false),
             (TYPE_BLOCK, ACCESS_READ, 1, 3, false),
         ] {
-            assert_eq!(
-                decide(&program, kind, access, major, minor),
-                expected,
-                "{kind} {access} {major}:{minor}"
-            );
+            assert_eq!(decide(&program, kind, access, major, minor), expected, "{kind} {access} {major}:{minor}");
         }
     }
 
     #[test]
     fn the_kernel_enforces_it() {
         let text = std::fs::read_to_string("/proc/self/mountinfo").expect("mounts");
-        let point = text
-            .lines()
-            .find(|line| line.contains(" - cgroup2 "))
-            .and_then(|line| line.split(' ').nth(4));
+        let point = text.lines().find(|line| line.contains(" - cgroup2 ")).and_then(|line| line.split(' ').nth(4));
         let point = point.expect("cgroup v2 is mounted, alone or beside v1");
         let group = Path::new(point).join(format!("skiff-test-devices-{}", std::process::id()));
         std::fs::create_dir(&group).expect("a cgroup");
-        let deny = serde_json::from_value(serde_json::json!({ "allow": false, "access": "rwm" }))
-            .expect("a rule");
+        let deny = serde_json::from_value(serde_json::json!({ "allow": false, "access": "rwm" })).expect("a rule");
         let attached = attach(&group, &[deny]);
         let node = std::env::temp_dir().join(format!("skiff-test-kmsg-{}", std::process::id()));
         let script = format!(

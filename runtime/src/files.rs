@@ -20,12 +20,7 @@ pub(crate) fn write_atomic(path: &Path, content: &[u8]) -> io::Result<()> {
     let mut temporary = path.as_os_str().to_owned();
     temporary.push(".new");
     let temporary = PathBuf::from(temporary);
-    let mut file = File::options()
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .mode(0o600)
-        .open(&temporary)?;
+    let mut file = File::options().write(true).create(true).truncate(true).mode(0o600).open(&temporary)?;
     file.write_all(content)?;
     drop(file);
     fs::rename(&temporary, path)
@@ -37,19 +32,13 @@ pub(crate) fn write_json<T: Serialize>(path: &Path, value: &T) -> io::Result<()>
 
 pub(crate) fn read_json<T: DeserializeOwned>(path: &Path) -> io::Result<T> {
     let content = fs::read(path).map_err(at("read", path))?;
-    serde_json::from_slice(&content)
-        .map_err(io::Error::from)
-        .map_err(at("decode", path))
+    serde_json::from_slice(&content).map_err(io::Error::from).map_err(at("decode", path))
 }
 
 /// Makes a folder that only root can look into.
 pub(crate) fn create_private_dir(path: &Path) -> io::Result<()> {
     use std::os::unix::fs::DirBuilderExt;
-    fs::DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(path)
-        .map_err(at("create", path))
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(at("create", path))
 }
 
 /// Removes a folder with all it holds; absent is fine.
@@ -75,9 +64,7 @@ pub(crate) fn entries(path: &Path) -> io::Result<Vec<String>> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
         Err(error) => return Err(at("list", path)(error)),
     };
-    entries
-        .map(|entry| entry.map(|e| e.file_name().to_string_lossy().into_owned()))
-        .collect()
+    entries.map(|entry| entry.map(|e| e.file_name().to_string_lossy().into_owned())).collect()
 }
 
 /// A path to the entry `name` of the open folder `directory` that fits into a socket address (at most 107 bytes),

@@ -10,9 +10,7 @@ fn main() -> ExitCode {
         return code;
     }
     let options = Options::parse();
-    let _ = tracing_subscriber::fmt()
-        .with_writer(std::io::stderr)
-        .try_init();
+    let _ = tracing_subscriber::fmt().with_writer(std::io::stderr).try_init();
     let runtime = tokio::runtime::Runtime::new().map_err(anyhow::Error::from);
     match runtime.and_then(|runtime| runtime.block_on(skiff_runtime::run_alone(options))) {
         Ok(()) => ExitCode::SUCCESS,

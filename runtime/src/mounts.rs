@@ -5,8 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use rustix::mount::{
-    MountFlags, MountPropagationFlags, UnmountFlags, mount, mount_bind, mount_change,
-    mount_remount, unmount,
+    MountFlags, MountPropagationFlags, UnmountFlags, mount, mount_bind, mount_change, mount_remount, unmount,
 };
 
 use crate::files::at;
@@ -26,30 +25,17 @@ pub(crate) fn mount_overlay(
     target: &Path,
 ) -> io::Result<()> {
     let lower: Vec<&str> = layers.iter().rev().map(String::as_str).collect();
-    let options = format!(
-        "lowerdir={},upperdir={},workdir={}",
-        lower.join(":"),
-        upper.display(),
-        work.display()
-    );
+    let options = format!("lowerdir={},upperdir={},workdir={}", lower.join(":"), upper.display(), work.display());
     let ambiguous = |path: &Path| path.to_string_lossy().contains([',', ':', '\\']);
     if ambiguous(upper) || ambiguous(work) {
-        return Err(io::Error::new(
-            io::ErrorKind::InvalidInput,
-            "the mount options are ambiguous",
-        ));
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "the mount options are ambiguous"));
     }
     overlay(layers_dir, target, MountFlags::empty(), options)
 }
 
 /// Mounts `layers` (folder names in `layers_dir`, base first) read-only at `target`. `empty` is the name of a layer
 /// without anything: overlayfs does not mount a single layer, whose whiteouts have to be hidden all the same.
-pub(crate) fn mount_layers(
-    layers_dir: &Path,
-    empty: &str,
-    layers: &[String],
-    target: &Path,
-) -> io::Result<()> {
+pub(crate) fn mount_layers(layers_dir: &Path, empty: &str, layers: &[String], target: &Path) -> io::Result<()> {
     let lower: Vec<&str> = layers.iter().rev().map(String::as_str).collect();
     let options = format!("lowerdir={}", [&lower[..], &[empty]].concat().join(":"));
     overlay(layers_dir, target, MountFlags::RDONLY, options)
@@ -57,23 +43,14 @@ pub(crate) fn mount_layers(
 
 fn overlay(layers_dir: &Path, target: &Path, flags: MountFlags, options: String) -> io::Result<()> {
     if options.len() > MAX_OPTIONS {
-        return Err(io::Error::new(
-            io::ErrorKind::InvalidInput,
-            "the mount options are too long",
-        ));
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "the mount options are too long"));
     }
     let options = std::ffi::CString::new(options)?;
     // Relative names keep many layers within the one page; the folder is this thread's own.
     let mounted = on_own_thread(|| {
         own_working_directory()?;
         rustix::process::chdir(layers_dir)?;
-        Ok(mount(
-            "overlay",
-            target,
-            "overlay",
-            flags,
-            options.as_c_str(),
-        )?)
+        Ok(mount("overlay", target, "overlay", flags, options.as_c_str())?)
     });
     mounted.map_err(at("mount an overlay at", target))
 }
@@ -81,22 +58,19 @@ fn overlay(layers_dir: &Path, target: &Path, flags: MountFlags, options: String)
 #[allow(unsafe_code)]
 fn own_working_directory() -> io::Result<()> {
     // SAFETY: only the working directory, root and umask of this short-lived thread are separated from the process'.
-    unsafe { rustix::thread::unshare_unsafe(rustix::thread::UnshareFlags::FS) }
-        .map_err(io::Error::from)
+    unsafe { rustix::thread::unshare_unsafe(rustix::thread::UnshareFlags::FS) }.map_err(io::Error::from)
 }
 
 /// Runs `work` on a thread that ends afterwards, for changes to the thread itself.
 pub(crate) fn on_own_thread<T: Send>(work: impl FnOnce() -> io::Result<T> + Send) -> io::Result<T> {
-    std::thread::scope(|scope| scope.spawn(work).join())
-        .map_err(|_| io::Error::other("a thread panicked"))?
+    std::thread::scope(|scope| scope.spawn(work).join()).map_err(|_| io::Error::other("a thread panicked"))?
 }
 
 /// Mounts a fresh tmpfs of at most `size` bytes.
 pub(crate) fn mount_tmpfs(target: &Path, size: u64) -> io::Result<()> {
     let options = std::ffi::CString::new(format!("mode=1777,size={size}"))?;
     let flags = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
-    mount("shm", target, "tmpfs", flags, options.as_c_str())
-        .map_err(|e| at("mount a tmpfs at", target)(e.into()))
+    mount("shm", target, "tmpfs", flags, options.as_c_str()).map_err(|e| at("mount a tmpfs at", target)(e.into()))
 }
 
 /// Makes `target` (an existing file) a read-only view of the file `source`, replacing an earlier one.
@@ -113,8 +87,7 @@ pub(crate) fn make_private(folder: &Path) -> io::Result<()> {
         return Ok(());
     }
     mount_bind(folder, folder).map_err(|e| at("bind", folder)(e.into()))?;
-    mount_change(folder, MountPropagationFlags::PRIVATE)
-        .map_err(|e| at("make private", folder)(e.into()))
+    mount_change(folder, MountPropagationFlags::PRIVATE).map_err(|e| at("make private", folder)(e.into()))
 }
 
 /// Unmounts everything at and below `path`. Nothing mounted is fine.
@@ -131,10 +104,7 @@ pub(crate) fn unmount_all(path: &Path) -> io::Result<()> {
             }
         }
     }
-    Err(io::Error::other(format!(
-        "mounts below {} keep appearing",
-        path.display()
-    )))
+    Err(io::Error::other(format!("mounts below {} keep appearing", path.display())))
 }
 
 /// Mount points at and below `path`, parents first.
@@ -145,22 +115,14 @@ pub(crate) fn mounts_below(path: &Path) -> io::Result<Vec<PathBuf>> {
         done => done.map_err(at("resolve", path))?,
     };
     let text = fs::read_to_string("/proc/self/mountinfo")?;
-    let points = text
-        .lines()
-        .filter_map(|line| line.split(' ').nth(4))
-        .map(unescaped);
+    let points = text.lines().filter_map(|line| line.split(' ').nth(4)).map(unescaped);
     Ok(points.filter(|point| point.starts_with(&path)).collect())
 }
 
 /// The kernel writes space, tab, newline and backslash as octal.
 fn unescaped(text: &str) -> PathBuf {
     let mut plain = text.to_owned();
-    for (escaped, character) in [
-        ("\\040", " "),
-        ("\\011", "\t"),
-        ("\\012", "\n"),
-        ("\\134", "\\"),
-    ] {
+    for (escaped, character) in [("\\040", " "), ("\\011", "\t"), ("\\012", "\n"), ("\\134", "\\")] {
         plain = plain.replace(escaped, character);
     }
     PathBuf::from(plain)

@@ -63,31 +63,13 @@ mod tests {
     #[test]
     fn the_name_is_in_every_default() {
         let config = Options::parse_from(["skiff-runtime", "--name", "blue"]).config();
-        for path in [
-            &config.root_dir,
-            &config.state_dir,
-            &config.socket,
-            Path::new(&config.cgroup_root),
-        ] {
-            assert!(
-                path.to_string_lossy().contains("blue"),
-                "{}",
-                path.display()
-            );
+        for path in [&config.root_dir, &config.state_dir, &config.socket, Path::new(&config.cgroup_root)] {
+            assert!(path.to_string_lossy().contains("blue"), "{}", path.display());
         }
-        let config = Options::parse_from([
-            "skiff-runtime",
-            "--socket",
-            "/x.sock",
-            "--pod-cidr",
-            "10.1.0.0/24",
-        ])
-        .config();
+        let config =
+            Options::parse_from(["skiff-runtime", "--socket", "/x.sock", "--pod-cidr", "10.1.0.0/24"]).config();
         assert_eq!(config.socket, Path::new("/x.sock"));
-        assert_eq!(
-            config.pod_cidr.map(|range| range.to_string()).as_deref(),
-            Some("10.1.0.0/24")
-        );
+        assert_eq!(config.pod_cidr.map(|range| range.to_string()).as_deref(), Some("10.1.0.0/24"));
         assert!(Options::try_parse_from(["skiff-runtime", "--unknown"]).is_err());
     }
 }

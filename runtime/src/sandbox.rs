@@ -53,13 +53,8 @@ pub(crate) struct Sandbox {
 
 /// The namespace options of a pod; all defaults if it has none.
 pub(crate) fn namespace_options(config: &v1::PodSandboxConfig) -> v1::NamespaceOption {
-    let context = config
-        .linux
-        .as_ref()
-        .and_then(|linux| linux.security_context.as_ref());
-    context
-        .and_then(|context| context.namespace_options.clone())
-        .unwrap_or_default()
+    let context = config.linux.as_ref().and_then(|linux| linux.security_context.as_ref());
+    context.and_then(|context| context.namespace_options.clone()).unwrap_or_default()
 }
 
 // === impl Sandbox ===
@@ -103,10 +98,7 @@ impl Sandbox {
         let mut record = self.record.lock();
         let mut changed = record.clone();
         change(&mut changed);
-        write_json(
-            &self.paths.sandbox_root(&self.id).join(RECORD_FILE),
-            &changed,
-        )?;
+        write_json(&self.paths.sandbox_root(&self.id).join(RECORD_FILE), &changed)?;
         *record = changed;
         Ok(())
     }
@@ -136,11 +128,7 @@ impl Sandbox {
             uts: own_network.then(|| self.file("uts")),
             pid: (options.pid() == NamespaceMode::Pod).then(|| self.file("pid")),
             hostname: self.hostname(),
-            shm: if own_ipc {
-                self.file("shm")
-            } else {
-                PathBuf::from("/dev/shm")
-            },
+            shm: if own_ipc { self.file("shm") } else { PathBuf::from("/dev/shm") },
             hostname_file: Some(self.file("hostname")),
             hosts_file: Some(self.file("hosts")),
             resolv_file: Some(self.file("resolv.conf")),
@@ -151,10 +139,7 @@ impl Sandbox {
         if !self.config.hostname.is_empty() {
             return self.config.hostname.clone();
         }
-        rustix::system::uname()
-            .nodename()
-            .to_string_lossy()
-            .into_owned()
+        rustix::system::uname().nodename().to_string_lossy().into_owned()
     }
 
     /// Makes namespaces and shared files. Blocks. What it made is taken away by [`Sandbox::dismantle`].
@@ -185,10 +170,7 @@ impl Sandbox {
             fs::set_permissions(&path, fs::Permissions::from_mode(0o644))
         };
         write("hostname", format!("{}\n", self.hostname()))?;
-        write(
-            "hosts",
-            fs::read_to_string("/etc/hosts").unwrap_or_default(),
-        )?;
+        write("hosts", fs::read_to_string("/etc/hosts").unwrap_or_default())?;
         let dns = match &self.config.dns_config {
             Some(dns) if dns != &v1::DnsConfig::default() => resolv_conf(dns),
             _ => fs::read_to_string("/etc/resolv.conf").unwrap_or_default(),
@@ -217,8 +199,7 @@ impl Sandbox {
                 if let Some(pin) = pin {
                     fs::File::create_new(pin).map_err(at("create", pin))?;
                     let namespace = format!("/proc/thread-self/ns/{kind}");
-                    mount_bind(namespace.as_str(), pin)
-                        .map_err(|e| at("pin a namespace at", pin)(e.into()))?;
+                    mount_bind(namespace.as_str(), pin).map_err(|e| at("pin a namespace at", pin)(e.into()))?;
                 }
             }
             Ok(())
@@ -232,10 +213,7 @@ impl Sandbox {
 
     fn apply_network_sysctls(&self, network: Option<&Path>) -> io::Result<()> {
         let mut settings: Vec<_> = self.sysctls().filter(|(name, _)| !is_ipc(name)).collect();
-        if let Some((name, _)) = settings
-            .iter()
-            .find(|(name, _)| !normal(name).starts_with("net."))
-        {
+        if let Some((name, _)) = settings.iter().find(|(name, _)| !normal(name).starts_with("net.")) {
             let text = format!("sysctl {name:?} is not in a namespace of the pod");
             return Err(io::Error::new(io::ErrorKind::InvalidInput, text));
         }
@@ -250,47 +228,31 @@ impl Sandbox {
         };
         // As containerd sets them (`enable_unprivileged_ports`, `enable_unprivileged_icmp`): without, a container
         // whose user is not root could neither listen on port 80 nor ping.
-        for default in [
-            ("net.ipv4.ip_unprivileged_port_start", "0"),
-            ("net.ipv4.ping_group_range", "0 2147483647"),
-        ] {
+        for default in [("net.ipv4.ip_unprivileged_port_start", "0"), ("net.ipv4.ping_group_range", "0 2147483647")] {
             if !settings.iter().any(|(name, _)| normal(name) == default.0) {
                 settings.push(default);
             }
         }
-        let apply = || {
-            settings
-                .iter()
-                .try_for_each(|(name, value)| set_sysctl(name, value))
-        };
+        let apply = || settings.iter().try_for_each(|(name, value)| set_sysctl(name, value));
         netns::run_in(network, apply).map_err(io::Error::other)?
     }
 
     fn start_pause(&self, shim_program: &Path, pin: &Path) -> io::Result<()> {
         fs::File::create_new(pin).map_err(at("create", pin))?;
         let mut command = shim_client::command(shim_program).into_std();
-        command
-            .arg("pause")
-            .arg(pin)
-            .stdin(std::process::Stdio::null())
-            .stdout(std::process::Stdio::null());
+        command.arg("pause").arg(pin).stdin(std::process::Stdio::null()).stdout(std::process::Stdio::null());
         let status = command.status()?;
         if status.success() {
             return Ok(());
         }
         let reason = fs::read_to_string(pin.with_extension("error")).unwrap_or_default();
-        Err(io::Error::other(format!(
-            "cannot make the pod's pid namespace: {reason}"
-        )))
+        Err(io::Error::other(format!("cannot make the pod's pid namespace: {reason}")))
     }
 
     /// True if the namespaces are really there; a reboot or a cleanup leaves only files.
     pub(crate) fn intact(&self) -> bool {
         let view = self.view();
-        [view.network, view.ipc, view.uts, view.pid]
-            .into_iter()
-            .flatten()
-            .all(|pin| is_namespace(&pin))
+        [view.network, view.ipc, view.uts, view.pid].into_iter().flatten().all(|pin| is_namespace(&pin))
     }
 
     /// Takes away namespaces, mounts and shared files. Blocks. Nothing there is fine.
@@ -304,11 +266,7 @@ impl Sandbox {
     }
 
     fn state(&self) -> i32 {
-        let state = if self.ready() {
-            PodSandboxState::SandboxReady
-        } else {
-            PodSandboxState::SandboxNotready
-        };
+        let state = if self.ready() { PodSandboxState::SandboxReady } else { PodSandboxState::SandboxNotready };
         state.into()
     }
 
@@ -320,14 +278,9 @@ impl Sandbox {
             metadata: self.config.metadata.clone(),
             state: self.state(),
             created_at: record.created_at,
-            network: Some(v1::PodSandboxNetworkStatus {
-                ip: record.ip,
-                additional_ips: Vec::new(),
-            }),
+            network: Some(v1::PodSandboxNetworkStatus { ip: record.ip, additional_ips: Vec::new() }),
             linux: Some(v1::LinuxPodSandboxStatus {
-                namespaces: Some(v1::Namespace {
-                    options: Some(namespace_options(&self.config)),
-                }),
+                namespaces: Some(v1::Namespace { options: Some(namespace_options(&self.config)) }),
             }),
             labels: self.config.labels.clone(),
             annotations: self.config.annotations.clone(),
@@ -352,13 +305,8 @@ impl Sandbox {
 
 /// Takes away what a sandbox's state folder holds. Blocks.
 pub(crate) fn dismantle(folder: &Path) -> io::Result<()> {
-    let pid = fs::read_to_string(folder.join("pid.pid"))
-        .ok()
-        .and_then(|text| text.parse().ok());
-    if let Some(pid) = pid
-        .and_then(Pid::from_raw)
-        .filter(|pid| belongs_to(*pid, &folder.join("pid")))
-    {
+    let pid = fs::read_to_string(folder.join("pid.pid")).ok().and_then(|text| text.parse().ok());
+    if let Some(pid) = pid.and_then(Pid::from_raw).filter(|pid| belongs_to(*pid, &folder.join("pid"))) {
         let _ = kill_process(pid, Signal::KILL);
     }
     unmount_all(folder)?;
@@ -369,10 +317,7 @@ pub(crate) fn dismantle(folder: &Path) -> io::Result<()> {
 fn belongs_to(pid: Pid, pin: &Path) -> bool {
     use std::os::unix::fs::MetadataExt;
     let namespace = |path: &Path| fs::metadata(path).map(|m| (m.dev(), m.ino()));
-    match (
-        namespace(Path::new(&format!("/proc/{}/ns/pid", pid.as_raw_nonzero()))),
-        namespace(pin),
-    ) {
+    match (namespace(Path::new(&format!("/proc/{}/ns/pid", pid.as_raw_nonzero()))), namespace(pin)) {
         (Ok(process), Ok(pin)) => process == pin,
         _ => false,
     }
@@ -406,10 +351,7 @@ fn is_ipc(name: &str) -> bool {
 fn set_sysctl(name: &str, value: &str) -> io::Result<()> {
     let name = normal(name);
     if name.split('.').any(|part| part.is_empty()) {
-        return Err(io::Error::new(
-            io::ErrorKind::InvalidInput,
-            format!("invalid sysctl name {name:?}"),
-        ));
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, format!("invalid sysctl name {name:?}")));
     }
     let path = Path::new("/proc/sys").join(name.replace('.', "/"));
     fs::write(&path, value).map_err(at("set", &path))
@@ -448,19 +390,10 @@ mod tests {
 
     #[test]
     fn sysctls_by_namespace() {
-        for name in [
-            "kernel.shm_rmid_forced",
-            "kernel/msgmax",
-            "kernel.sem",
-            "fs.mqueue.msg_max",
-        ] {
+        for name in ["kernel.shm_rmid_forced", "kernel/msgmax", "kernel.sem", "fs.mqueue.msg_max"] {
             assert!(is_ipc(name), "{name}");
         }
-        for name in [
-            "net.ipv4.tcp_syncookies",
-            "kernel.hostname",
-            "vm.swappiness",
-        ] {
+        for name in ["net.ipv4.tcp_syncookies", "kernel.hostname", "vm.swappiness"] {
             assert!(!is_ipc(name), "{name}");
         }
         assert!(set_sysctl("net..ipv4", "1").is_err());

@@ -37,20 +37,14 @@ pub(crate) async fn start(program: &Path, state: &Path, launch: &Launch) -> io::
         .stdout(Stdio::piped())
         .spawn()
         .map_err(at("start the shim", program))?;
-    let mut output = shim
-        .stdout
-        .take()
-        .ok_or_else(|| io::Error::other("the shim has no output"))?;
+    let mut output = shim.stdout.take().ok_or_else(|| io::Error::other("the shim has no output"))?;
     // Reaps it; the shim itself lives on when this process ends.
     let mut reaper = tokio::spawn(async move { shim.wait().await });
     let mut line = Vec::new();
     let read = timeout(START_DEADLINE, output.read_to_end(&mut line));
     if read.await.is_err() {
         reaper.abort();
-        return Err(io::Error::new(
-            io::ErrorKind::TimedOut,
-            "the container did not start in time",
-        ));
+        return Err(io::Error::new(io::ErrorKind::TimedOut, "the container did not start in time"));
     }
     match serde_json::from_slice(&line) {
         Ok(Started::Running(process)) => Ok(process),
@@ -59,30 +53,20 @@ pub(crate) async fn start(program: &Path, state: &Path, launch: &Launch) -> io::
             let _ = timeout(ANSWER_DEADLINE, &mut reaper).await;
             Err(io::Error::other(error))
         }
-        Err(_) => Err(io::Error::other(
-            "the shim died while starting the container",
-        )),
+        Err(_) => Err(io::Error::other("the shim died while starting the container")),
     }
 }
 
 /// A command that becomes a shim.
 pub(crate) fn command(program: &Path) -> Command {
     let mut command = Command::new(program);
-    command
-        .arg0(PROGRAM)
-        .env_clear()
-        .env(SMALL_HEAP.0, SMALL_HEAP.1)
-        .stderr(Stdio::null());
+    command.arg0(PROGRAM).env_clear().env(SMALL_HEAP.0, SMALL_HEAP.1).stderr(Stdio::null());
     command
 }
 
 /// Connects to a container's shim and sends a request.
 pub(crate) async fn connect(state: &Path, request: &Request) -> io::Result<BufReader<UnixStream>> {
-    let folder = rustix::fs::open(
-        state,
-        OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC,
-        Mode::empty(),
-    )?;
+    let folder = rustix::fs::open(state, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
     let folder = File::from(folder);
     let mut stream = UnixStream::connect(short_path(&folder, SOCKET_FILE)).await?;
     let mut line = serde_json::to_vec(request)?;
@@ -97,10 +81,7 @@ pub(crate) async fn response(stream: &mut BufReader<UnixStream>) -> io::Result<R
     let mut limited = stream.take(MAX_MESSAGE as u64);
     limited.read_line(&mut line).await?;
     if line.is_empty() {
-        return Err(io::Error::new(
-            io::ErrorKind::UnexpectedEof,
-            "the shim closed the connection",
-        ));
+        return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the shim closed the connection"));
     }
     Ok(serde_json::from_str(&line)?)
 }
@@ -112,10 +93,7 @@ pub(crate) async fn call(state: &Path, request: &Request) -> io::Result<()> {
         Ok(Ok(Response::Error(error))) => Err(io::Error::other(error)),
         Ok(Ok(_)) => Ok(()),
         Ok(Err(error)) => Err(error),
-        Err(_) => Err(io::Error::new(
-            io::ErrorKind::TimedOut,
-            "the shim does not answer",
-        )),
+        Err(_) => Err(io::Error::new(io::ErrorKind::TimedOut, "the shim does not answer")),
     }
 }
 

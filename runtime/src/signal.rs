@@ -10,13 +10,8 @@ const SIGRTMAX: i32 = 64;
 
 /// The signal that asks a container to stop: the configuration's, else the image's, else SIGTERM.
 pub(crate) fn stop_signal(configured: Signal, image: Option<&str>) -> i32 {
-    let configured = configured
-        .as_str_name()
-        .strip_prefix("SIGNAL_")
-        .unwrap_or_default();
-    number(configured)
-        .or_else(|| image.and_then(number))
-        .unwrap_or(SIGTERM)
+    let configured = configured.as_str_name().strip_prefix("SIGNAL_").unwrap_or_default();
+    number(configured).or_else(|| image.and_then(number)).unwrap_or(SIGTERM)
 }
 
 /// The number of a signal given as number or name, with or without `SIG`; `SIGRTMIN+3` and CRI's `SIGRTMINPLUS3`.
@@ -27,16 +22,8 @@ fn number(name: &str) -> Option<i32> {
     let upper = name.to_ascii_uppercase();
     let bare = upper.strip_prefix("SIG").unwrap_or(&upper);
     let relative = |base: i32, rest: &str, plus: [&str; 2]| {
-        let offset = plus
-            .iter()
-            .find_map(|sign| rest.strip_prefix(sign))?
-            .parse::<i32>()
-            .ok()?;
-        let number = if base == SIGRTMIN {
-            base + offset
-        } else {
-            base - offset
-        };
+        let offset = plus.iter().find_map(|sign| rest.strip_prefix(sign))?.parse::<i32>().ok()?;
+        let number = if base == SIGRTMIN { base + offset } else { base - offset };
         (SIGRTMIN..=SIGRTMAX).contains(&number).then_some(number)
     };
     match bare {
@@ -56,10 +43,7 @@ fn number(name: &str) -> Option<i32> {
         "IOT" => "ABRT",
         other => other,
     };
-    format!("SIG{known}")
-        .parse::<nix::sys::signal::Signal>()
-        .ok()
-        .map(|signal| signal as i32)
+    format!("SIG{known}").parse::<nix::sys::signal::Signal>().ok().map(|signal| signal as i32)
 }
 
 #[cfg(test)]

@@ -58,9 +58,7 @@ impl StatsCache {
             memory: memory(&usage),
             writable_layer: Some(v1::FilesystemUsage {
                 timestamp: now(),
-                fs_id: Some(v1::FilesystemIdentifier {
-                    mountpoint: engine.paths.root().display().to_string(),
-                }),
+                fs_id: Some(v1::FilesystemIdentifier { mountpoint: engine.paths.root().display().to_string() }),
                 used_bytes: value(layer.bytes),
                 inodes_used: value(layer.inodes),
             }),
@@ -74,23 +72,13 @@ impl StatsCache {
         let record = sandbox.record();
         let group: Group<'_> = engine.hierarchies.group(&record.cgroup);
         let usage = group.usage();
-        let running = engine
-            .containers_of(&sandbox.id)
-            .into_iter()
-            .filter(|container| container.running());
+        let running = engine.containers_of(&sandbox.id).into_iter().filter(|container| container.running());
         let linux = v1::LinuxPodSandboxStats {
             cpu: self.cpu(&sandbox.id, &usage),
             memory: memory(&usage),
-            network: sandbox
-                .network_namespace()
-                .and_then(|pin| network(&pin).ok()),
-            process: Some(v1::ProcessUsage {
-                timestamp: now(),
-                process_count: value(group.processes().len() as u64),
-            }),
-            containers: running
-                .map(|container| self.container(engine, &container))
-                .collect(),
+            network: sandbox.network_namespace().and_then(|pin| network(&pin).ok()),
+            process: Some(v1::ProcessUsage { timestamp: now(), process_count: value(group.processes().len() as u64) }),
+            containers: running.map(|container| self.container(engine, &container)).collect(),
             io: None,
         };
         v1::PodSandboxStats {
@@ -110,11 +98,8 @@ impl StatsCache {
         let at = now();
         let last = self.cpu.lock().insert(id.to_owned(), (at, total));
         let rate = last.and_then(|(last_at, last_total)| {
-            let elapsed = u64::try_from(at - last_at)
-                .ok()
-                .filter(|elapsed| *elapsed > 0)?;
-            let used =
-                u128::from(total.saturating_sub(last_total)) * 1_000_000_000 / u128::from(elapsed);
+            let elapsed = u64::try_from(at - last_at).ok().filter(|elapsed| *elapsed > 0)?;
+            let used = u128::from(total.saturating_sub(last_total)) * 1_000_000_000 / u128::from(elapsed);
             u64::try_from(used).ok()
         });
         Some(v1::CpuUsage {
@@ -132,9 +117,7 @@ impl StatsCache {
             return *known;
         }
         let size = disk_usage(folder);
-        self.layers
-            .lock()
-            .insert(id.to_owned(), (Instant::now(), size));
+        self.layers.lock().insert(id.to_owned(), (Instant::now(), size));
         size
     }
 
@@ -150,9 +133,7 @@ fn memory(usage: &Usage) -> Option<v1::MemoryUsage> {
     Some(v1::MemoryUsage {
         timestamp: now(),
         working_set_bytes: value(memory.working_set),
-        available_bytes: memory
-            .limit
-            .and_then(|limit| value(limit.saturating_sub(memory.working_set))),
+        available_bytes: memory.limit.and_then(|limit| value(limit.saturating_sub(memory.working_set))),
         usage_bytes: value(memory.usage),
         rss_bytes: value(memory.rss),
         page_faults: value(memory.page_faults),
@@ -190,9 +171,7 @@ fn network(pin: &Path) -> io::Result<v1::NetworkUsage> {
     let read = || std::fs::read_to_string(PathBuf::from("/proc/thread-self/net/dev"));
     let text = netns::run_in(pin, read).map_err(io::Error::other)??;
     let mut interfaces = parse_interfaces(&text);
-    let default = interfaces
-        .iter()
-        .position(|interface| interface.name == "eth0");
+    let default = interfaces.iter().position(|interface| interface.name == "eth0");
     Ok(v1::NetworkUsage {
         timestamp: now(),
         default_interface: default.map(|index| interfaces.remove(index)),
@@ -205,10 +184,7 @@ fn parse_interfaces(text: &str) -> Vec<v1::NetworkInterfaceUsage> {
     lines
         .filter(|(name, _)| name.trim() != "lo")
         .map(|(name, numbers)| {
-            let numbers: Vec<u64> = numbers
-                .split_whitespace()
-                .filter_map(|number| number.parse().ok())
-                .collect();
+            let numbers: Vec<u64> = numbers.split_whitespace().filter_map(|number| number.parse().ok()).collect();
             let at = |index: usize| numbers.get(index).copied().and_then(value);
             v1::NetworkInterfaceUsage {
                 name: name.trim().to_owned(),
@@ -234,12 +210,7 @@ mod tests {
         let interfaces = parse_interfaces(text);
         assert_eq!(interfaces.len(), 1);
         let eth0 = &interfaces[0];
-        let numbers = [
-            &eth0.rx_bytes,
-            &eth0.rx_errors,
-            &eth0.tx_bytes,
-            &eth0.tx_errors,
-        ];
+        let numbers = [&eth0.rx_bytes, &eth0.rx_errors, &eth0.tx_bytes, &eth0.tx_errors];
         let numbers = numbers.map(|number| number.as_ref().map(|number| number.value));
         assert_eq!(numbers, [Some(1_000_000), Some(2), Some(2_000), Some(3)]);
     }

@@ -20,18 +20,10 @@ async fn a_pod_starts_quickly() {
         let before = Instant::now();
         let pod = node.pod(&format!("web{round}")).await;
         let sandbox = before.elapsed();
-        let id = node
-            .create(&pod, shell("app", "sleep 1000"))
-            .await
-            .expect("create");
+        let id = node.create(&pod, shell("app", "sleep 1000")).await.expect("create");
         let created = before.elapsed();
         node.start_container(&id).await.expect("start");
-        times.push((
-            before.elapsed(),
-            sandbox,
-            created - sandbox,
-            before.elapsed() - created,
-        ));
+        times.push((before.elapsed(), sandbox, created - sandbox, before.elapsed() - created));
     }
     times.sort_unstable();
     let (total, sandbox, create, start) = times[ROUNDS / 2];
@@ -49,18 +41,13 @@ async fn a_pod_starts_quickly() {
     for _ in 0..ROUNDS {
         node.exec_sync(&id, &["true"], 5).await.expect("exec");
     }
-    eprintln!(
-        "a pod: {started:?}; an exec: {:?}",
-        before.elapsed() / ROUNDS as u32
-    );
+    eprintln!("a pod: {started:?}; an exec: {:?}", before.elapsed() / ROUNDS as u32);
     let (_, pid) = node.verbose_status(&id).await;
     let shim = shim_of(pid);
     let memory = std::fs::read_to_string(format!("/proc/{shim}/smaps_rollup")).expect("smaps");
-    for line in memory.lines().filter(|l| {
-        ["Rss:", "Pss:", "Private_Dirty:", "Anonymous:"]
-            .iter()
-            .any(|n| l.starts_with(n))
-    }) {
+    for line in
+        memory.lines().filter(|l| ["Rss:", "Pss:", "Private_Dirty:", "Anonymous:"].iter().any(|n| l.starts_with(n)))
+    {
         eprintln!("shim {line}");
     }
     node.finish().await;
@@ -70,10 +57,5 @@ async fn a_pod_starts_quickly() {
 fn shim_of(pid: i32) -> i32 {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).expect("stat");
     let fields = stat.rsplit(") ").next().expect("fields");
-    fields
-        .split(' ')
-        .nth(1)
-        .expect("a parent")
-        .parse()
-        .expect("a number")
+    fields.split(' ').nth(1).expect("a parent").parse().expect("a number")
 }

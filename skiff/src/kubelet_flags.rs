@@ -170,7 +170,9 @@ mod tests {
         assert_eq!(set.eviction.soft_grace_period["memory.available"], Duration::from_secs(90));
         assert_eq!((set.image_gc.high_threshold_percent, set.image_gc.minimum_age), (100, Duration::from_secs(3600)));
         assert_eq!((set.container_log_max_size, set.container_log_max_files), (1 << 20, 3));
-        for wrong in ["--eviction-hard=memory.available", "--minimum-image-ttl-duration=5", "--container-log-max-size=x"] {
+        for wrong in
+            ["--eviction-hard=memory.available", "--minimum-image-ttl-duration=5", "--container-log-max-size=x"]
+        {
             config(&[wrong]).expect_err(wrong);
         }
     }

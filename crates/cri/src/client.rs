@@ -79,9 +79,7 @@ impl Client {
     /// Like [`Client::connect`], but opens the socket on the first call. The runtime may start later.
     pub fn connect_lazy(endpoint: &str) -> Result<Self, ConnectError> {
         let connector = unix_connector(socket_path(endpoint)?);
-        Ok(Self::from_channel(
-            base_endpoint().connect_with_connector_lazy(connector),
-        ))
+        Ok(Self::from_channel(base_endpoint().connect_with_connector_lazy(connector)))
     }
 
     /// Sends an image archive (OCI layout or `docker save`, also compressed) to skiff-runtime. An image without a name
@@ -96,15 +94,9 @@ impl Client {
         let reading = tokio::spawn(async move {
             loop {
                 let mut chunk = Vec::with_capacity(CHUNK);
-                (&mut archive)
-                    .take(CHUNK as u64)
-                    .read_to_end(&mut chunk)
-                    .await?;
+                (&mut archive).take(CHUNK as u64).read_to_end(&mut chunk).await?;
                 let last = chunk.is_empty();
-                let request = ImportRequest {
-                    chunk,
-                    default_name: default_name.clone(),
-                };
+                let request = ImportRequest { chunk, default_name: default_name.clone() };
                 // The server answers early if it does not like what it got; its answer tells why.
                 if last || chunks.send(request).await.is_err() {
                     return Ok::<_, std::io::Error>(());
@@ -113,9 +105,7 @@ impl Client {
         });
         let answer = self.import.clone().import(ReceiverStream::new(sent)).await;
         if let Ok(Err(error)) = reading.await {
-            return Err(Status::invalid_argument(format!(
-                "cannot read the archive: {error}"
-            )));
+            return Err(Status::invalid_argument(format!("cannot read the archive: {error}")));
         }
         Ok(answer?.into_inner().images)
     }
@@ -162,34 +152,19 @@ mod tests {
     #[test]
     fn endpoints() {
         for (input, expected) in [
-            (
-                "unix:///run/skiff/skiff/cri.sock",
-                Some("/run/skiff/skiff/cri.sock"),
-            ),
-            (
-                "/run/containerd/containerd.sock",
-                Some("/run/containerd/containerd.sock"),
-            ),
+            ("unix:///run/skiff/skiff/cri.sock", Some("/run/skiff/skiff/cri.sock")),
+            ("/run/containerd/containerd.sock", Some("/run/containerd/containerd.sock")),
             ("tcp://127.0.0.1:1", None),
             ("cri.sock", None),
             ("", None),
         ] {
-            assert_eq!(
-                socket_path(input).ok(),
-                expected.map(PathBuf::from),
-                "{input}"
-            );
+            assert_eq!(socket_path(input).ok(), expected.map(PathBuf::from), "{input}");
         }
     }
 
     #[tokio::test]
     async fn a_missing_socket_is_named() {
-        let error = Client::connect("/nonexistent/cri.sock")
-            .await
-            .expect_err("nobody listens");
-        assert!(
-            error.to_string().contains("/nonexistent/cri.sock"),
-            "{error}"
-        );
+        let error = Client::connect("/nonexistent/cri.sock").await.expect_err("nobody listens");
+        assert!(error.to_string().contains("/nonexistent/cri.sock"), "{error}");
     }
 }

@@ -131,7 +131,10 @@ mod tests {
     fn the_whole_address_space_and_single_addresses_are_parts_too() {
         assert_eq!(Subnets::new(net("0.0.0.0/0"), 0).expect("fits").allocate("a"), Some(net("0.0.0.0/0")));
         let mut top = Subnets::new(net("255.255.255.254/31"), 32).expect("fits");
-        assert_eq!((top.allocate("a"), top.allocate("b")), (Some(net("255.255.255.254/32")), Some(net("255.255.255.255/32"))));
+        assert_eq!(
+            (top.allocate("a"), top.allocate("b")),
+            (Some(net("255.255.255.254/32")), Some(net("255.255.255.255/32")))
+        );
         let mut untidy = Subnets::new(net("10.0.0.7/30"), 31).expect("fits");
         assert_eq!(untidy.allocate("a"), Some(net("10.0.0.4/31")));
     }

@@ -192,7 +192,9 @@ impl Tuple {
         let (ip, protocol) = (attribute(tuple, TUPLE_IP)?, attribute(tuple, TUPLE_PROTOCOL)?);
         let address = |kind| Some(Ipv4Addr::from(*attribute(ip, kind)?.first_chunk::<4>()?));
         // Protocols without ports have none.
-        let port = |kind| attribute(protocol, kind).and_then(|bytes| bytes.first_chunk()).map_or(0, |b| u16::from_be_bytes(*b));
+        let port = |kind| {
+            attribute(protocol, kind).and_then(|bytes| bytes.first_chunk()).map_or(0, |b| u16::from_be_bytes(*b))
+        };
         Some(Self {
             protocol: *attribute(protocol, PROTOCOL_NUMBER)?.first()?,
             source: SocketAddrV4::new(address(IP_SOURCE)?, port(SOURCE_PORT)),

@@ -21,7 +21,9 @@ pub async fn allow(cluster: &str, range: Ipv4Net) -> Result<bool> {
         return Ok(false);
     }
     let comment = comment(cluster);
-    let rule = |direction: &str| format!("insert rule ip {TABLE} {CHAIN} ip {direction} {range} accept comment \"{comment}\"\n");
+    let rule = |direction: &str| {
+        format!("insert rule ip {TABLE} {CHAIN} ip {direction} {range} accept comment \"{comment}\"\n")
+    };
     match nft::apply(&(rule("saddr") + &rule("daddr"))).await {
         Ok(()) => Ok(true),
         // The chain may go at the same moment, and then nothing drops.

@@ -128,8 +128,9 @@ impl Links {
         gateway: Option<Ipv4Addr>,
     ) -> Result<()> {
         let index = self.index(name).await?;
-        let mut route =
-            RouteMessageBuilder::<Ipv4Addr>::new().destination_prefix(destination, prefix_length).output_interface(index);
+        let mut route = RouteMessageBuilder::<Ipv4Addr>::new()
+            .destination_prefix(destination, prefix_length)
+            .output_interface(index);
         route = match gateway {
             Some(gateway) => route.gateway(gateway).onlink(),
             None => route.scope(RouteScope::Link),

@@ -186,7 +186,9 @@ pub async fn cleanup(cluster: &str, state_dir: &Path) -> Result<()> {
     for path in [state_dir.join("addresses"), host_ports_path(state_dir)] {
         let removed = if path.is_dir() { fs::remove_dir_all(&path) } else { fs::remove_file(&path) };
         match removed {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(Error::file("remove", &path)(error)),
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                return Err(Error::file("remove", &path)(error));
+            }
             _ => {}
         }
     }
@@ -223,9 +225,11 @@ fn alias(cluster: &str, sandbox_id: &str) -> String {
 /// A link name of at most 15 bytes: part of the cluster's name for people, a hash for uniqueness.
 fn link_name(cluster: &str, sandbox_id: &str, side: char) -> String {
     // FNV-1a: must give the same name in every release, as links outlive the process.
-    let hash = cluster.bytes().chain([b'/']).chain(sandbox_id.bytes()).fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
-        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
-    });
+    let hash = cluster
+        .bytes()
+        .chain([b'/'])
+        .chain(sandbox_id.bytes())
+        .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3));
     let readable: String = cluster.chars().filter(char::is_ascii_alphanumeric).take(4).collect();
     format!("{readable}{side}{:09x}", hash >> 28)
 }

@@ -84,19 +84,12 @@ where
         senders.push(reads.then_some(sender));
         let writes = matches!(used, Use::Write | Use::Both);
         let messages = PollSender::new(outgoing.clone());
-        writers.push(writes.then_some(ChannelWriter {
-            channel: number,
-            messages,
-        }));
+        writers.push(writes.then_some(ChannelWriter { channel: number, messages }));
     }
     let (sink, messages) = socket.split();
     tokio::spawn(write_messages(sink, codec, queued));
     tokio::spawn(read_messages(messages, codec, senders, closed.clone()));
-    Channels {
-        readers,
-        writers,
-        closer: Closer { outgoing, closed },
-    }
+    Channels { readers, writers, closer: Closer { outgoing, closed } }
 }
 
 async fn write_messages<S>(
@@ -127,9 +120,7 @@ async fn read_messages<S>(
             continue;
         };
         if channel == CLOSE_SIGNAL {
-            let half = bytes
-                .first()
-                .and_then(|number| channels.get_mut(usize::from(*number)));
+            let half = bytes.first().and_then(|number| channels.get_mut(usize::from(*number)));
             if let Some(half) = half {
                 *half = None;
             }
@@ -151,9 +142,7 @@ fn encode(codec: Codec, channel: u8, bytes: &[u8]) -> Message {
             message.extend_from_slice(bytes);
             Message::Binary(message.into())
         }
-        Codec::Base64 => Message::Text(
-            format!("{}{}", char::from(b'0' + channel), STANDARD.encode(bytes)).into(),
-        ),
+        Codec::Base64 => Message::Text(format!("{}{}", char::from(b'0' + channel), STANDARD.encode(bytes)).into()),
     }
 }
 
@@ -171,10 +160,7 @@ fn decode(codec: Codec, message: Message) -> Option<(u8, Bytes)> {
     match codec {
         Codec::Binary => Some((first, bytes)),
         Codec::Base64 if first == CLOSE_SIGNAL => Some((first, bytes)),
-        Codec::Base64 => Some((
-            first.checked_sub(b'0')?,
-            STANDARD.decode(&bytes).ok()?.into(),
-        )),
+        Codec::Base64 => Some((first.checked_sub(b'0')?, STANDARD.decode(&bytes).ok()?.into())),
     }
 }
 
@@ -195,29 +181,18 @@ impl ChannelWriter {
     /// Sends a message without bytes, which tells the client that the connection works.
     pub(crate) async fn announce(&self) {
         if let Some(messages) = self.messages.get_ref() {
-            let _ = messages
-                .send(Outgoing::Data(self.channel, Bytes::new()))
-                .await;
+            let _ = messages.send(Outgoing::Data(self.channel, Bytes::new())).await;
         }
     }
 }
 
 impl AsyncWrite for ChannelWriter {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
+    fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let broken = || io::Error::from(io::ErrorKind::BrokenPipe);
         ready!(self.messages.poll_reserve(context)).map_err(|_| broken())?;
         let count = bytes.len().min(MAX_CHUNK);
         let message = Outgoing::Data(self.channel, Bytes::copy_from_slice(&bytes[..count]));
-        Poll::Ready(
-            self.messages
-                .send_item(message)
-                .map(|()| count)
-                .map_err(|_| broken()),
-        )
+        Poll::Ready(self.messages.send_item(message).map(|()| count).map_err(|_| broken()))
     }
 
     fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -236,14 +211,8 @@ mod tests {
 
     #[test]
     fn messages_of_both_codecs() {
-        assert_eq!(
-            encode(Codec::Binary, 1, b"hi"),
-            Message::Binary(vec![1, b'h', b'i'].into())
-        );
-        assert_eq!(
-            encode(Codec::Base64, 1, b"hi"),
-            Message::Text("1aGk=".into())
-        );
+        assert_eq!(encode(Codec::Binary, 1, b"hi"), Message::Binary(vec![1, b'h', b'i'].into()));
+        assert_eq!(encode(Codec::Base64, 1, b"hi"), Message::Text("1aGk=".into()));
         let binary = |bytes: &'static [u8]| decode(Codec::Binary, Message::Binary(bytes.into()));
         assert_eq!(binary(b"\0in"), Some((0, Bytes::from_static(b"in"))));
         assert_eq!(binary(b"\xff\0"), Some((255, Bytes::from_static(b"\0"))));

@@ -12,8 +12,8 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::channels::{self, Closer, Codec, Use};
 use crate::negotiate::{
-    TextResponse, UpgradeKind, not_an_upgrade, refusal, spdy_protocol, spdy_switch, upgrade_kind,
-    websocket_protocol, websocket_switch,
+    TextResponse, UpgradeKind, not_an_upgrade, refusal, spdy_protocol, spdy_switch, upgrade_kind, websocket_protocol,
+    websocket_switch,
 };
 use crate::spdy::{Connection, Stream};
 use crate::tunnel::tunnel;
@@ -21,11 +21,7 @@ use crate::{BoxDuplex, BoxWrite, Error, STREAM_CREATION_TIMEOUT, websocket};
 
 const SPDY_PROTOCOLS: [&str; 1] = ["portforward.k8s.io"];
 const TUNNEL_PROTOCOL: &str = "SPDY/3.1+portforward.k8s.io";
-const WEBSOCKET_PROTOCOLS: [&str; 3] = [
-    TUNNEL_PROTOCOL,
-    "v4.channel.k8s.io",
-    "v4.base64.channel.k8s.io",
-];
+const WEBSOCKET_PROTOCOLS: [&str; 3] = [TUNNEL_PROTOCOL, "v4.channel.k8s.io", "v4.base64.channel.k8s.io"];
 /// Most ports of one legacy WebSocket: two channels each, and a channel number is a byte.
 const MAX_PORTS: usize = 100;
 /// Connections of which only one of two streams has arrived; the oldest goes first.
@@ -38,10 +34,7 @@ pub struct PortForward {
 
 enum Source {
     Spdy(Pairs),
-    Channels {
-        forwards: std::vec::IntoIter<Forward>,
-        open: Option<Arc<Closing>>,
-    },
+    Channels { forwards: std::vec::IntoIter<Forward>, open: Option<Arc<Closing>> },
 }
 
 /// One connection to a port of the pod.
@@ -88,16 +81,10 @@ enum Protocol {
 
 /// Accepts a request to forward ports. `ports` are those that the request named, which only the legacy WebSocket
 /// protocol needs. The response must be sent as it is; then [`Pending::connect`] gives the connections.
-pub fn accept<B>(
-    request: &mut Request<B>,
-    ports: &[u16],
-) -> Result<(TextResponse, Pending), Box<TextResponse>> {
+pub fn accept<B>(request: &mut Request<B>, ports: &[u16]) -> Result<(TextResponse, Pending), Box<TextResponse>> {
     let headers = request.headers();
     let (response, protocol) = match upgrade_kind(headers) {
-        Some(UpgradeKind::Spdy) => (
-            spdy_switch(spdy_protocol(headers, &SPDY_PROTOCOLS)?),
-            Protocol::Spdy,
-        ),
+        Some(UpgradeKind::Spdy) => (spdy_switch(spdy_protocol(headers, &SPDY_PROTOCOLS)?), Protocol::Spdy),
         Some(UpgradeKind::WebSocket) => {
             let name = websocket_protocol(headers, &WEBSOCKET_PROTOCOLS)?;
             let protocol = match name {
@@ -113,13 +100,7 @@ pub fn accept<B>(
         }
         None => return Err(Box::new(not_an_upgrade())),
     };
-    Ok((
-        response,
-        Pending {
-            upgrade: hyper::upgrade::on(request),
-            protocol,
-        },
-    ))
+    Ok((response, Pending { upgrade: hyper::upgrade::on(request), protocol }))
 }
 
 // === impl Pending ===
@@ -129,12 +110,8 @@ impl Pending {
     pub async fn connect(self) -> Result<PortForward, Error> {
         let io = TokioIo::new(self.upgrade.await?);
         let spdy = |connection: Result<Connection, _>| {
-            let connection = connection
-                .map_err(|error: crate::spdy::SpdyError| Error::Protocol(error.to_string()))?;
-            Ok(Source::Spdy(Pairs {
-                connection,
-                half_open: HashMap::new(),
-            }))
+            let connection = connection.map_err(|error: crate::spdy::SpdyError| Error::Protocol(error.to_string()))?;
+            Ok(Source::Spdy(Pairs { connection, half_open: HashMap::new() }))
         };
         let source = match self.protocol {
             Protocol::Spdy => spdy(Connection::server(io)),
@@ -149,26 +126,17 @@ impl Pending {
 }
 
 /// Channels `2i` and `2i+1` are data and error of port `i`, and both begin with the port (little endian).
-async fn over_channels(
-    io: websocket::Upgraded,
-    codec: Codec,
-    ports: &[u16],
-) -> Result<Source, Error> {
+async fn over_channels(io: websocket::Upgraded, codec: Codec, ports: &[u16]) -> Result<Source, Error> {
     let uses: Vec<Use> = ports.iter().flat_map(|_| [Use::Both, Use::Write]).collect();
-    let channels::Channels {
-        mut readers,
-        mut writers,
-        closer,
-    } = channels::serve(websocket::server(io).await, codec, &uses);
+    let channels::Channels { mut readers, mut writers, closer } =
+        channels::serve(websocket::server(io).await, codec, &uses);
     let open = Arc::new(Closing(Mutex::new(Some(closer))));
     let mut forwards = Vec::new();
     for (index, port) in ports.iter().enumerate() {
         let (data, error) = (2 * index, 2 * index + 1);
-        let (Some(reader), Some(mut writer), Some(mut error)) = (
-            readers[data].take(),
-            writers[data].take(),
-            writers[error].take(),
-        ) else {
+        let (Some(reader), Some(mut writer), Some(mut error)) =
+            (readers[data].take(), writers[data].take(), writers[error].take())
+        else {
             return Err(Error::Protocol("a channel is missing".to_owned()));
         };
         writer.write_all(&port.to_le_bytes()).await?;
@@ -176,16 +144,10 @@ async fn over_channels(
         forwards.push(Forward {
             port: *port,
             data: Box::new(tokio::io::join(reader, writer)),
-            error: ErrorWriter {
-                stream: Box::new(error),
-                _open: Some(Arc::clone(&open)),
-            },
+            error: ErrorWriter { stream: Box::new(error), _open: Some(Arc::clone(&open)) },
         });
     }
-    Ok(Source::Channels {
-        forwards: forwards.into_iter(),
-        open: Some(open),
-    })
+    Ok(Source::Channels { forwards: forwards.into_iter(), open: Some(open) })
 }
 
 // === impl PortForward ===
@@ -201,12 +163,7 @@ impl PortForward {
                     // Until the client goes away, for the sake of those still running. The last of them ends the
                     // connection, so it is no longer held open from here.
                     let open = open.take()?;
-                    let closed = open
-                        .0
-                        .lock()
-                        .await
-                        .as_ref()
-                        .map(|closer| closer.closed.clone());
+                    let closed = open.0.lock().await.as_ref().map(|closer| closer.closed.clone());
                     drop(open);
                     if let Some(closed) = closed {
                         closed.cancelled().await;
@@ -244,17 +201,8 @@ impl Pairs {
 
     /// Puts a stream beside its partner. A stream that makes no sense is dropped, which tells the client.
     fn add(&mut self, stream: Stream) -> Option<Forward> {
-        let kind = stream
-            .headers()
-            .get("streamtype")
-            .unwrap_or_default()
-            .to_owned();
-        let port: u16 = stream
-            .headers()
-            .get("port")?
-            .parse()
-            .ok()
-            .filter(|port| *port > 0)?;
+        let kind = stream.headers().get("streamtype").unwrap_or_default().to_owned();
+        let port: u16 = stream.headers().get("port")?.parse().ok().filter(|port| *port > 0)?;
         if kind != "data" && kind != "error" {
             return None;
         }
@@ -268,48 +216,24 @@ impl Pairs {
             if self.half_open.len() >= MAX_HALF_OPEN {
                 self.drop_oldest();
             }
-            self.half_open.insert(
-                request,
-                HalfOpen {
-                    stream,
-                    since: Instant::now(),
-                },
-            );
+            self.half_open.insert(request, HalfOpen { stream, since: Instant::now() });
             return None;
         };
         let other = other.stream;
-        let (data, error) = if kind == "data" {
-            (stream, other)
-        } else {
-            (other, stream)
-        };
-        if data.headers().get("streamtype") != Some("data")
-            || error.headers().get("streamtype") != Some("error")
-        {
+        let (data, error) = if kind == "data" { (stream, other) } else { (other, stream) };
+        if data.headers().get("streamtype") != Some("data") || error.headers().get("streamtype") != Some("error") {
             return None;
         }
-        let error = ErrorWriter {
-            stream: Box::new(error),
-            _open: None,
-        };
-        Some(Forward {
-            port,
-            data: Box::new(data),
-            error,
-        })
+        let error = ErrorWriter { stream: Box::new(error), _open: None };
+        Some(Forward { port, data: Box::new(data), error })
     }
 
     fn expire(&mut self) {
-        self.half_open
-            .retain(|_, half| half.since.elapsed() < STREAM_CREATION_TIMEOUT);
+        self.half_open.retain(|_, half| half.since.elapsed() < STREAM_CREATION_TIMEOUT);
     }
 
     fn drop_oldest(&mut self) {
-        let oldest = self
-            .half_open
-            .iter()
-            .min_by_key(|(_, half)| half.since)
-            .map(|(request, _)| request.clone());
+        let oldest = self.half_open.iter().min_by_key(|(_, half)| half.since).map(|(request, _)| request.clone());
         if let Some(oldest) = oldest {
             self.half_open.remove(&oldest);
         }

@@ -19,10 +19,7 @@ where
 }
 
 /// [`proxy_upgrade`] between two upgraded HTTP connections.
-pub async fn proxy_upgraded(
-    a: hyper::upgrade::Upgraded,
-    b: hyper::upgrade::Upgraded,
-) -> io::Result<(u64, u64)> {
+pub async fn proxy_upgraded(a: hyper::upgrade::Upgraded, b: hyper::upgrade::Upgraded) -> io::Result<(u64, u64)> {
     proxy_upgrade(TokioIo::new(a), TokioIo::new(b)).await
 }
 
@@ -40,15 +37,9 @@ mod tests {
         let answering = tokio::spawn(async move {
             let mut request = String::new();
             server.read_to_string(&mut request).await.expect("request");
-            server
-                .write_all(format!("you said {request}").as_bytes())
-                .await
-                .expect("answer");
+            server.write_all(format!("you said {request}").as_bytes()).await.expect("answer");
         });
-        client
-            .write_all(b"a request longer than the buffer")
-            .await
-            .expect("write");
+        client.write_all(b"a request longer than the buffer").await.expect("write");
         client.shutdown().await.expect("half close");
         let mut answer = String::new();
         client.read_to_string(&mut answer).await.expect("answer");

@@ -33,18 +33,8 @@ pub(crate) struct QueueSender {
 pub(crate) fn queue() -> (QueueSender, QueueReader) {
     let (sender, receiver) = mpsc::channel(QUEUED_CHUNKS);
     let reset = Arc::new(AtomicBool::new(false));
-    let reader = QueueReader {
-        chunks: receiver,
-        current: Bytes::new(),
-        reset: Arc::clone(&reset),
-    };
-    (
-        QueueSender {
-            chunks: sender,
-            reset,
-        },
-        reader,
-    )
+    let reader = QueueReader { chunks: receiver, current: Bytes::new(), reset: Arc::clone(&reset) };
+    (QueueSender { chunks: sender, reset }, reader)
 }
 
 // === impl QueueSender ===

@@ -11,27 +11,17 @@ use tokio_util::sync::CancellationToken;
 
 use crate::channels::{self, ChannelWriter, Closer, Codec, Use};
 use crate::negotiate::{
-    TextResponse, UpgradeKind, not_an_upgrade, spdy_protocol, spdy_switch, upgrade_kind,
-    websocket_protocol, websocket_switch,
+    TextResponse, UpgradeKind, not_an_upgrade, spdy_protocol, spdy_switch, upgrade_kind, websocket_protocol,
+    websocket_switch,
 };
 use crate::spdy::{Connection, Stream};
 use crate::{BoxRead, BoxWrite, Error, STREAM_CREATION_TIMEOUT, status, websocket};
 
 /// SPDY protocols, best first. v5 changes nothing for SPDY, whose streams can be half-closed anyway, and upstream does
 /// not offer it there.
-const SPDY_PROTOCOLS: [&str; 4] = [
-    "v4.channel.k8s.io",
-    "v3.channel.k8s.io",
-    "v2.channel.k8s.io",
-    "channel.k8s.io",
-];
-const WEBSOCKET_PROTOCOLS: [&str; 5] = [
-    "v5.channel.k8s.io",
-    "v4.channel.k8s.io",
-    "v4.base64.channel.k8s.io",
-    "channel.k8s.io",
-    "base64.channel.k8s.io",
-];
+const SPDY_PROTOCOLS: [&str; 4] = ["v4.channel.k8s.io", "v3.channel.k8s.io", "v2.channel.k8s.io", "channel.k8s.io"];
+const WEBSOCKET_PROTOCOLS: [&str; 5] =
+    ["v5.channel.k8s.io", "v4.channel.k8s.io", "v4.base64.channel.k8s.io", "channel.k8s.io", "base64.channel.k8s.io"];
 /// Terminal sizes that wait to be applied.
 const QUEUED_SIZES: usize = 8;
 /// Longest description of a terminal size, in bytes.
@@ -109,10 +99,7 @@ enum Protocol {
 
 /// Accepts a request to run a command or attach to one. The response must be sent as it is; then [`Pending::connect`]
 /// gives the streams. An error is the response to a request that cannot be accepted.
-pub fn accept<B>(
-    request: &mut Request<B>,
-    options: Options,
-) -> Result<(TextResponse, Pending), Box<TextResponse>> {
+pub fn accept<B>(request: &mut Request<B>, options: Options) -> Result<(TextResponse, Pending), Box<TextResponse>> {
     let headers = request.headers();
     let (response, protocol): (Response<_>, _) = match upgrade_kind(headers) {
         Some(UpgradeKind::Spdy) => {
@@ -121,21 +108,11 @@ pub fn accept<B>(
         }
         Some(UpgradeKind::WebSocket) => {
             let protocol = websocket_protocol(headers, &WEBSOCKET_PROTOCOLS)?;
-            (
-                websocket_switch(headers, protocol)?,
-                Protocol::WebSocket(protocol),
-            )
+            (websocket_switch(headers, protocol)?, Protocol::WebSocket(protocol))
         }
         None => return Err(Box::new(not_an_upgrade())),
     };
-    Ok((
-        response,
-        Pending {
-            upgrade: hyper::upgrade::on(request),
-            protocol,
-            options,
-        },
-    ))
+    Ok((response, Pending { upgrade: hyper::upgrade::on(request), protocol, options }))
 }
 
 // === impl Pending ===
@@ -151,13 +128,8 @@ impl Pending {
     }
 }
 
-async fn over_spdy(
-    io: websocket::Upgraded,
-    protocol: &'static str,
-    options: Options,
-) -> Result<RemoteCommand, Error> {
-    let mut connection =
-        Connection::server(io).map_err(|error| Error::Protocol(error.to_string()))?;
+async fn over_spdy(io: websocket::Upgraded, protocol: &'static str, options: Options) -> Result<RemoteCommand, Error> {
+    let mut connection = Connection::server(io).map_err(|error| Error::Protocol(error.to_string()))?;
     let resizes = matches!(protocol, "v4.channel.k8s.io" | "v3.channel.k8s.io");
     let wanted = [
         ("stdin", options.stdin),
@@ -168,15 +140,8 @@ async fn over_spdy(
     ];
     let mut streams: [Option<Stream>; 5] = Default::default();
     let collect = async {
-        while wanted
-            .iter()
-            .zip(&streams)
-            .any(|((_, wanted), stream)| *wanted && stream.is_none())
-        {
-            let stream = connection
-                .accept()
-                .await
-                .ok_or_else(|| Error::Protocol("the client went away".to_owned()))?;
+        while wanted.iter().zip(&streams).any(|((_, wanted), stream)| *wanted && stream.is_none()) {
+            let stream = connection.accept().await.ok_or_else(|| Error::Protocol("the client went away".to_owned()))?;
             let kind = stream.headers().get("streamtype").unwrap_or_default();
             match wanted.iter().position(|(name, _)| *name == kind) {
                 Some(index) => streams[index] = Some(stream),
@@ -186,21 +151,13 @@ async fn over_spdy(
         }
         Ok::<(), Error>(())
     };
-    timeout(STREAM_CREATION_TIMEOUT, collect)
-        .await
-        .map_err(|_| Error::Timeout)??;
+    timeout(STREAM_CREATION_TIMEOUT, collect).await.map_err(|_| Error::Timeout)??;
     let [stdin, stdout, stderr, error, resize] = streams;
     let error = error.ok_or(Error::Timeout)?;
     Ok(RemoteCommand {
-        stdin: stdin
-            .filter(|_| options.stdin)
-            .map(|stream| Box::new(stream) as BoxRead),
-        stdout: stdout
-            .filter(|_| options.stdout)
-            .map(|stream| Box::new(stream) as BoxWrite),
-        stderr: stderr
-            .filter(|_| options.stderr)
-            .map(|stream| Box::new(stream) as BoxWrite),
+        stdin: stdin.filter(|_| options.stdin).map(|stream| Box::new(stream) as BoxRead),
+        stdout: stdout.filter(|_| options.stdout).map(|stream| Box::new(stream) as BoxWrite),
+        stderr: stderr.filter(|_| options.stderr).map(|stream| Box::new(stream) as BoxWrite),
         resize: sizes(resize),
         status: StatusWriter {
             stream: Box::new(error),
@@ -210,16 +167,8 @@ async fn over_spdy(
     })
 }
 
-async fn over_websocket(
-    io: websocket::Upgraded,
-    protocol: &'static str,
-    options: Options,
-) -> RemoteCommand {
-    let codec = if protocol.contains("base64") {
-        Codec::Base64
-    } else {
-        Codec::Binary
-    };
+async fn over_websocket(io: websocket::Upgraded, protocol: &'static str, options: Options) -> RemoteCommand {
+    let codec = if protocol.contains("base64") { Codec::Base64 } else { Codec::Binary };
     let read = |wanted: bool| if wanted { Use::Read } else { Use::Ignored };
     let write = |wanted: bool| if wanted { Use::Write } else { Use::Ignored };
     let mut uses = [Use::Ignored; 5];
@@ -235,15 +184,9 @@ async fn over_websocket(
     }
     let mut writer = |index: usize| channels.writers[index].take();
     let boxed = |writer: ChannelWriter| Box::new(writer) as BoxWrite;
-    let (stdout, stderr, error) = (
-        writer(STDOUT).map(boxed),
-        writer(STDERR).map(boxed),
-        writer(ERROR).map(boxed),
-    );
+    let (stdout, stderr, error) = (writer(STDOUT).map(boxed), writer(STDERR).map(boxed), writer(ERROR).map(boxed));
     RemoteCommand {
-        stdin: channels.readers[STDIN]
-            .take()
-            .map(|reader| Box::new(reader) as BoxRead),
+        stdin: channels.readers[STDIN].take().map(|reader| Box::new(reader) as BoxRead),
         stdout,
         stderr,
         resize: sizes(channels.readers[RESIZE].take()),
@@ -261,13 +204,8 @@ fn sizes(stream: Option<impl AsyncRead + Send + Unpin + 'static>) -> mpsc::Recei
     if let Some(mut stream) = stream {
         tokio::spawn(async move {
             let mut text = Vec::new();
-            while let Ok(1..) = (&mut stream)
-                .take(MAX_SIZE_TEXT as u64)
-                .read_buf(&mut text)
-                .await
-            {
-                let mut sizes =
-                    serde_json::Deserializer::from_slice(&text).into_iter::<TerminalSize>();
+            while let Ok(1..) = (&mut stream).take(MAX_SIZE_TEXT as u64).read_buf(&mut text).await {
+                let mut sizes = serde_json::Deserializer::from_slice(&text).into_iter::<TerminalSize>();
                 let mut latest = Vec::new();
                 let mut broken = false;
                 for size in &mut sizes {
@@ -307,11 +245,7 @@ impl StatusWriter {
     /// Reports the exit code, or why the command could not be run, and ends the connection. Output has to be written
     /// and shut down before.
     pub async fn finish(mut self, outcome: Result<i32, String>) {
-        let text = if self.json {
-            status::as_json(&outcome)
-        } else {
-            status::as_text(&outcome)
-        };
+        let text = if self.json { status::as_json(&outcome) } else { status::as_text(&outcome) };
         // A client that is gone needs no status.
         let _ = self.stream.write_all(&text).await;
         let _ = self.stream.shutdown().await;
@@ -331,35 +265,13 @@ mod tests {
     async fn sizes_in_any_pieces() {
         let (mut write, read) = tokio::io::duplex(64);
         let mut receiver = sizes(Some(read));
-        for piece in [
-            "{\"Width\":80,\"Hei",
-            "ght\":24}\n{\"Width\":100,\"Height\":50}",
-            "{\"Width\":1}",
-        ] {
+        for piece in ["{\"Width\":80,\"Hei", "ght\":24}\n{\"Width\":100,\"Height\":50}", "{\"Width\":1}"] {
             write.write_all(piece.as_bytes()).await.expect("write");
         }
         let mut next = async || receiver.recv().await.expect("a size");
-        assert_eq!(
-            next().await,
-            TerminalSize {
-                width: 80,
-                height: 24
-            }
-        );
-        assert_eq!(
-            next().await,
-            TerminalSize {
-                width: 100,
-                height: 50
-            }
-        );
-        assert_eq!(
-            next().await,
-            TerminalSize {
-                width: 1,
-                height: 0
-            }
-        );
+        assert_eq!(next().await, TerminalSize { width: 80, height: 24 });
+        assert_eq!(next().await, TerminalSize { width: 100, height: 50 });
+        assert_eq!(next().await, TerminalSize { width: 1, height: 0 });
         write.write_all(b"nonsense").await.expect("write");
         assert_eq!(receiver.recv().await, None);
     }

@@ -32,13 +32,8 @@ pub(crate) fn as_json(outcome: &Result<i32, String>) -> Vec<u8> {
 pub(crate) fn as_text(outcome: &Result<i32, String>) -> Vec<u8> {
     match outcome {
         Ok(0) => Vec::new(),
-        Ok(code) => {
-            format!("command terminated with non-zero exit code: exit status {code}").into_bytes()
-        }
-        Err(error) => {
-            format!("Internal error occurred: error executing command in container: {error}")
-                .into_bytes()
-        }
+        Ok(code) => format!("command terminated with non-zero exit code: exit status {code}").into_bytes(),
+        Err(error) => format!("Internal error occurred: error executing command in container: {error}").into_bytes(),
     }
 }
 
@@ -52,10 +47,7 @@ mod tests {
         assert_eq!(parse(Ok(0))["status"], "Success");
         let failed = parse(Ok(3));
         assert_eq!(
-            (
-                &failed["reason"],
-                &failed["details"]["causes"][0]["message"]
-            ),
+            (&failed["reason"], &failed["details"]["causes"][0]["message"]),
             (&json!("NonZeroExitCode"), &json!("3"))
         );
         assert_eq!(failed["details"]["causes"][0]["reason"], "ExitCode");

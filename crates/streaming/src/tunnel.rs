@@ -34,11 +34,7 @@ where
     tokio::spawn(async move {
         let mut buffer = vec![0; BUFFER / 2];
         while let Ok(count @ 1..) = from_inside.read(&mut buffer).await {
-            if sink
-                .send(Message::Binary(Bytes::copy_from_slice(&buffer[..count])))
-                .await
-                .is_err()
-            {
+            if sink.send(Message::Binary(Bytes::copy_from_slice(&buffer[..count]))).await.is_err() {
                 return;
             }
         }

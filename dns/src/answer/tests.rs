@@ -15,13 +15,13 @@ fn index(endpoints: u8) -> Index {
     let external = |name: &str| Some(Service { kind: Kind::External(name.into()), ports: vec![] });
     index.set_service(&key("out"), external("example.org"));
     index.set_service(&key("in"), external("web.demo.svc.cluster.local"));
-    for (alias, target) in [("first", "second"), ("second", "out"), ("third", "in"), ("ring", "round"), ("round", "ring")] {
+    for (alias, target) in
+        [("first", "second"), ("second", "out"), ("third", "in"), ("ring", "round"), ("round", "ring")]
+    {
         index.set_service(&key(alias), external(&format!("{target}.demo.svc.cluster.local")));
     }
-    let endpoints = (0..endpoints).map(|last| Endpoint {
-        label: format!("db-{last}"),
-        addresses: vec![IpAddr::from([10, 244, 0, last])],
-    });
+    let endpoints = (0..endpoints)
+        .map(|last| Endpoint { label: format!("db-{last}"), addresses: vec![IpAddr::from([10, 244, 0, last])] });
     index.set_slice(&key("db"), "db", Some(Slice { ports: vec![], endpoints: endpoints.collect() }));
     index
 }
@@ -99,7 +99,10 @@ fn aliases_are_followed_inside_and_handed_on_outside() {
     let lines: Vec<String> = inside.answers.iter().map(ToString::to_string).collect();
     assert_eq!(
         lines,
-        ["in.demo.svc.cluster.local. 5 IN CNAME web.demo.svc.cluster.local.", "web.demo.svc.cluster.local. 5 IN A 10.96.0.7"]
+        [
+            "in.demo.svc.cluster.local. 5 IN CNAME web.demo.svc.cluster.local.",
+            "web.demo.svc.cluster.local. 5 IN A 10.96.0.7"
+        ]
     );
     let outside = query("out.demo.svc.cluster.local.", RecordType::A).to_vec().expect("encodes");
     match responder().decide(Some(&index(0)), &outside, Transport::Udp) {
@@ -114,7 +117,11 @@ fn aliases_are_followed_inside_and_handed_on_outside() {
 fn chains_of_aliases_are_followed_to_their_end() {
     let index = index(0);
     let owners = |message: &Message| -> Vec<String> {
-        message.answers.iter().filter_map(|record| record.name.to_string().split('.').next().map(str::to_owned)).collect()
+        message
+            .answers
+            .iter()
+            .filter_map(|record| record.name.to_string().split('.').next().map(str::to_owned))
+            .collect()
     };
     let (inside, _) = respond(Some(&index), &query("third.demo.svc.cluster.local.", RecordType::A), Transport::Udp);
     assert_eq!(owners(&inside), ["third", "in", "web"]);
@@ -122,7 +129,10 @@ fn chains_of_aliases_are_followed_to_their_end() {
     let outside = query("first.demo.svc.cluster.local.", RecordType::A).to_vec().expect("encodes");
     match responder().decide(Some(&index), &outside, Transport::Udp) {
         Outcome::Resolve(_, name, response) => {
-            assert_eq!((name.to_string(), owners(&response.message)), ("example.org.".into(), vec!["first".into(), "second".into(), "out".into()]));
+            assert_eq!(
+                (name.to_string(), owners(&response.message)),
+                ("example.org.".into(), vec!["first".into(), "second".into(), "out".into()])
+            );
         }
         other => panic!("{other:?}"),
     }

@@ -52,7 +52,10 @@ async fn a_response_comes_back_under_the_clients_id_and_false_ones_do_not() {
         wrong_id.metadata.id ^= 1;
         let mut wrong_name = reply(&query, ResponseCode::NoError, 67);
         wrong_name.queries[0].set_name(Name::from_ascii("evil.org.").expect("a name"));
-        [wrong_id, wrong_name, reply(&query, ResponseCode::NoError, 1)].iter().map(|m| m.to_vec().expect("encodes")).collect()
+        [wrong_id, wrong_name, reply(&query, ResponseCode::NoError, 1)]
+            .iter()
+            .map(|m| m.to_vec().expect("encodes"))
+            .collect()
     })
     .await;
     let answer = ask(vec![good]).await.expect("an answer");

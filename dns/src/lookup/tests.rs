@@ -73,8 +73,11 @@ fn names_answer_as_the_specification_says() {
         ("web.demo.svc.cluster.local", Asked::A, "10.96.0.7"),
         ("web.demo.svc.cluster.local", Asked::Aaaa, ""),
         ("web.demo.svc.cluster.local", Asked::Txt, ""),
-        ("_http._tcp.web.demo.svc.cluster.local", Asked::Srv,
-            "100 80 web.demo.svc.cluster.local | web.demo.svc.cluster.local 10.96.0.7"),
+        (
+            "_http._tcp.web.demo.svc.cluster.local",
+            Asked::Srv,
+            "100 80 web.demo.svc.cluster.local | web.demo.svc.cluster.local 10.96.0.7",
+        ),
         ("_http._tcp.web.demo.svc.cluster.local", Asked::A, ""),
         ("_tcp.web.demo.svc.cluster.local", Asked::A, ""),
         ("_sctp.web.demo.svc.cluster.local", Asked::A, "no name"),
@@ -90,9 +93,12 @@ fn names_answer_as_the_specification_says() {
         (db, Asked::Aaaa, ""),
         ("db-0.db.demo.svc.cluster.local", Asked::A, "10.244.0.2"),
         ("10-244-0-2.db.demo.svc.cluster.local", Asked::A, "no name"),
-        ("_sql._tcp.db.demo.svc.cluster.local", Asked::Srv,
+        (
+            "_sql._tcp.db.demo.svc.cluster.local",
+            Asked::Srv,
             "50 5432 db-0.db.demo.svc.cluster.local, 50 5432 10-244-0-3.db.demo.svc.cluster.local \
-             | db-0.db.demo.svc.cluster.local 10.244.0.2 | 10-244-0-3.db.demo.svc.cluster.local 10.244.0.3"),
+             | db-0.db.demo.svc.cluster.local 10.244.0.2 | 10-244-0-3.db.demo.svc.cluster.local 10.244.0.3",
+        ),
         ("2.0.244.10.in-addr.arpa", Asked::Ptr, "db-0.db.demo.svc.cluster.local"),
         ("empty.demo.svc.cluster.local", Asked::A, "no name"),
         // A Service that stands for another name.

@@ -74,12 +74,9 @@ pub(super) fn plan_init_containers(
 /// A regular container in the present sandbox means that all init containers were run once.
 fn regular_container_is_up(pod: &Pod, observed: &ObservedPod) -> bool {
     pod.regular_containers().iter().any(|container| {
-        observed.container(&container.name).is_some_and(|status| {
-            matches!(
-                status.state,
-                ContainerState::Created | ContainerState::Running
-            )
-        })
+        observed
+            .container(&container.name)
+            .is_some_and(|status| matches!(status.state, ContainerState::Created | ContainerState::Running))
     })
 }
 
@@ -162,9 +159,7 @@ fn plan_sidecar(
     } else if needs_restart(container, status) {
         actions.kill.push(killed("resize requires restart", KillReason::Other));
         actions.start_init.push(index);
-    } else if container.liveness_probe.is_some()
-        && verdicts.liveness(&status.id) == Some(Verdict::Failure)
-    {
+    } else if container.liveness_probe.is_some() && verdicts.liveness(&status.id) == Some(Verdict::Failure) {
         let kill = killed("failed liveness probe", KillReason::LivenessProbe);
         actions.kill.push(kill);
         actions.start_init.push(index);

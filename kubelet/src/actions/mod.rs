@@ -120,25 +120,14 @@ pub(crate) fn should_start(container: &Container, pod: &Pod, observed: &Observed
 /// Whether any regular container was ever created, which means that initialization was over once.
 pub(crate) fn any_regular_created(pod: &Pod, observed: &ObservedPod) -> bool {
     let regular = pod.regular_containers();
-    regular
-        .iter()
-        .any(|c| observed.container(&c.name).is_some())
+    regular.iter().any(|c| observed.container(&c.name).is_some())
 }
 
 /// Computes the actions.
-pub(crate) fn compute_pod_actions(
-    pod: &Pod,
-    observed: &ObservedPod,
-    verdicts: &dyn Verdicts,
-) -> PodActions {
+pub(crate) fn compute_pod_actions(pod: &Pod, observed: &ObservedPod, verdicts: &dyn Verdicts) -> PodActions {
     let (new_sandbox, attempt, sandbox_id) = sandbox_changed(pod, observed);
-    let mut actions = PodActions {
-        kill_pod: new_sandbox,
-        create_sandbox: new_sandbox,
-        sandbox_id,
-        attempt,
-        ..Default::default()
-    };
+    let mut actions =
+        PodActions { kill_pod: new_sandbox, create_sandbox: new_sandbox, sandbox_id, attempt, ..Default::default() };
     if new_sandbox {
         plan_new_sandbox(pod, observed, &mut actions);
         return actions;
@@ -175,10 +164,7 @@ fn plan_new_sandbox(pod: &Pod, observed: &ObservedPod, actions: &mut PodActions)
     let start: Vec<usize> = (0..pod.regular_containers().len())
         .filter(|&index| {
             let container = &pod.regular_containers()[index];
-            let policy = container
-                .restart_policy
-                .as_deref()
-                .or(pod.pod_spec().restart_policy.as_deref());
+            let policy = container.restart_policy.as_deref().or(pod.pod_spec().restart_policy.as_deref());
             !(policy == Some("OnFailure") && succeeded(container, observed))
         })
         .collect();
@@ -199,12 +185,7 @@ fn succeeded(container: &Container, observed: &ObservedPod) -> bool {
         .is_some_and(|status| status.state == ContainerState::Exited && status.exit_code == 0)
 }
 
-fn plan_regular_containers(
-    pod: &Pod,
-    observed: &ObservedPod,
-    verdicts: &dyn Verdicts,
-    actions: &mut PodActions,
-) {
+fn plan_regular_containers(pod: &Pod, observed: &ObservedPod, verdicts: &dyn Verdicts, actions: &mut PodActions) {
     let mut kept = 0;
     for (index, container) in pod.regular_containers().iter().enumerate() {
         let status = observed.container(&container.name);
@@ -217,8 +198,7 @@ fn plan_regular_containers(
             }
             continue;
         };
-        let Some((message, reason, restart)) = kill_running(container, pod, running, verdicts)
-        else {
+        let Some((message, reason, restart)) = kill_running(container, pod, running, verdicts) else {
             kept += 1;
             continue;
         };
@@ -228,12 +208,7 @@ fn plan_regular_containers(
         } else {
             message
         };
-        actions.kill.push(Kill {
-            id: running.id.clone(),
-            name: container.name.clone(),
-            message,
-            reason,
-        });
+        actions.kill.push(Kill { id: running.id.clone(), name: container.name.clone(), message, reason });
     }
     if kept == 0 && actions.start.is_empty() {
         actions.kill_pod = true;

@@ -70,10 +70,7 @@ fn observed(pod: &Pod, containers: &[&str]) -> ObservedPod {
         };
         container
     });
-    ObservedPod {
-        containers: containers.collect(),
-        sandboxes: vec![sandbox],
-    }
+    ObservedPod { containers: containers.collect(), sandboxes: vec![sandbox] }
 }
 
 /// The plan in one line.
@@ -88,11 +85,9 @@ fn text(actions: &PodActions) -> String {
     if actions.create_sandbox {
         parts.push(format!("sandbox #{}", actions.attempt));
     }
-    for (what, list) in [
-        ("ephemeral", &actions.start_ephemeral),
-        ("init", &actions.start_init),
-        ("start", &actions.start),
-    ] {
+    for (what, list) in
+        [("ephemeral", &actions.start_ephemeral), ("init", &actions.start_init), ("start", &actions.start)]
+    {
         if !list.is_empty() {
             parts.push(format!("{what} {list:?}"));
         }
@@ -218,12 +213,7 @@ fn failed_probes_and_new_images_restart() {
         failed("liveness", "a"),
         "kill a (Container a failed liveness probe, will be restarted), start [0]",
     );
-    check_with(
-        two("Never"),
-        &running,
-        failed("startup", "b"),
-        "kill b (Container b failed startup probe)",
-    );
+    check_with(two("Never"), &running, failed("startup", "b"), "kill b (Container b failed startup probe)");
     let spec = pod(two("Never"));
     let mut changed = observed(&spec, &running);
     changed.containers[0].hash = 1;
@@ -256,10 +246,7 @@ fn sidecars_start_in_order_and_stay() {
     check(sidecars_pod("Always"), &["s0=running", "i1=0"], "init [2]");
     // The last one waits for its startup probe.
     check(sidecars_pod("Always"), &["s0=running", "i1=0", "s2=running"], "");
-    let started = || Results {
-        startup: HashMap::from([("s2".to_owned(), Verdict::Success)]),
-        ..Default::default()
-    };
+    let started = || Results { startup: HashMap::from([("s2".to_owned(), Verdict::Success)]), ..Default::default() };
     let up = ["s0=running", "i1=0", "s2=running"];
     check_with(sidecars_pod("Always"), &up, started(), "start [0]");
     check_with(
@@ -270,16 +257,8 @@ fn sidecars_start_in_order_and_stay() {
     );
     // A sidecar that ended comes back, also before initialization is over.
     check(sidecars_pod("Always"), &["s0=1", "i1=running"], "init [0]");
-    check_with(
-        sidecars_pod("Always"),
-        &["s0=1", "i1=0", "s2=running", "a=running"],
-        started(),
-        "init [0]",
-    );
-    let both = Results {
-        liveness: HashMap::from([("s2".to_owned(), Verdict::Failure)]),
-        ..started()
-    };
+    check_with(sidecars_pod("Always"), &["s0=1", "i1=0", "s2=running", "a=running"], started(), "init [0]");
+    let both = Results { liveness: HashMap::from([("s2".to_owned(), Verdict::Failure)]), ..started() };
     check_with(
         sidecars_pod("Always"),
         &["s0=running", "i1=0", "s2=running", "a=running"],
@@ -290,10 +269,7 @@ fn sidecars_start_in_order_and_stay() {
 
 #[test]
 fn sidecars_do_not_keep_a_finished_pod() {
-    let started = Results {
-        startup: HashMap::from([("s2".to_owned(), Verdict::Success)]),
-        ..Default::default()
-    };
+    let started = Results { startup: HashMap::from([("s2".to_owned(), Verdict::Success)]), ..Default::default() };
     let containers = ["s0=1", "i1=0", "s2=running", "a=0"];
     check_with(sidecars_pod("Never"), &containers, started, "kill-pod");
 }

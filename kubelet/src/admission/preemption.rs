@@ -138,7 +138,8 @@ mod tests {
 
     #[test]
     fn only_less_important_pods_go() {
-        let others = [pod("higher", 2_000_002_000, &[("cpu", "4")], false), pod("lower", 2_000_000_000, &[("cpu", "1")], false)];
+        let others =
+            [pod("higher", 2_000_002_000, &[("cpu", "4")], false), pod("lower", 2_000_000_000, &[("cpu", "1")], false)];
         assert_eq!(chosen(&others, &[short(Kind::Cpu, 1000)]).expect("victims"), ["lower"]);
         assert_eq!(
             chosen(&others, &[short(Kind::Cpu, 1001)]).expect_err("none"),

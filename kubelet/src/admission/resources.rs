@@ -87,7 +87,11 @@ pub(super) fn shortages(pod: &Pod, others: &[Arc<Pod>], offer: &Offer) -> Vec<Sh
         kind,
         requested: amount_of(&wanted, kind),
         used: used.iter().map(|totals| amount_of(totals, kind)).sum(),
-        capacity: if kind == Kind::Cpu { milli_value_of(allocatable, "cpu") } else { value_of(allocatable, kind.name()) },
+        capacity: if kind == Kind::Cpu {
+            milli_value_of(allocatable, "cpu")
+        } else {
+            value_of(allocatable, kind.name())
+        },
     });
     // A node that does not say how many pods it takes takes any number.
     let counts = |short: &Shortage| short.requested > 0 && !(short.kind == Kind::Pods && short.capacity == 0);

@@ -161,7 +161,9 @@ fn a_resize_is_granted_when_there_is_room() {
 fn what_becomes_free_goes_to_the_most_important() {
     let (admission, woken) = waking();
     for (uid, priority, cpu) in [("a", 0, "1"), ("b", 1, "500m"), ("c", 2, "500m")] {
-        admission.admit(&pod(uid, with_priority(priority, cpu)), &Offer { allocatable: room(), ..offer() }).expect("taken");
+        admission
+            .admit(&pod(uid, with_priority(priority, cpu)), &Offer { allocatable: room(), ..offer() })
+            .expect("taken");
     }
     let offer = Offer { allocatable: room(), ..offer() };
     for (uid, priority) in [("b", 1), ("c", 2)] {

@@ -193,10 +193,7 @@ mod tests {
         ] {
             assert_eq!(field_value(path, &pod(), &facts).as_deref(), Ok(expected), "{path}");
         }
-        assert_eq!(
-            field_value("spec.hostname", &pod(), &facts),
-            Err("unsupported fieldPath: spec.hostname".into())
-        );
+        assert_eq!(field_value("spec.hostname", &pod(), &facts), Err("unsupported fieldPath: spec.hostname".into()));
         assert!(metadata_value("status.podIP", &pod()).is_err());
         assert!(field_value("spec.x['a']", &pod(), &facts).is_err());
     }
@@ -204,9 +201,8 @@ mod tests {
     #[test]
     fn resources_are_divided_and_rounded_up() {
         let pod = pod();
-        let allocatable: ResourceList = [("cpu", "4"), ("memory", "1Gi")]
-            .map(|(name, amount)| (name.to_owned(), Quantity(amount.into())))
-            .into();
+        let allocatable: ResourceList =
+            [("cpu", "4"), ("memory", "1Gi")].map(|(name, amount)| (name.to_owned(), Quantity(amount.into()))).into();
         let get = |container: &str, resource: &str, divisor: &str| {
             let selector = ResourceFieldSelector {
                 container_name: (!container.is_empty()).then(|| container.to_owned()),

@@ -223,18 +223,12 @@ mod tests {
     #[test]
     fn what_is_missing_is_an_error_unless_optional() {
         let from = |reference: Value| json!({"name": "c", "env": [{"name": "V", "valueFrom": reference}]});
-        check(
-            from(json!({"configMapKeyRef": {"name": "gone", "key": "k"}})),
-            Err("configmap \"gone\" not found"),
-        );
+        check(from(json!({"configMapKeyRef": {"name": "gone", "key": "k"}})), Err("configmap \"gone\" not found"));
         check(
             from(json!({"configMapKeyRef": {"name": "cm", "key": "k"}})),
             Err("couldn't find key k in ConfigMap n/cm"),
         );
-        check(
-            from(json!({"secretKeyRef": {"name": "s", "key": "k"}})),
-            Err("couldn't find key k in Secret n/s"),
-        );
+        check(from(json!({"secretKeyRef": {"name": "s", "key": "k"}})), Err("couldn't find key k in Secret n/s"));
         let optional = json!({"secretKeyRef": {"name": "none", "key": "k", "optional": true}});
         check(from(optional), Ok("SVC_HOST=1.2.3.4"));
         let missing = json!({"name": "c", "envFrom": [{"secretRef": {"name": "none"}}]});

@@ -24,11 +24,7 @@ pub(crate) struct LinkPort {
 }
 
 /// The variables for a pod in `namespace`. With `all` false only the API server's are given.
-pub(crate) fn service_variables(
-    services: &[ServiceLink],
-    namespace: &str,
-    all: bool,
-) -> BTreeMap<String, String> {
+pub(crate) fn service_variables(services: &[ServiceLink], namespace: &str, all: bool) -> BTreeMap<String, String> {
     // By name: a Service `kubernetes` of the pod's own namespace hides the API server's.
     let mut chosen: BTreeMap<&str, &ServiceLink> = BTreeMap::new();
     for service in services {
@@ -91,12 +87,7 @@ mod tests {
             protocol: (*protocol).into(),
             port: *port,
         });
-        ServiceLink {
-            namespace: namespace.into(),
-            name: name.into(),
-            cluster_ip: ip.into(),
-            ports: ports.collect(),
-        }
+        ServiceLink { namespace: namespace.into(), name: name.into(), cluster_ip: ip.into(), ports: ports.collect() }
     }
 
     #[test]

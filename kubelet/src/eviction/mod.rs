@@ -82,7 +82,8 @@ impl Eviction {
     /// One look. Answers a pod that was failed.
     async fn round(&self, thresholds: &[Threshold], watch: &mut Watch, limits_at: &mut Instant) -> Option<Arc<Pod>> {
         let observed = self.observe().await;
-        let (conditions, due) = watch.look(thresholds, &observed, self.policy.pressure_transition_period, Instant::now());
+        let (conditions, due) =
+            watch.look(thresholds, &observed, self.policy.pressure_transition_period, Instant::now());
         self.conditions.send_if_modified(|known| {
             let changed = *known != conditions;
             known.clone_from(&conditions);
@@ -137,7 +138,9 @@ impl Eviction {
         for (pod, _) in over {
             match self.ctx.runtime.observe(pod.uid()).await {
                 Ok(observed) => gc::remove_ended(&self.ctx, &observed).await,
-                Err(error) => tracing::debug!(%error, pod = %pod.display(), "cannot remove the containers of a pod yet"),
+                Err(error) => {
+                    tracing::debug!(%error, pod = %pod.display(), "cannot remove the containers of a pod yet")
+                }
             }
         }
         if let Err(error) = self.images.remove_unused().await {
@@ -152,7 +155,8 @@ impl Eviction {
 
     /// Fails a pod that has more on the disk than it may.
     async fn hold_limits(&self) -> Option<Arc<Pod>> {
-        let limited: Vec<_> = self.running().into_iter().filter(|pod| limits::has_limits(pod) && !is_critical(pod)).collect();
+        let limited: Vec<_> =
+            self.running().into_iter().filter(|pod| limits::has_limits(pod) && !is_critical(pod)).collect();
         if limited.is_empty() {
             return None;
         }

@@ -68,7 +68,8 @@ pub(crate) fn refusal(pod: &Pod, conditions: &BTreeSet<Condition>) -> Option<Str
         return None;
     }
     if conditions.iter().all(|condition| *condition == Condition::MemoryPressure)
-        && (Qos::of(pod) != Qos::BestEffort || pod.pod_spec().tolerations.iter().flatten().any(tolerates_memory_pressure))
+        && (Qos::of(pod) != Qos::BestEffort
+            || pod.pod_spec().tolerations.iter().flatten().any(tolerates_memory_pressure))
     {
         return None;
     }
@@ -82,7 +83,9 @@ fn tolerates_memory_pressure(toleration: &Toleration) -> bool {
     let operator = toleration.operator.as_deref().unwrap_or("Equal");
     let has_value = toleration.value.as_deref().is_some_and(|value| !value.is_empty());
     let key_fits = key == "node.kubernetes.io/memory-pressure" || (key.is_empty() && operator == "Exists");
-    key_fits && (effect.is_empty() || effect == "NoSchedule") && (operator == "Exists" || (operator == "Equal" && !has_value))
+    key_fits
+        && (effect.is_empty() || effect == "NoSchedule")
+        && (operator == "Exists" || (operator == "Equal" && !has_value))
 }
 
 #[cfg(test)]
@@ -111,12 +114,16 @@ mod tests {
         ];
         let (mut watch, start) = (Watch::default(), Instant::now());
         let mut at = |minute: u32, memory, disk| {
-            let (conditions, due) = watch.look(&thresholds, &observed(memory, disk), 5 * MINUTE, start + minute * MINUTE);
+            let (conditions, due) =
+                watch.look(&thresholds, &observed(memory, disk), 5 * MINUTE, start + minute * MINUTE);
             (conditions.into_iter().collect::<Vec<_>>(), due.iter().map(|t| t.signal).collect::<Vec<_>>())
         };
         use Condition::{DiskPressure, MemoryPressure};
         assert_eq!(at(0, 100, 10), (vec![], vec![]));
-        assert_eq!(at(1, 99, 9), (vec![MemoryPressure, DiskPressure], vec![Signal::MemoryAvailable, Signal::NodeFsAvailable]));
+        assert_eq!(
+            at(1, 99, 9),
+            (vec![MemoryPressure, DiskPressure], vec![Signal::MemoryAvailable, Signal::NodeFsAvailable])
+        );
         assert_eq!(at(2, 149, 10), (vec![MemoryPressure, DiskPressure], vec![Signal::MemoryAvailable]));
         assert_eq!(at(3, 150, 10), (vec![MemoryPressure, DiskPressure], vec![]));
         assert_eq!(at(4, 120, 10).1, vec![], "it is above the threshold");
@@ -148,7 +155,10 @@ mod tests {
         use Condition::{DiskPressure, MemoryPressure};
         let burstable = || json!({"resources": {"requests": {"cpu": "1"}}});
         assert_eq!(refused(json!({}), &[]), None);
-        assert_eq!(refused(json!({}), &[MemoryPressure]).as_deref(), Some("The node had condition: [MemoryPressure]. "));
+        assert_eq!(
+            refused(json!({}), &[MemoryPressure]).as_deref(),
+            Some("The node had condition: [MemoryPressure]. ")
+        );
         assert_eq!(refused(burstable(), &[MemoryPressure]), None);
         let tolerant = json!({"tolerations": [{"key": "node.kubernetes.io/memory-pressure", "operator": "Exists", "effect": "NoSchedule"}]});
         assert_eq!(refused(tolerant.clone(), &[MemoryPressure]), None);

@@ -188,9 +188,8 @@ impl EvictionPolicy {
         for mut soft in parse(&self.soft, false)? {
             let name = SIGNALS.iter().find(|(_, signal)| *signal == soft.signal).map_or("", |(name, _)| name);
             let grace = self.soft_grace_period.get(name);
-            soft.grace = *grace.with_context(|| {
-                format!("grace period must be specified for the soft eviction threshold {name}")
-            })?;
+            soft.grace = *grace
+                .with_context(|| format!("grace period must be specified for the soft eviction threshold {name}"))?;
             all.push(soft);
         }
         for (name, written) in &self.minimum_reclaim {

@@ -20,7 +20,11 @@ use crate::spec::sandbox::pod_logs_directory;
 const BLOCK: u64 = 512;
 
 /// What the pods use; `with_disk` also looks through their folders, which takes time.
-pub(super) async fn gather(ctx: &Context, pods: Vec<Arc<Pod>>, with_disk: bool) -> Result<Vec<Candidate>, RuntimeError> {
+pub(super) async fn gather(
+    ctx: &Context,
+    pods: Vec<Arc<Pod>>,
+    with_disk: bool,
+) -> Result<Vec<Candidate>, RuntimeError> {
     let (containers, sandboxes) = tokio::try_join!(ctx.runtime.container_stats(), ctx.runtime.sandbox_stats())?;
     let mut used = in_runtime(&containers, &sandboxes);
     let mut candidates: Vec<Candidate> = pods
@@ -61,7 +65,8 @@ fn in_runtime(containers: &[v1::ContainerStats], sandboxes: &[v1::PodSandboxStat
     }
     for stats in sandboxes {
         let uid = stats.attributes.as_ref().and_then(|attributes| attributes.labels.get(POD_UID));
-        let processes = stats.linux.as_ref().and_then(|linux| linux.process.as_ref()).map(|p| value(p.process_count.as_ref()));
+        let processes =
+            stats.linux.as_ref().and_then(|linux| linux.process.as_ref()).map(|p| value(p.process_count.as_ref()));
         if let (Some(uid), Some(processes)) = (uid, processes) {
             all.entry(uid.clone()).or_default().processes += processes;
         }
@@ -167,12 +172,17 @@ mod tests {
 
     #[test]
     fn statistics_are_put_together_by_pod() {
-        let labels = |name: &str| [(POD_UID.to_owned(), "u".to_owned()), (CONTAINER_NAME.to_owned(), name.to_owned())].into();
+        let labels =
+            |name: &str| [(POD_UID.to_owned(), "u".to_owned()), (CONTAINER_NAME.to_owned(), name.to_owned())].into();
         let number = |value| Some(v1::UInt64Value { value });
         let container = v1::ContainerStats {
             attributes: Some(v1::ContainerAttributes { labels: labels("c"), ..Default::default() }),
             memory: Some(v1::MemoryUsage { working_set_bytes: number(7), ..Default::default() }),
-            writable_layer: Some(v1::FilesystemUsage { used_bytes: number(5), inodes_used: number(3), ..Default::default() }),
+            writable_layer: Some(v1::FilesystemUsage {
+                used_bytes: number(5),
+                inodes_used: number(3),
+                ..Default::default()
+            }),
             ..Default::default()
         };
         let sandbox = v1::PodSandboxStats {

@@ -76,9 +76,7 @@ fn host_matches(pattern: &str, host: &str) -> bool {
         (name.split('.').map(str::to_owned).collect::<Vec<_>>(), port.to_owned())
     };
     let ((pattern, pattern_port), (host, port)) = (split(pattern), split(host));
-    pattern_port == port
-        && pattern.len() == host.len()
-        && pattern.iter().zip(&host).all(|(p, h)| p == "*" || p == h)
+    pattern_port == port && pattern.len() == host.len() && pattern.iter().zip(&host).all(|(p, h)| p == "*" || p == h)
 }
 
 fn auth(server: &str, entry: &Entry) -> Option<AuthConfig> {
@@ -88,12 +86,7 @@ fn auth(server: &str, entry: &Entry) -> Option<AuthConfig> {
         let (user, secret) = decoded.split_once(':')?;
         (username, password) = (user.to_owned(), secret.to_owned());
     }
-    Some(AuthConfig {
-        username,
-        password,
-        server_address: server.to_owned(),
-        ..Default::default()
-    })
+    Some(AuthConfig { username, password, server_address: server.to_owned(), ..Default::default() })
 }
 
 #[cfg(test)]

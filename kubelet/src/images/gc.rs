@@ -68,7 +68,8 @@ impl ImageGcPolicy {
     fn room_to_make(&self, disk: FileSystem) -> Option<u64> {
         let size = u128::from(disk.size.min(self.counted_size).max(1));
         let free = u128::from(disk.free);
-        let full = free * 100 / size <= u128::from(100 - self.high_threshold_percent) && self.high_threshold_percent < 100;
+        let full =
+            free * 100 / size <= u128::from(100 - self.high_threshold_percent) && self.high_threshold_percent < 100;
         let wanted = size * u128::from(100 - self.low_threshold_percent) / 100;
         full.then(|| u64::try_from(wanted.saturating_sub(free)).unwrap_or(u64::MAX))
     }
@@ -295,7 +296,10 @@ mod tests {
     #[test]
     fn sizes_are_for_people() {
         assert_eq!([0, 1023, 1536, 5 << 30].map(size), ["0 B", "1023 B", "1.5 KiB", "5.0 GiB"]);
-        assert!(insufficient(disk(100, 5), 7).starts_with("Insufficient free disk space on the node's image filesystem (95% of 100 B used). Failed"));
+        assert!(
+            insufficient(disk(100, 5), 7)
+                .starts_with("Insufficient free disk space on the node's image filesystem (95% of 100 B used). Failed")
+        );
     }
 
     struct Fixture {

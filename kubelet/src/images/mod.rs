@@ -90,7 +90,8 @@ impl Images {
                 self.failure(pod, container, "InspectFailed", "ImageInspectError", message)
             })?;
             if let Some(present) = present {
-                let message = format!("Container image {image:?} already present on machine and can be accessed by the pod");
+                let message =
+                    format!("Container image {image:?} already present on machine and can be accessed by the pod");
                 self.shared.events.container(pod, &container.name, "Pulled", message);
                 return Ok(present);
             }
@@ -151,7 +152,9 @@ impl Images {
             Ok((present, size)) => {
                 self.shared.last_errors.lock().remove(&key);
                 let took = started.elapsed().as_millis();
-                let message = format!("Successfully pulled image {image:?} in {took}ms ({took}ms including waiting). Image size: {size} bytes.");
+                let message = format!(
+                    "Successfully pulled image {image:?} in {took}ms ({took}ms including waiting). Image size: {size} bytes."
+                );
                 events.container(pod, &container.name, "Pulled", message);
                 Ok(present)
             }
@@ -183,8 +186,7 @@ impl Images {
             annotations: sandbox.annotations.clone(),
             ..Default::default()
         };
-        let mut tries: Vec<Option<v1::AuthConfig>> =
-            credentials(&pull_secrets, &name).into_iter().map(Some).collect();
+        let mut tries: Vec<Option<v1::AuthConfig>> = credentials(&pull_secrets, &name).into_iter().map(Some).collect();
         if tries.is_empty() {
             tries.push(None);
         }
@@ -307,7 +309,8 @@ mod tests {
         let fixture = Fixture::new().await;
         fixture.fake.set_pull_delay(std::time::Duration::from_secs(3600));
         let pod: Pod = serde_json::from_value(json!({"metadata": {"uid": "u"},
-            "spec": {"containers": [{"name": "c", "image": "web"}]}})).expect("a pod");
+            "spec": {"containers": [{"name": "c", "image": "web"}]}}))
+        .expect("a pod");
         let cancelled = CancellationToken::new();
         cancelled.cancel();
         let config = v1::PodSandboxConfig::default();

@@ -36,9 +36,7 @@ impl ImageName {
     pub(crate) fn parse(text: &str) -> Result<Self, String> {
         let invalid = |why: &str| format!("couldn't parse image name {text:?}: {why}");
         if text.len() == 64 && text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f')) {
-            return Err(invalid(
-                "invalid repository name, cannot specify 64-byte hexadecimal strings",
-            ));
+            return Err(invalid("invalid repository name, cannot specify 64-byte hexadecimal strings"));
         }
         let captures = PATTERN.as_ref().and_then(|pattern| pattern.captures(text));
         let Some(captures) = captures else {
@@ -60,9 +58,7 @@ impl ImageName {
 /// The first part is a registry if it looks like a host: it has a dot or a colon, is `localhost`, or has capitals.
 fn split_registry(name: &str) -> (String, String) {
     let (registry, path) = match name.split_once('/') {
-        Some((first, rest))
-            if first.contains(['.', ':']) || first == "localhost" || first.to_lowercase() != first =>
-        {
+        Some((first, rest)) if first.contains(['.', ':']) || first == "localhost" || first.to_lowercase() != first => {
             (first, rest)
         }
         _ => (DEFAULT_REGISTRY, name),
@@ -91,7 +87,10 @@ mod tests {
             (&format!("r.io/a@{digest}"), "r.io", "a", &format!("r.io/a@{digest}")),
         ] {
             let name = ImageName::parse(text).expect(text);
-            assert_eq!((name.registry.as_str(), name.path.as_str(), name.reference.as_str()), (registry, path, reference));
+            assert_eq!(
+                (name.registry.as_str(), name.path.as_str(), name.reference.as_str()),
+                (registry, path, reference)
+            );
         }
     }
 

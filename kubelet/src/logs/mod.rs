@@ -1,9 +1,9 @@
 //! Container logs in CRI format: one line per record, `TIME STREAM TAG CONTENT`, where tag `P` means that the line goes
 //! on in the next record (upstream: `pkg/kubelet/kuberuntime/logs`, staging `cri-client/pkg/logs`).
 
-pub(crate) mod tail;
 pub(crate) mod read;
 pub(crate) mod rotate;
+pub(crate) mod tail;
 
 /// One record of a log file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,12 +33,7 @@ pub(crate) fn parse(line: &[u8]) -> Option<Record<'_>> {
         b"F" => false,
         _ => return None,
     };
-    Some(Record {
-        time,
-        stderr,
-        partial,
-        content: parts.next().unwrap_or_default(),
-    })
+    Some(Record { time, stderr, partial, content: parts.next().unwrap_or_default() })
 }
 
 #[cfg(test)]

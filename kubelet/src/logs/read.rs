@@ -49,12 +49,7 @@ pub(crate) struct LogOptions {
 impl LogOptions {
     /// Reads them from a query. The error is a message for users.
     pub(crate) fn parse(query: &[(String, String)], now: Timestamp) -> Result<Self, String> {
-        let get = |name: &str| {
-            query
-                .iter()
-                .find(|(key, _)| key == name)
-                .map(|(_, value)| value.as_str())
-        };
+        let get = |name: &str| query.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str());
         let flag = |name: &str| get(name).is_some_and(|value| !matches!(value, "false" | "0"));
         let number = |name: &str, least: i64| match get(name).filter(|value| !value.is_empty()) {
             None => Ok(None),
@@ -66,19 +61,14 @@ impl LogOptions {
         let since_seconds = number("sinceSeconds", 1)?;
         let since_time = match get("sinceTime").filter(|value| !value.is_empty()) {
             None => None,
-            Some(value) => Some(
-                value
-                    .parse::<Timestamp>()
-                    .map_err(|_| format!("invalid value {value:?} for sinceTime"))?,
-            ),
+            Some(value) => {
+                Some(value.parse::<Timestamp>().map_err(|_| format!("invalid value {value:?} for sinceTime"))?)
+            }
         };
         if since_seconds.is_some() && since_time.is_some() {
             return Err("at most one of `sinceTime` or `sinceSeconds` may be specified".into());
         }
-        let before = |seconds: i64| {
-            now.saturating_sub(SignedDuration::from_secs(seconds))
-                .unwrap_or(Timestamp::MIN)
-        };
+        let before = |seconds: i64| now.saturating_sub(SignedDuration::from_secs(seconds)).unwrap_or(Timestamp::MIN);
         let size = |number: Option<i64>| number.and_then(|number| usize::try_from(number).ok());
         Ok(Self {
             follow: flag("follow"),
@@ -183,12 +173,7 @@ impl Reader {
             None => 0,
         };
         file.seek(SeekFrom::Start(offset))?;
-        Ok(Self {
-            path,
-            file: BufReader::new(file),
-            line: Vec::new(),
-            taken: false,
-        })
+        Ok(Self { path, file: BufReader::new(file), line: Vec::new(), taken: false })
     }
 
     /// The next complete line; `None` if there is none yet.
@@ -231,17 +216,11 @@ struct Filter {
 
 impl Filter {
     fn new(options: LogOptions) -> Self {
-        Self {
-            options,
-            written: 0,
-            in_line: false,
-        }
+        Self { options, written: 0, in_line: false }
     }
 
     fn is_full(&self) -> bool {
-        self.options
-            .limit_bytes
-            .is_some_and(|limit| self.written >= limit)
+        self.options.limit_bytes.is_some_and(|limit| self.written >= limit)
     }
 
     fn push(&mut self, record: &Record<'_>, output: &mut Vec<u8>) {
@@ -250,12 +229,8 @@ impl Filter {
             Wanted::Stdout => !record.stderr,
             Wanted::Stderr => record.stderr,
         };
-        let recent = self.options.since.is_none_or(|since| {
-            record
-                .time
-                .parse::<Timestamp>()
-                .is_ok_and(|time| time >= since)
-        });
+        let recent =
+            self.options.since.is_none_or(|since| record.time.parse::<Timestamp>().is_ok_and(|time| time >= since));
         if !wanted || !recent {
             return;
         }
@@ -298,10 +273,7 @@ mod tests {
                        not a record\n";
 
     fn options(query: &[(&str, &str)]) -> Result<LogOptions, String> {
-        let query: Vec<(String, String)> = query
-            .iter()
-            .map(|(k, v)| ((*k).to_owned(), (*v).to_owned()))
-            .collect();
+        let query: Vec<(String, String)> = query.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
         LogOptions::parse(&query, "2026-01-01T00:00:04Z".parse().expect("a time"))
     }
 
@@ -311,15 +283,7 @@ mod tests {
         std::fs::write(&path, LOG).expect("a log");
         let runtime = Runtime::new(FakeRuntime::new().connect().await.expect("a client"));
         let (sender, mut receiver) = mpsc::channel(8);
-        send(
-            runtime,
-            "c".into(),
-            path,
-            options(query).expect("options"),
-            sender,
-        )
-        .await
-        .expect("read");
+        send(runtime, "c".into(), path, options(query).expect("options"), sender).await.expect("read");
         let mut text = Vec::new();
         while let Some(chunk) = receiver.recv().await {
             text.extend_from_slice(&chunk);
@@ -335,10 +299,7 @@ mod tests {
         assert_eq!(read(&[("tailLines", "0")]).await, "");
         assert_eq!(read(&[("limitBytes", "6")]).await, "one\ntw");
         assert_eq!(read(&[("sinceSeconds", "2")]).await, "two\nthree\n");
-        assert_eq!(
-            read(&[("sinceTime", "2026-01-01T00:00:03Z")]).await,
-            "three\n"
-        );
+        assert_eq!(read(&[("sinceTime", "2026-01-01T00:00:03Z")]).await, "three\n");
         assert_eq!(
             read(&[("timestamps", "true")]).await,
             "2026-01-01T00:00:01Z one\n2026-01-01T00:00:02Z two\n2026-01-01T00:00:03Z three\n"
@@ -369,17 +330,11 @@ mod tests {
         // The runtime does not know the container: it has ended, which is noticed after a second.
         let runtime = Runtime::new(FakeRuntime::new().connect().await.expect("a client"));
         let (sender, mut receiver) = mpsc::channel(8);
-        let options = LogOptions {
-            follow: true,
-            ..Default::default()
-        };
+        let options = LogOptions { follow: true, ..Default::default() };
         let task = tokio::spawn(send(runtime, "c".into(), path.clone(), options, sender));
         file.write_all(b"t stdout F half").expect("written");
         file.write_all(b" and half\n").expect("written");
-        assert_eq!(
-            receiver.recv().await.as_deref(),
-            Some(&b"half and half\n"[..])
-        );
+        assert_eq!(receiver.recv().await.as_deref(), Some(&b"half and half\n"[..]));
         std::fs::rename(&path, dir.path().join("0.log.old")).expect("rotated");
         std::fs::write(&path, "t stdout F next\n").expect("a new log");
         assert_eq!(receiver.recv().await.as_deref(), Some(&b"next\n"[..]));

@@ -335,9 +335,7 @@ fn ready_state(status: &NodeStatus) -> Option<&str> {
 fn problem_of(conditions: &[v1::RuntimeCondition], type_: &str) -> Option<String> {
     match conditions.iter().find(|condition| condition.r#type == type_) {
         Some(condition) if condition.status => None,
-        Some(condition) => {
-            Some(format!("{type_}=false reason:{} message:{}", condition.reason, condition.message))
-        }
+        Some(condition) => Some(format!("{type_}=false reason:{} message:{}", condition.reason, condition.message)),
         None => Some(format!("{type_} is not reported")),
     }
 }

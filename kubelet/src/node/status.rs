@@ -132,18 +132,27 @@ fn conditions(inputs: &NodeInputs<'_>) -> Vec<NodeCondition> {
         condition(inputs, kind.as_str(), under, reason, message)
     };
     let own = vec![
-        pressure(Condition::MemoryPressure, [
-            ("KubeletHasSufficientMemory", "kubelet has sufficient memory available"),
-            ("KubeletHasInsufficientMemory", "kubelet has insufficient memory available"),
-        ]),
-        pressure(Condition::DiskPressure, [
-            ("KubeletHasNoDiskPressure", "kubelet has no disk pressure"),
-            ("KubeletHasDiskPressure", "kubelet has disk pressure"),
-        ]),
-        pressure(Condition::PidPressure, [
-            ("KubeletHasSufficientPID", "kubelet has sufficient PID available"),
-            ("KubeletHasInsufficientPID", "kubelet has insufficient PID available"),
-        ]),
+        pressure(
+            Condition::MemoryPressure,
+            [
+                ("KubeletHasSufficientMemory", "kubelet has sufficient memory available"),
+                ("KubeletHasInsufficientMemory", "kubelet has insufficient memory available"),
+            ],
+        ),
+        pressure(
+            Condition::DiskPressure,
+            [
+                ("KubeletHasNoDiskPressure", "kubelet has no disk pressure"),
+                ("KubeletHasDiskPressure", "kubelet has disk pressure"),
+            ],
+        ),
+        pressure(
+            Condition::PidPressure,
+            [
+                ("KubeletHasSufficientPID", "kubelet has sufficient PID available"),
+                ("KubeletHasInsufficientPID", "kubelet has insufficient PID available"),
+            ],
+        ),
         ready(inputs),
     ];
     let foreign = inputs.previous.conditions.iter().flatten().filter(|old| own.iter().all(|c| c.type_ != old.type_));
@@ -233,7 +242,11 @@ fn runtime_handlers(runtime: &RuntimeState) -> Option<Vec<NodeRuntimeHandler>> {
 }
 
 /// Labels of a Node.
-pub(crate) fn node_labels(host_name: &str, architecture: &str, own: &BTreeMap<String, String>) -> BTreeMap<String, String> {
+pub(crate) fn node_labels(
+    host_name: &str,
+    architecture: &str,
+    own: &BTreeMap<String, String>,
+) -> BTreeMap<String, String> {
     let mut labels: BTreeMap<String, String> = [
         ("beta.kubernetes.io/arch", architecture),
         ("beta.kubernetes.io/os", "linux"),
@@ -295,7 +308,12 @@ mod tests {
     }
 
     fn states(status: &NodeStatus) -> Vec<String> {
-        status.conditions.iter().flatten().map(|c| format!("{}={} {}", c.type_, c.status, c.reason.clone().unwrap_or_default())).collect()
+        status
+            .conditions
+            .iter()
+            .flatten()
+            .map(|c| format!("{}={} {}", c.type_, c.status, c.reason.clone().unwrap_or_default()))
+            .collect()
     }
 
     #[test]
@@ -335,7 +353,10 @@ mod tests {
         let status = case.status();
         assert!(states(&status)[..3].iter().all(|state| state.contains("=True")), "{:?}", states(&status));
         let ready = status.conditions.expect("conditions").remove(3);
-        assert_eq!((ready.status.as_str(), ready.message.as_deref()), ("False", Some("container runtime network not ready: no pod CIDR")));
+        assert_eq!(
+            (ready.status.as_str(), ready.message.as_deref()),
+            ("False", Some("container runtime network not ready: no pod CIDR"))
+        );
     }
 
     #[test]
@@ -357,7 +378,8 @@ mod tests {
         let mut case = Case::new();
         case.previous = serde_json::from_value(json!({
             "capacity": {"example.com/gpu": "2", "cpu": "1"},
-            "conditions": [{"type": "NetworkUnavailable", "status": "False"}]})).expect("a status");
+            "conditions": [{"type": "NetworkUnavailable", "status": "False"}]}))
+        .expect("a status");
         let status = case.status();
         let capacity = status.capacity.as_ref().expect("capacity");
         assert_eq!((capacity["example.com/gpu"].0.as_str(), capacity["cpu"].0.as_str()), ("2", "4"));
@@ -366,7 +388,12 @@ mod tests {
 
     #[test]
     fn the_largest_images_are_shown() {
-        let image = |id: &str, tag: &str, size| v1::Image { id: id.into(), repo_tags: vec![tag.into()], size, ..Default::default() };
+        let image = |id: &str, tag: &str, size| v1::Image {
+            id: id.into(),
+            repo_tags: vec![tag.into()],
+            size,
+            ..Default::default()
+        };
         let mut case = Case::new();
         case.images = (0..60).map(|n| image(&format!("i{n}"), &format!("t{n}"), n)).collect();
         case.images.push(v1::Image { id: "nameless".into(), size: 1000, ..Default::default() });

@@ -48,12 +48,17 @@ pub(crate) async fn check(host: &str, port: u16, service: &str, limit: Duration)
             Ok(answer) => Ok(answer.into_inner().status),
             Err(status) => Err(match status.code() {
                 Code::Unimplemented => {
-                    format!("error: this server does not implement the grpc health protocol (grpc.health.v1.Health): {}", status.message())
+                    format!(
+                        "error: this server does not implement the grpc health protocol (grpc.health.v1.Health): {}",
+                        status.message()
+                    )
                 }
                 Code::DeadlineExceeded => {
                     format!("timeout: health rpc did not complete within {}s", limit.as_secs())
                 }
-                code => format!("error: health rpc probe failed: rpc error: code = {code:?} desc = {}", status.message()),
+                code => {
+                    format!("error: health rpc probe failed: rpc error: code = {code:?} desc = {}", status.message())
+                }
             }),
         }
     };

@@ -44,7 +44,9 @@ pub(crate) fn resolve_port(port: &IntOrString, container: &Container) -> Result<
             let named = container.ports.iter().flatten().find(|p| p.name.as_deref() == Some(name.as_str()));
             match named {
                 Some(port) => port.container_port.into(),
-                None => name.parse().map_err(|_| format!("couldn't find port: {name:?} in container {:?}", container.name))?,
+                None => name
+                    .parse()
+                    .map_err(|_| format!("couldn't find port: {name:?} in container {:?}", container.name))?,
             }
         }
     };
@@ -56,7 +58,12 @@ pub(crate) fn resolve_port(port: &IntOrString, container: &Container) -> Result<
 
 impl Get {
     /// The request of an `httpGet` action. `agent` is the first part of the User-Agent.
-    pub(crate) fn new(action: &HTTPGetAction, container: &Container, pod_ip: &str, agent: &str) -> Result<Self, String> {
+    pub(crate) fn new(
+        action: &HTTPGetAction,
+        container: &Container,
+        pod_ip: &str,
+        agent: &str,
+    ) -> Result<Self, String> {
         let scheme = action.scheme.as_deref().unwrap_or("HTTP").to_lowercase();
         let host = action.host.as_deref().filter(|host| !host.is_empty()).unwrap_or(pod_ip);
         let host = if host.contains(':') { format!("[{host}]") } else { host.to_owned() };
@@ -86,9 +93,9 @@ impl Get {
         let text = format!("Get \"{}\"", self.uri);
         match tokio::time::timeout(limit, self.send_now()).await {
             Ok(answer) => answer.map_err(|error| format!("{text}: {error}")),
-            Err(_) => Err(format!(
-                "{text}: context deadline exceeded (Client.Timeout exceeded while awaiting headers)"
-            )),
+            Err(_) => {
+                Err(format!("{text}: context deadline exceeded (Client.Timeout exceeded while awaiting headers)"))
+            }
         }
     }
 
@@ -266,7 +273,8 @@ mod tests {
     }
 
     fn get(action: serde_json::Value) -> Result<Get, String> {
-        let container = serde_json::from_value(json!({"name": "c", "ports": [{"name": "web", "containerPort": 8080}]})).expect("a container");
+        let container = serde_json::from_value(json!({"name": "c", "ports": [{"name": "web", "containerPort": 8080}]}))
+            .expect("a container");
         Get::new(&serde_json::from_value(action).expect("an action"), &container, "10.0.0.5", "probe")
     }
 
@@ -274,11 +282,15 @@ mod tests {
     fn actions_become_requests() {
         let uri = |action| get(action).map(|get| get.uri.to_string());
         assert_eq!(uri(json!({"port": 80})).as_deref(), Ok("http://10.0.0.5:80/"));
-        assert_eq!(uri(json!({"port": "web", "path": "/a?b=c", "scheme": "HTTPS"})).as_deref(), Ok("https://10.0.0.5:8080/a?b=c"));
+        assert_eq!(
+            uri(json!({"port": "web", "path": "/a?b=c", "scheme": "HTTPS"})).as_deref(),
+            Ok("https://10.0.0.5:8080/a?b=c")
+        );
         assert_eq!(uri(json!({"port": "99", "host": "::1", "path": "x"})).as_deref(), Ok("http://[::1]:99/x"));
         assert!(uri(json!({"port": "none"})).expect_err("unknown").contains("couldn't find port"));
         assert!(uri(json!({"port": 0})).is_err());
-        let headers = get(json!({"port": 1, "httpHeaders": [{"name": "X-A", "value": "b"}]})).expect("a request").headers;
+        let headers =
+            get(json!({"port": 1, "httpHeaders": [{"name": "X-A", "value": "b"}]})).expect("a request").headers;
         assert_eq!((headers["x-a"].as_bytes(), headers["user-agent"].as_bytes()), (&b"b"[..], &b"kube-probe/1.36"[..]));
     }
 
@@ -308,6 +320,9 @@ mod tests {
         assert!(error.contains("context deadline exceeded"), "{error}");
         drop(listener);
         let error = request.send(LIMIT).await.expect_err("refused");
-        assert_eq!(error, format!("Get \"http://127.0.0.1:{port}/\": dial tcp 127.0.0.1:{port}: connect: connection refused"));
+        assert_eq!(
+            error,
+            format!("Get \"http://127.0.0.1:{port}/\": dial tcp 127.0.0.1:{port}: connect: connection refused")
+        );
     }
 }

@@ -123,7 +123,8 @@ mod tests {
         fake.on_exec(move |_, command| exec(command));
         let runtime = Runtime::new(fake.connect().await.expect("a client"));
         let id = started_container(&fake, &runtime).await;
-        let container = serde_json::from_value(json!({"name": "c", "env": [{"name": "A", "value": "x"}]})).expect("a container");
+        let container =
+            serde_json::from_value(json!({"name": "c", "env": [{"name": "A", "value": "x"}]})).expect("a container");
         let run = ProbeRun { runtime: &runtime, container: &container, container_id: &id, pod_ip: "127.0.0.1" };
         run.run(&serde_json::from_value(probe).expect("a probe")).await
     }

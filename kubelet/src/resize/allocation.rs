@@ -143,7 +143,8 @@ mod tests {
             "resources": {"requests": {"cpu": "1", "memory": "1Gi"}, "limits": {"cpu": "3"}}}]});
         let given = reported(&pod(asked.clone(), running));
         assert_eq!(requests(&given), json!({"requests": {"cpu": "1", "memory": "1Gi"}, "limits": {"cpu": "3"}}));
-        let ended = json!({"containerStatuses": [{"name": "c", "state": {"terminated": {"exitCode": 0}}, "resources": {}}]});
+        let ended =
+            json!({"containerStatuses": [{"name": "c", "state": {"terminated": {"exitCode": 0}}, "resources": {}}]});
         let whole = pod(asked, ended);
         assert!(Arc::ptr_eq(&reported(&whole), &whole), "what does not run gets what it asks for");
     }

@@ -52,9 +52,9 @@ impl ResizeState {
     /// The resize cannot be granted now.
     pub(crate) fn deferred(&mut self, pod: &Pod, message: &str, now: Timestamp) -> Option<Told> {
         let old = self.pending.take();
-        let is_news = old.as_ref().is_none_or(|old| {
-            old.reason.as_deref() != Some(DEFERRED) || old.observed_generation != pod.generation()
-        });
+        let is_news = old
+            .as_ref()
+            .is_none_or(|old| old.reason.as_deref() != Some(DEFERRED) || old.observed_generation != pod.generation());
         self.pending = Some(condition(RESIZE_PENDING, old.as_ref(), DEFERRED, message, pod.generation(), now));
         is_news.then(|| Told {
             warning: true,
@@ -90,9 +90,9 @@ impl ResizeState {
     pub(crate) fn failed(&mut self, pod: &Pod, message: &str, now: Timestamp) -> Option<Told> {
         let old = self.in_progress.take();
         let generation = old.as_ref().map_or(pod.generation(), |old| old.observed_generation);
-        let is_news = old.as_ref().is_none_or(|old| {
-            (old.reason.as_deref(), old.message.as_deref()) != (Some(ERROR), Some(message))
-        });
+        let is_news = old
+            .as_ref()
+            .is_none_or(|old| (old.reason.as_deref(), old.message.as_deref()) != (Some(ERROR), Some(message)));
         self.in_progress = Some(condition(RESIZE_IN_PROGRESS, old.as_ref(), ERROR, message, generation, now));
         is_news.then(|| Told {
             warning: true,

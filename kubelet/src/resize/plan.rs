@@ -91,7 +91,8 @@ pub(crate) fn needs_restart(container: &Container, running: &ObservedContainer) 
         let amount = |resources: &ResourceRequirements| {
             (milli_value_of(resources.requests.as_ref(), name), milli_value_of(resources.limits.as_ref(), name))
         };
-        restarts_to_resize(container, name) && amount(created) != amount(&container.resources.clone().unwrap_or_default())
+        restarts_to_resize(container, name)
+            && amount(created) != amount(&container.resources.clone().unwrap_or_default())
     })
 }
 

@@ -136,19 +136,14 @@ impl Runtime {
 
     pub(crate) async fn update_pod_cidr(&self, pod_cidr: &str) -> Result<()> {
         let network_config = Some(v1::NetworkConfig { pod_cidr: pod_cidr.into() });
-        let request = v1::UpdateRuntimeConfigRequest {
-            runtime_config: Some(v1::RuntimeConfig { network_config }),
-        };
+        let request = v1::UpdateRuntimeConfigRequest { runtime_config: Some(v1::RuntimeConfig { network_config }) };
         let mut client = self.client.runtime.clone();
         let answer = client.update_runtime_config(request);
         call("UpdateRuntimeConfig", REQUEST_TIMEOUT, answer).await.map(drop)
     }
 
     pub(crate) async fn run_sandbox(&self, config: v1::PodSandboxConfig, handler: &str) -> Result<String> {
-        let request = v1::RunPodSandboxRequest {
-            config: Some(config),
-            runtime_handler: handler.into(),
-        };
+        let request = v1::RunPodSandboxRequest { config: Some(config), runtime_handler: handler.into() };
         let mut client = self.client.runtime.clone();
         let answer = client.run_pod_sandbox(request);
         Ok(call("RunPodSandbox", SANDBOX_TIMEOUT, answer).await?.pod_sandbox_id)
@@ -193,10 +188,7 @@ impl Runtime {
 
     /// Stops a container; after `grace_seconds` the runtime kills it.
     pub(crate) async fn stop_container(&self, id: &str, grace_seconds: i64) -> Result<()> {
-        let request = v1::StopContainerRequest {
-            container_id: id.into(),
-            timeout: grace_seconds,
-        };
+        let request = v1::StopContainerRequest { container_id: id.into(), timeout: grace_seconds };
         let grace = Duration::from_secs(grace_seconds.try_into().unwrap_or(0));
         let mut client = self.client.runtime.clone();
         let answer = client.stop_container(request);
@@ -262,12 +254,7 @@ impl Runtime {
 
 impl Runtime {
     /// Runs a command to its end. `limit` of zero means no limit of the command itself.
-    pub(crate) async fn exec_sync(
-        &self,
-        id: &str,
-        command: Vec<String>,
-        limit: Duration,
-    ) -> Result<ExecOutput> {
+    pub(crate) async fn exec_sync(&self, id: &str, command: Vec<String>, limit: Duration) -> Result<ExecOutput> {
         let request = v1::ExecSyncRequest {
             container_id: id.into(),
             cmd: command,
@@ -344,11 +331,7 @@ impl Runtime {
         auth: Option<v1::AuthConfig>,
         sandbox: v1::PodSandboxConfig,
     ) -> Result<String> {
-        let request = v1::PullImageRequest {
-            image: Some(image),
-            auth,
-            sandbox_config: Some(sandbox),
-        };
+        let request = v1::PullImageRequest { image: Some(image), auth, sandbox_config: Some(sandbox) };
         let mut client = self.client.images.clone();
         Ok(call("PullImage", PULL_TIMEOUT, client.pull_image(request)).await?.image_ref)
     }

@@ -30,20 +30,14 @@ impl Runtime {
     }
 
     async fn sandboxes_of(&self, uid: &str) -> Result<Vec<v1::PodSandbox>> {
-        let filter = v1::PodSandboxFilter {
-            label_selector: selector(uid),
-            ..Default::default()
-        };
+        let filter = v1::PodSandboxFilter { label_selector: selector(uid), ..Default::default() };
         let mut client = self.client.runtime.clone();
         let answer = client.list_pod_sandbox(v1::ListPodSandboxRequest { filter: Some(filter) });
         Ok(call("ListPodSandbox", REQUEST_TIMEOUT, answer).await?.items)
     }
 
     async fn containers_of(&self, uid: &str) -> Result<Vec<v1::Container>> {
-        let filter = v1::ContainerFilter {
-            label_selector: selector(uid),
-            ..Default::default()
-        };
+        let filter = v1::ContainerFilter { label_selector: selector(uid), ..Default::default() };
         let mut client = self.client.runtime.clone();
         let answer = client.list_containers(v1::ListContainersRequest { filter: Some(filter) });
         Ok(call("ListContainers", REQUEST_TIMEOUT, answer).await?.containers)
@@ -51,10 +45,7 @@ impl Runtime {
 
     /// `None` if it was removed meanwhile.
     async fn observe_sandbox(&self, listed: &v1::PodSandbox) -> Result<Option<ObservedSandbox>> {
-        let request = v1::PodSandboxStatusRequest {
-            pod_sandbox_id: listed.id.clone(),
-            verbose: false,
-        };
+        let request = v1::PodSandboxStatusRequest { pod_sandbox_id: listed.id.clone(), verbose: false };
         let mut client = self.client.runtime.clone();
         let answer = client.pod_sandbox_status(request);
         match call("PodSandboxStatus", REQUEST_TIMEOUT, answer).await {
@@ -83,11 +74,8 @@ fn selector(uid: &str) -> HashMap<String, String> {
 
 fn sandbox(status: v1::PodSandboxStatus) -> ObservedSandbox {
     let ready = status.state() == v1::PodSandboxState::SandboxReady;
-    let options = status
-        .linux
-        .and_then(|linux| linux.namespaces)
-        .and_then(|namespaces| namespaces.options)
-        .unwrap_or_default();
+    let options =
+        status.linux.and_then(|linux| linux.namespaces).and_then(|namespaces| namespaces.options).unwrap_or_default();
     let network = status.network.unwrap_or_default();
     let ips = std::iter::once(network.ip).chain(network.additional_ips.into_iter().map(|ip| ip.ip));
     ObservedSandbox {
@@ -103,11 +91,8 @@ fn sandbox(status: v1::PodSandboxStatus) -> ObservedSandbox {
 fn container(status: v1::ContainerStatus, sandbox_id: &str) -> ObservedContainer {
     let state = ContainerState::from(status.state());
     let notes = remembered(&status.annotations);
-    let message = if state == ContainerState::Exited {
-        termination::message(&status, &notes)
-    } else {
-        status.message.clone()
-    };
+    let message =
+        if state == ContainerState::Exited { termination::message(&status, &notes) } else { status.message.clone() };
     let image = status.image.unwrap_or_default();
     let written = [image.user_specified_image, image.image];
     ObservedContainer {

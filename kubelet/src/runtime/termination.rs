@@ -20,9 +20,7 @@ const LOG_BYTES_MAX: usize = 2048;
 /// The message of an exited container: the runtime's own, followed by the container's.
 pub(super) fn message(status: &v1::ContainerStatus, notes: &Remembered<'_>) -> String {
     // A container that could not be started has no output to fall back to.
-    let fall_back = notes.fall_back_to_logs
-        && status.exit_code != 0
-        && status.reason != "ContainerCannotRun";
+    let fall_back = notes.fall_back_to_logs && status.exit_code != 0 && status.reason != "ContainerCannotRun";
     let own = match read_termination_log(status, notes.termination_path) {
         Ok(text) if text.is_empty() && fall_back => {
             tail::last_output(Path::new(&status.log_path), LOG_LINES_MAX, LOG_BYTES_MAX)
@@ -46,10 +44,7 @@ fn read_termination_log(status: &v1::ContainerStatus, path: &str) -> Result<Stri
     match read_end(Path::new(&mount.host_path), MESSAGE_BYTES_MAX) {
         Ok(bytes) => Ok(String::from_utf8_lossy(&bytes).into_owned()),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(String::new()),
-        Err(error) => Err(format!(
-            "Error on reading termination log {}: {error}",
-            mount.host_path
-        )),
+        Err(error) => Err(format!("Error on reading termination log {}: {error}", mount.host_path)),
     }
 }
 
@@ -87,11 +82,7 @@ mod tests {
     }
 
     fn notes(fall_back_to_logs: bool) -> Remembered<'static> {
-        Remembered {
-            termination_path: "/dev/termination-log",
-            fall_back_to_logs,
-            ..Default::default()
-        }
+        Remembered { termination_path: "/dev/termination-log", fall_back_to_logs, ..Default::default() }
     }
 
     #[test]

@@ -7,9 +7,7 @@ use std::time::Duration;
 
 use http::{HeaderMap, Method, header};
 use k8s_openapi::api::authentication::v1::{TokenReview, TokenReviewSpec};
-use k8s_openapi::api::authorization::v1::{
-    ResourceAttributes, SubjectAccessReview, SubjectAccessReviewSpec,
-};
+use k8s_openapi::api::authorization::v1::{ResourceAttributes, SubjectAccessReview, SubjectAccessReviewSpec};
 use kube::Client;
 use parking_lot::Mutex;
 use rustls_pki_types::CertificateDer;
@@ -25,20 +23,10 @@ const DENIED_TTL: Duration = Duration::from_secs(30);
 /// Answers that are remembered per cache.
 const CACHE_MAX: usize = 1024;
 
-const TOKEN_REVIEWS: ResourceType = ResourceType::new(
-    "authentication.k8s.io",
-    "v1",
-    "tokenreviews",
-    "TokenReview",
-    false,
-);
-const ACCESS_REVIEWS: ResourceType = ResourceType::new(
-    "authorization.k8s.io",
-    "v1",
-    "subjectaccessreviews",
-    "SubjectAccessReview",
-    false,
-);
+const TOKEN_REVIEWS: ResourceType =
+    ResourceType::new("authentication.k8s.io", "v1", "tokenreviews", "TokenReview", false);
+const ACCESS_REVIEWS: ResourceType =
+    ResourceType::new("authorization.k8s.io", "v1", "subjectaccessreviews", "SubjectAccessReview", false);
 
 /// Who asks.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
@@ -67,12 +55,7 @@ pub(crate) struct Auth {
 
 impl Auth {
     pub(crate) fn new(client: Client, node_name: String) -> Self {
-        Self {
-            client,
-            node_name,
-            tokens: Cache::default(),
-            decisions: Cache::default(),
-        }
+        Self { client, node_name, tokens: Cache::default(), decisions: Cache::default() }
     }
 
     /// Lets a request pass or says why not. `certificate` has been verified by the handshake.
@@ -101,10 +84,7 @@ impl Auth {
     }
 
     async fn token_user(&self, headers: &HeaderMap) -> Result<User, Refused> {
-        let value = headers
-            .get(header::AUTHORIZATION)
-            .and_then(|value| value.to_str().ok())
-            .unwrap_or_default();
+        let value = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok()).unwrap_or_default();
         let (scheme, token) = value.split_once(' ').unwrap_or_default();
         let token = token.trim();
         if !scheme.eq_ignore_ascii_case("bearer") || token.is_empty() {
@@ -116,36 +96,22 @@ impl Auth {
             return known.ok_or(Refused::Unauthorized);
         }
         let review = TokenReview {
-            spec: TokenReviewSpec {
-                token: token.to_owned(),
-                ..Default::default()
-            },
+            spec: TokenReviewSpec { token: token.to_owned(), ..Default::default() },
             ..Default::default()
         };
         let reviews = Objects::<TokenReview>::of(&self.client, TOKEN_REVIEWS, "");
-        let answer = reviews
-            .create(&review)
-            .await
-            .map_err(|error| Refused::Unknown(error.to_string()))?;
+        let answer = reviews.create(&review).await.map_err(|error| Refused::Unknown(error.to_string()))?;
         let status = answer.status.unwrap_or_default();
-        let user = status
-            .user
-            .filter(|_| status.authenticated == Some(true))
-            .map(|user| User {
-                name: user.username.unwrap_or_default(),
-                uid: user.uid.unwrap_or_default(),
-                groups: user.groups.unwrap_or_default(),
-            });
+        let user = status.user.filter(|_| status.authenticated == Some(true)).map(|user| User {
+            name: user.username.unwrap_or_default(),
+            uid: user.uid.unwrap_or_default(),
+            groups: user.groups.unwrap_or_default(),
+        });
         self.tokens.put(key, user.clone(), TOKEN_TTL);
         user.ok_or(Refused::Unauthorized)
     }
 
-    async fn allowed(
-        &self,
-        user: &User,
-        verb: &'static str,
-        subresource: &'static str,
-    ) -> Result<bool, Refused> {
+    async fn allowed(&self, user: &User, verb: &'static str, subresource: &'static str) -> Result<bool, Refused> {
         let key = (user.clone(), verb, subresource);
         if let Some(known) = self.decisions.get(&key) {
             return Ok(known);
@@ -168,13 +134,9 @@ impl Auth {
             ..Default::default()
         };
         let reviews = Objects::<SubjectAccessReview>::of(&self.client, ACCESS_REVIEWS, "");
-        let answer = reviews
-            .create(&review)
-            .await
-            .map_err(|error| Refused::Unknown(error.to_string()))?;
+        let answer = reviews.create(&review).await.map_err(|error| Refused::Unknown(error.to_string()))?;
         let allowed = answer.status.is_some_and(|status| status.allowed);
-        self.decisions
-            .put(key, allowed, if allowed { ALLOWED_TTL } else { DENIED_TTL });
+        self.decisions.put(key, allowed, if allowed { ALLOWED_TTL } else { DENIED_TTL });
         Ok(allowed)
     }
 }
@@ -184,16 +146,10 @@ fn certificate_user(certificate: &CertificateDer<'_>) -> Option<User> {
     let (_, parsed) = X509Certificate::from_der(certificate).ok()?;
     let subject = parsed.subject();
     let name = subject.iter_common_name().next()?.as_str().ok()?.to_owned();
-    let mut groups: Vec<String> = subject
-        .iter_organization()
-        .filter_map(|group| group.as_str().ok().map(str::to_owned))
-        .collect();
+    let mut groups: Vec<String> =
+        subject.iter_organization().filter_map(|group| group.as_str().ok().map(str::to_owned)).collect();
     groups.push("system:authenticated".to_owned());
-    Some(User {
-        name,
-        uid: String::new(),
-        groups,
-    })
+    Some(User { name, uid: String::new(), groups })
 }
 
 fn verb(method: &Method) -> &'static str {
@@ -209,10 +165,7 @@ fn verb(method: &Method) -> &'static str {
 
 /// The subresources of a node of which one must be allowed for a path.
 fn subresources(path: &str) -> &'static [&'static str] {
-    let below = |root: &str| {
-        path.strip_prefix(root)
-            .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
-    };
+    let below = |root: &str| path.strip_prefix(root).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
     if below("/pods") || below("/runningpods") {
         &["pods", "proxy"]
     } else if below("/healthz") {
@@ -243,9 +196,7 @@ struct Cache<K, V> {
 
 impl<K, V> Default for Cache<K, V> {
     fn default() -> Self {
-        Self {
-            entries: Mutex::default(),
-        }
+        Self { entries: Mutex::default() }
     }
 }
 
@@ -297,12 +248,8 @@ mod tests {
     fn certificates_name_users_and_groups() {
         let mut params = rcgen::CertificateParams::new(Vec::<String>::new()).expect("parameters");
         params.distinguished_name = rcgen::DistinguishedName::new();
-        params
-            .distinguished_name
-            .push(rcgen::DnType::CommonName, "kube-apiserver-kubelet-client");
-        params
-            .distinguished_name
-            .push(rcgen::DnType::OrganizationName, "system:masters");
+        params.distinguished_name.push(rcgen::DnType::CommonName, "kube-apiserver-kubelet-client");
+        params.distinguished_name.push(rcgen::DnType::OrganizationName, "system:masters");
         let key = rcgen::KeyPair::generate().expect("a key");
         let certificate = params.self_signed(&key).expect("a certificate");
         let user = certificate_user(certificate.der()).expect("a user");

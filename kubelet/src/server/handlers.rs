@@ -42,9 +42,7 @@ impl Server {
             Route::Pods => Ok(self.pods()),
             Route::RunningPods => self.running_pods().await,
             Route::Configz => Ok(self.configz()),
-            Route::Metrics => Ok(reply::metrics(stats::process_metrics(
-                self.workers.pods().len(),
-            ))),
+            Route::Metrics => Ok(reply::metrics(stats::process_metrics(self.workers.pods().len()))),
             Route::ProbeMetrics => Ok(reply::metrics(String::new())),
             Route::ResourceMetrics => self.resource_metrics().await,
             Route::Summary => self.summary().await,
@@ -70,35 +68,21 @@ impl Server {
 
     /// What runs, as the runtime says.
     async fn running_pods(&self) -> Result<Reply, Failed> {
-        let containers = self
-            .ctx
-            .runtime
-            .list_containers()
-            .await
-            .map_err(|error| runtime_failed(&error))?;
+        let containers = self.ctx.runtime.list_containers().await.map_err(|error| runtime_failed(&error))?;
         let mut items = std::collections::BTreeMap::<String, serde_json::Value>::new();
-        for container in containers
-            .iter()
-            .filter(|c| c.state() == skiff_cri::v1::ContainerState::ContainerRunning)
-        {
+        for container in containers.iter().filter(|c| c.state() == skiff_cri::v1::ContainerState::ContainerRunning) {
             let label = |key: &str| container.labels.get(key).cloned().unwrap_or_default();
             let pod = items.entry(label(crate::labels::POD_UID)).or_insert_with(|| {
                 json!({"metadata": {"name": label(crate::labels::POD_NAME), "namespace": label(crate::labels::POD_NAMESPACE),
                     "uid": label(crate::labels::POD_UID)}, "spec": {"containers": []}, "status": {}})
             });
-            let image = container
-                .image
-                .as_ref()
-                .map(|image| image.image.clone())
-                .unwrap_or_default();
+            let image = container.image.as_ref().map(|image| image.image.clone()).unwrap_or_default();
             if let Some(list) = pod["spec"]["containers"].as_array_mut() {
                 list.push(json!({"name": label(crate::labels::CONTAINER_NAME), "image": image, "resources": {}}));
             }
         }
         let items: Vec<_> = items.into_values().collect();
-        Ok(reply::json(
-            &json!({"kind": "PodList", "apiVersion": "v1", "metadata": {}, "items": items}),
-        ))
+        Ok(reply::json(&json!({"kind": "PodList", "apiVersion": "v1", "metadata": {}, "items": items})))
     }
 
     fn configz(&self) -> Reply {
@@ -116,34 +100,16 @@ impl Server {
     }
 
     async fn resource_metrics(&self) -> Result<Reply, Failed> {
-        let stats = self
-            .ctx
-            .runtime
-            .container_stats()
-            .await
-            .map_err(|error| runtime_failed(&error))?;
-        Ok(reply::metrics(stats::resource_metrics(
-            &stats,
-            &stats::NodeUse::read(),
-        )))
+        let stats = self.ctx.runtime.container_stats().await.map_err(|error| runtime_failed(&error))?;
+        Ok(reply::metrics(stats::resource_metrics(&stats, &stats::NodeUse::read())))
     }
 
     async fn summary(&self) -> Result<Reply, Failed> {
-        let containers = self
-            .ctx
-            .runtime
-            .container_stats()
-            .await
-            .map_err(|error| runtime_failed(&error))?;
+        let containers = self.ctx.runtime.container_stats().await.map_err(|error| runtime_failed(&error))?;
         // Older runtimes do not have it.
         let sandboxes = self.ctx.runtime.sandbox_stats().await.unwrap_or_default();
         let node = &self.ctx.settings.node_name;
-        Ok(reply::json(&stats::summary(
-            node,
-            &containers,
-            &sandboxes,
-            &stats::NodeUse::read(),
-        )))
+        Ok(reply::json(&stats::summary(node, &containers, &sandboxes, &stats::NodeUse::read())))
     }
 
     /// The right to one more session; it is given back when the session ends.
@@ -162,29 +128,17 @@ impl Server {
                 && (target.uid.is_empty() || pod.uid() == target.uid)
         });
         // A successor of the same name may wait for the old one to end.
-        let newest =
-            found.max_by_key(|pod| pod.metadata.creation_timestamp.as_ref().map(|time| time.0));
+        let newest = found.max_by_key(|pod| pod.metadata.creation_timestamp.as_ref().map(|time| time.0));
         newest.ok_or_else(|| not_found(format!("pod {:?} does not exist", target.pod)))
     }
 
     /// Id of a running container.
     async fn running_container(&self, target: &Target) -> Result<(Arc<Pod>, String), Failed> {
         let pod = self.find(target)?;
-        let observed = self
-            .ctx
-            .runtime
-            .observe(pod.uid())
-            .await
-            .map_err(|error| runtime_failed(&error))?;
-        match observed
-            .container(&target.container)
-            .filter(|c| c.state == ContainerState::Running)
-        {
+        let observed = self.ctx.runtime.observe(pod.uid()).await.map_err(|error| runtime_failed(&error))?;
+        match observed.container(&target.container).filter(|c| c.state == ContainerState::Running) {
             Some(container) => Ok((pod, container.id.clone())),
-            None => Err(not_found(format!(
-                "container not found ({:?})",
-                target.container
-            ))),
+            None => Err(not_found(format!("container not found ({:?})", target.container))),
         }
     }
 
@@ -203,12 +157,7 @@ impl Server {
         require_upgrade(&request)?;
         let place = self.session_place()?;
         let (_, id) = self.running_container(target).await?;
-        let url = self
-            .ctx
-            .runtime
-            .exec_url(&id, command, streams)
-            .await
-            .map_err(|error| runtime_failed(&error))?;
+        let url = self.ctx.runtime.exec_url(&id, command, streams).await.map_err(|error| runtime_failed(&error))?;
         Ok(sessions::pass_on(request, &url, place).await)
     }
 
@@ -218,22 +167,14 @@ impl Server {
         pairs: &[(String, String)],
         request: Request<Incoming>,
     ) -> Result<Reply, Failed> {
-        let mut streams =
-            sessions::streams(pairs).map_err(|text| reply::text(StatusCode::BAD_REQUEST, text))?;
+        let mut streams = sessions::streams(pairs).map_err(|text| reply::text(StatusCode::BAD_REQUEST, text))?;
         require_upgrade(&request)?;
         let place = self.session_place()?;
         let (pod, id) = self.running_container(target).await?;
         // Whether a process has a terminal is settled when it starts.
-        streams.tty = pod
-            .find_container(&target.container)
-            .is_some_and(|(_, c)| c.tty == Some(true));
+        streams.tty = pod.find_container(&target.container).is_some_and(|(_, c)| c.tty == Some(true));
         streams.stderr &= !streams.tty;
-        let url = self
-            .ctx
-            .runtime
-            .attach_url(&id, streams)
-            .await
-            .map_err(|error| runtime_failed(&error))?;
+        let url = self.ctx.runtime.attach_url(&id, streams).await.map_err(|error| runtime_failed(&error))?;
         Ok(sessions::pass_on(request, &url, place).await)
     }
 
@@ -246,90 +187,41 @@ impl Server {
         require_upgrade(&request)?;
         let place = self.session_place()?;
         let pod = self.find(target)?;
-        let observed = self
-            .ctx
-            .runtime
-            .observe(pod.uid())
-            .await
-            .map_err(|error| runtime_failed(&error))?;
+        let observed = self.ctx.runtime.observe(pod.uid()).await.map_err(|error| runtime_failed(&error))?;
         let Some(sandbox) = observed.sandboxes.first().filter(|sandbox| sandbox.ready) else {
-            return Err(not_found(format!(
-                "pod not found ({:?})",
-                format!("{}_{}", target.pod, target.namespace)
-            )));
+            return Err(not_found(format!("pod not found ({:?})", format!("{}_{}", target.pod, target.namespace))));
         };
         // Websocket clients name ports in the query, SPDY clients in the streams.
-        let ports = pairs
-            .iter()
-            .filter(|(key, _)| matches!(key.as_str(), "port" | "ports"));
-        let ports = ports
-            .flat_map(|(_, value)| value.split(','))
-            .filter_map(|port| port.parse().ok())
-            .collect();
-        let url = self
-            .ctx
-            .runtime
-            .port_forward_url(&sandbox.id, ports)
-            .await
-            .map_err(|error| runtime_failed(&error))?;
+        let ports = pairs.iter().filter(|(key, _)| matches!(key.as_str(), "port" | "ports"));
+        let ports = ports.flat_map(|(_, value)| value.split(',')).filter_map(|port| port.parse().ok()).collect();
+        let url =
+            self.ctx.runtime.port_forward_url(&sandbox.id, ports).await.map_err(|error| runtime_failed(&error))?;
         Ok(sessions::pass_on(request, &url, place).await)
     }
 
-    async fn run_command(
-        &self,
-        target: &Target,
-        pairs: &[(String, String)],
-    ) -> Result<Reply, Failed> {
+    async fn run_command(&self, target: &Target, pairs: &[(String, String)]) -> Result<Reply, Failed> {
         let command: Vec<String> = match pairs.iter().find(|(key, _)| key == "cmd") {
             Some((_, text)) => text.split(' ').map(str::to_owned).collect(),
             None => command(pairs),
         };
         let (_, id) = self.running_container(target).await?;
-        let output = self
-            .ctx
-            .runtime
-            .exec_sync(&id, command, Duration::ZERO)
-            .await
-            .map_err(|error| runtime_failed(&error))?;
-        Ok(reply::text(
-            StatusCode::OK,
-            String::from_utf8_lossy(&output.output).into_owned(),
-        ))
+        let output =
+            self.ctx.runtime.exec_sync(&id, command, Duration::ZERO).await.map_err(|error| runtime_failed(&error))?;
+        Ok(reply::text(StatusCode::OK, String::from_utf8_lossy(&output.output).into_owned()))
     }
 
-    async fn container_logs(
-        &self,
-        target: &Target,
-        pairs: &[(String, String)],
-    ) -> Result<Reply, Failed> {
+    async fn container_logs(&self, target: &Target, pairs: &[(String, String)]) -> Result<Reply, Failed> {
         let bad = |text: String| reply::text(StatusCode::BAD_REQUEST, text);
         let options = LogOptions::parse(pairs, now()).map_err(bad)?;
         let pod = self.find(target)?;
         let name = &target.container;
         if pod.find_container(name).is_none() {
-            return Err(not_found(format!(
-                "container {name:?} not found in pod {:?}",
-                target.pod
-            )));
+            return Err(not_found(format!("container {name:?} not found in pod {:?}", target.pod)));
         }
-        let status = self
-            .ctx
-            .status
-            .get(pod.uid())
-            .or_else(|| pod.status.clone())
-            .unwrap_or_default();
-        let lists = [
-            status.container_statuses,
-            status.init_container_statuses,
-            status.ephemeral_container_statuses,
-        ];
-        let status = lists
-            .into_iter()
-            .flatten()
-            .flatten()
-            .find(|status| status.name == *name);
-        let id =
-            log_container(&target.pod, name, status.as_ref(), options.previous).map_err(bad)?;
+        let status = self.ctx.status.get(pod.uid()).or_else(|| pod.status.clone()).unwrap_or_default();
+        let lists = [status.container_statuses, status.init_container_statuses, status.ephemeral_container_statuses];
+        let status = lists.into_iter().flatten().flatten().find(|status| status.name == *name);
+        let id = log_container(&target.pod, name, status.as_ref(), options.previous).map_err(bad)?;
         let path = match self.ctx.runtime.container_status(&id).await {
             Ok(status) => PathBuf::from(status.log_path),
             Err(_) => {
@@ -354,11 +246,7 @@ impl Server {
 }
 
 fn command(pairs: &[(String, String)]) -> Vec<String> {
-    pairs
-        .iter()
-        .filter(|(key, _)| key == "command")
-        .map(|(_, value)| value.clone())
-        .collect()
+    pairs.iter().filter(|(key, _)| key == "command").map(|(_, value)| value.clone()).collect()
 }
 
 fn require_upgrade(request: &Request<Incoming>) -> Result<(), Failed> {
@@ -370,35 +258,22 @@ fn require_upgrade(request: &Request<Incoming>) -> Result<(), Failed> {
 }
 
 /// Which run of a container has the wanted log. The error is upstream's message.
-fn log_container(
-    pod: &str,
-    name: &str,
-    status: Option<&ContainerStatus>,
-    previous: bool,
-) -> Result<String, String> {
+fn log_container(pod: &str, name: &str, status: Option<&ContainerStatus>, previous: bool) -> Result<String, String> {
     let Some(status) = status else {
-        return Err(format!(
-            "container {name:?} in pod {pod:?} is not available"
-        ));
+        return Err(format!("container {name:?} in pod {pod:?} is not available"));
     };
     let bare = |id: &Option<String>| {
         let id = id.as_deref().unwrap_or_default();
         Some(id.rsplit("://").next().unwrap_or_default().to_owned()).filter(|id| !id.is_empty())
     };
     let state = status.state.clone().unwrap_or_default();
-    let last = status
-        .last_state
-        .as_ref()
-        .and_then(|last| last.terminated.as_ref())
-        .and_then(|end| bare(&end.container_id));
+    let last =
+        status.last_state.as_ref().and_then(|last| last.terminated.as_ref()).and_then(|end| bare(&end.container_id));
     if previous {
-        return last.ok_or_else(|| {
-            format!("previous terminated container {name:?} in pod {pod:?} not found")
-        });
+        return last.ok_or_else(|| format!("previous terminated container {name:?} in pod {pod:?} not found"));
     }
     if state.running.is_some() {
-        return bare(&status.container_id)
-            .ok_or_else(|| format!("container {name:?} in pod {pod:?} is not available"));
+        return bare(&status.container_id).ok_or_else(|| format!("container {name:?} in pod {pod:?} is not available"));
     }
     if let Some(end) = &state.terminated {
         let id = bare(&end.container_id).or(last);
@@ -407,17 +282,14 @@ fn log_container(
     if let Some(last) = last {
         return Ok(last);
     }
-    let reason = state
-        .waiting
-        .and_then(|waiting| waiting.reason)
-        .unwrap_or_default();
+    let reason = state.waiting.and_then(|waiting| waiting.reason).unwrap_or_default();
     Err(match reason.as_str() {
         "ErrImagePull" => {
             format!("container {name:?} in pod {pod:?} is waiting to start: image can't be pulled")
         }
-        "ImagePullBackOff" => format!(
-            "container {name:?} in pod {pod:?} is waiting to start: trying and failing to pull image"
-        ),
+        "ImagePullBackOff" => {
+            format!("container {name:?} in pod {pod:?} is waiting to start: trying and failing to pull image")
+        }
         "" => format!("container {name:?} in pod {pod:?} is waiting to start - no logs yet"),
         reason => format!("container {name:?} in pod {pod:?} is waiting to start: {reason}"),
     })
@@ -440,12 +312,7 @@ mod tests {
     fn the_run_with_the_log_is_found() {
         let end = |id: &str| json!({"terminated": {"exitCode": 1, "containerID": id}});
         check(json!({"running": {}}), json!({}), false, Ok("now"));
-        check(
-            json!({"running": {}}),
-            end("skiff://before"),
-            true,
-            Ok("before"),
-        );
+        check(json!({"running": {}}), end("skiff://before"), true, Ok("before"));
         check(
             json!({"running": {}}),
             json!({}),
@@ -454,12 +321,7 @@ mod tests {
         );
         check(end("skiff://now"), json!({}), false, Ok("now"));
         check(end(""), end("skiff://before"), false, Ok("before"));
-        check(
-            json!({"waiting": {"reason": "CrashLoopBackOff"}}),
-            end("skiff://before"),
-            false,
-            Ok("before"),
-        );
+        check(json!({"waiting": {"reason": "CrashLoopBackOff"}}), end("skiff://before"), false, Ok("before"));
         check(
             json!({"waiting": {"reason": "ContainerCreating"}}),
             json!({}),
@@ -470,9 +332,7 @@ mod tests {
             json!({"waiting": {"reason": "ImagePullBackOff"}}),
             json!({}),
             false,
-            Err(
-                "container \"c\" in pod \"p\" is waiting to start: trying and failing to pull image",
-            ),
+            Err("container \"c\" in pod \"p\" is waiting to start: trying and failing to pull image"),
         );
     }
 }

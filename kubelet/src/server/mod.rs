@@ -55,11 +55,7 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    pub(crate) fn new(
-        ctx: Arc<Context>,
-        workers: PodWorkers,
-        tls: ServingTls,
-    ) -> anyhow::Result<Self> {
+    pub(crate) fn new(ctx: Arc<Context>, workers: PodWorkers, tls: ServingTls) -> anyhow::Result<Self> {
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let verifier = WebPkiClientVerifier::builder_with_provider(tls.client_ca, provider.clone())
             .allow_unauthenticated()
@@ -70,17 +66,8 @@ impl Server {
             .with_cert_resolver(tls.certificate);
         // Upgrades need HTTP/1.1; the API server asks for it. Others may use both.
         config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-        let auth = Arc::new(Auth::new(
-            ctx.client.clone(),
-            ctx.settings.node_name.clone(),
-        ));
-        Ok(Self {
-            ctx,
-            workers,
-            auth,
-            tls: Arc::new(config),
-            sessions: Arc::new(Semaphore::new(SESSIONS_MAX)),
-        })
+        let auth = Arc::new(Auth::new(ctx.client.clone(), ctx.settings.node_name.clone()));
+        Ok(Self { ctx, workers, auth, tls: Arc::new(config), sessions: Arc::new(Semaphore::new(SESSIONS_MAX)) })
     }
 
     /// Serves until `shutdown`.
@@ -121,38 +108,23 @@ impl Server {
             Err(_) => return tracing::debug!("a TLS handshake took too long"),
         };
         let certificates = stream.get_ref().1.peer_certificates();
-        let certificate = certificates
-            .and_then(|list| list.first())
-            .map(|first| first.clone().into_owned());
+        let certificate = certificates.and_then(|list| list.first()).map(|first| first.clone().into_owned());
         let certificate: Arc<Option<CertificateDer<'static>>> = Arc::new(certificate);
         let service = service_fn(move |request: Request<Incoming>| {
             let (server, certificate) = (self.clone(), certificate.clone());
-            async move {
-                Ok::<_, Infallible>(server.answer(certificate.as_ref().as_ref(), request).await)
-            }
+            async move { Ok::<_, Infallible>(server.answer(certificate.as_ref().as_ref(), request).await) }
         });
         let mut builder = auto::Builder::new(TokioExecutor::new());
         builder.http1().timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT);
         builder.http2().timer(TokioTimer::new()).keep_alive_interval(PING_INTERVAL);
-        if let Err(error) = builder
-            .serve_connection_with_upgrades(TokioIo::new(stream), service)
-            .await
-        {
+        if let Err(error) = builder.serve_connection_with_upgrades(TokioIo::new(stream), service).await {
             tracing::debug!(%error, "a connection ended");
         }
     }
 
-    async fn answer(
-        &self,
-        certificate: Option<&CertificateDer<'static>>,
-        request: Request<Incoming>,
-    ) -> Reply {
+    async fn answer(&self, certificate: Option<&CertificateDer<'static>>, request: Request<Incoming>) -> Reply {
         let path = request.uri().path().to_owned();
-        match self
-            .auth
-            .check(certificate, request.headers(), request.method(), &path)
-            .await
-        {
+        match self.auth.check(certificate, request.headers(), request.method(), &path).await {
             Ok(_) => {}
             Err(Refused::Unauthorized) => {
                 return reply::text(StatusCode::UNAUTHORIZED, "Unauthorized");

@@ -76,14 +76,12 @@ pub(crate) fn route(path: &str) -> Option<Route> {
         ["exec", rest @ ..] => target(rest).map(Route::Exec),
         ["attach", rest @ ..] => target(rest).map(Route::Attach),
         ["run", rest @ ..] => target(rest).map(Route::Run),
-        ["portForward", namespace, pod, uid @ ..] if uid.len() <= 1 => {
-            Some(Route::PortForward(Target {
-                namespace: (*namespace).to_owned(),
-                pod: (*pod).to_owned(),
-                uid: uid.first().copied().unwrap_or_default().to_owned(),
-                container: String::new(),
-            }))
-        }
+        ["portForward", namespace, pod, uid @ ..] if uid.len() <= 1 => Some(Route::PortForward(Target {
+            namespace: (*namespace).to_owned(),
+            pod: (*pod).to_owned(),
+            uid: uid.first().copied().unwrap_or_default().to_owned(),
+            container: String::new(),
+        })),
         _ => None,
     }
 }
@@ -94,10 +92,7 @@ pub(crate) fn query(text: &str) -> Vec<(String, String)> {
     pairs
         .map(|pair| {
             let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
-            (
-                decode(&key.replace('+', " ")),
-                decode(&value.replace('+', " ")),
-            )
+            (decode(&key.replace('+', " ")), decode(&value.replace('+', " ")))
         })
         .collect()
 }
@@ -108,9 +103,7 @@ fn decode(text: &str) -> String {
     let mut decoded = Vec::with_capacity(bytes.len());
     let mut index = 0;
     while index < bytes.len() {
-        let code = (bytes[index] == b'%')
-            .then(|| text.get(index + 1..index + 3))
-            .flatten();
+        let code = (bytes[index] == b'%').then(|| text.get(index + 1..index + 3)).flatten();
         match code.and_then(|digits| u8::from_str_radix(digits, 16).ok()) {
             Some(byte) => {
                 decoded.push(byte);
@@ -130,12 +123,7 @@ mod tests {
     use super::*;
 
     fn target(namespace: &str, pod: &str, uid: &str, container: &str) -> Target {
-        Target {
-            namespace: namespace.into(),
-            pod: pod.into(),
-            uid: uid.into(),
-            container: container.into(),
-        }
+        Target { namespace: namespace.into(), pod: pod.into(), uid: uid.into(), container: container.into() }
     }
 
     #[test]
@@ -145,28 +133,13 @@ mod tests {
             ("/pods/", Some(Route::Pods)),
             ("/metrics/resource", Some(Route::ResourceMetrics)),
             ("/stats/summary", Some(Route::Summary)),
-            (
-                "/containerLogs/n/p/c",
-                Some(Route::ContainerLogs(target("n", "p", "", "c"))),
-            ),
+            ("/containerLogs/n/p/c", Some(Route::ContainerLogs(target("n", "p", "", "c")))),
             ("/containerLogs/n/p/u/c", None),
-            (
-                "/exec/n/p/u/c",
-                Some(Route::Exec(target("n", "p", "u", "c"))),
-            ),
+            ("/exec/n/p/u/c", Some(Route::Exec(target("n", "p", "u", "c")))),
             ("/exec/n/p", None),
-            (
-                "/attach/n/p/c%2Dd",
-                Some(Route::Attach(target("n", "p", "", "c-d"))),
-            ),
-            (
-                "/portForward/n/p",
-                Some(Route::PortForward(target("n", "p", "", ""))),
-            ),
-            (
-                "/portForward/n/p/u",
-                Some(Route::PortForward(target("n", "p", "u", ""))),
-            ),
+            ("/attach/n/p/c%2Dd", Some(Route::Attach(target("n", "p", "", "c-d")))),
+            ("/portForward/n/p", Some(Route::PortForward(target("n", "p", "", "")))),
+            ("/portForward/n/p/u", Some(Route::PortForward(target("n", "p", "u", "")))),
             ("/", None),
             ("/nothing", None),
         ] {
@@ -193,10 +166,7 @@ mod tests {
     fn queries() {
         let pairs = query("command=sh&command=-c&command=a+b%20c%3D&tty=1&x");
         let text: Vec<String> = pairs.iter().map(|(k, v)| format!("{k}={v}")).collect();
-        assert_eq!(
-            text,
-            ["command=sh", "command=-c", "command=a b c=", "tty=1", "x="]
-        );
+        assert_eq!(text, ["command=sh", "command=-c", "command=a b c=", "tty=1", "x="]);
         assert_eq!(decode("100%"), "100%");
         assert_eq!(decode("%zz"), "%zz");
     }

@@ -19,15 +19,12 @@ use crate::runtime::Streams;
 /// How long the runtime's streaming server may take to answer the upgrade.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
 /// Headers that belong to the connection to us, or are nobody else's business.
-const NOT_PASSED_ON: [HeaderName; 3] =
-    [header::HOST, header::AUTHORIZATION, header::CONTENT_LENGTH];
+const NOT_PASSED_ON: [HeaderName; 3] = [header::HOST, header::AUTHORIZATION, header::CONTENT_LENGTH];
 
 /// The streams that a query asks for. At least one must be.
 pub(crate) fn streams(query: &[(String, String)]) -> Result<Streams, String> {
     let flag = |names: [&str; 2]| {
-        query.iter().any(|(key, value)| {
-            names.contains(&key.as_str()) && matches!(value.as_str(), "1" | "true")
-        })
+        query.iter().any(|(key, value)| names.contains(&key.as_str()) && matches!(value.as_str(), "1" | "true"))
     };
     let tty = flag(["tty", "tty"]);
     let streams = Streams {
@@ -81,33 +78,21 @@ async fn ask(
     url: &str,
 ) -> Result<Response<Incoming>, Box<dyn std::error::Error + Send + Sync>> {
     let uri: Uri = url.parse()?;
-    let host = uri
-        .host()
-        .ok_or("the URL has no host")?
-        .trim_matches(['[', ']']);
+    let host = uri.host().ok_or("the URL has no host")?.trim_matches(['[', ']']);
     let stream = TcpStream::connect((host, uri.port_u16().unwrap_or(80))).await?;
-    let (mut sender, connection) =
-        hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
+    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
     tokio::spawn(connection.with_upgrades());
     let path = uri.path_and_query().map_or("/", PathAndQuery::as_str);
-    let mut passed = Request::builder()
-        .method(request.method().clone())
-        .uri(path);
+    let mut passed = Request::builder().method(request.method().clone()).uri(path);
     if let Some(headers) = passed.headers_mut() {
-        for (name, value) in request
-            .headers()
-            .iter()
-            .filter(|(name, _)| !NOT_PASSED_ON.contains(name))
-        {
+        for (name, value) in request.headers().iter().filter(|(name, _)| !NOT_PASSED_ON.contains(name)) {
             headers.append(name.clone(), value.clone());
         }
         if let Some(authority) = uri.authority() {
             headers.insert(header::HOST, authority.as_str().parse()?);
         }
     }
-    Ok(sender
-        .send_request(passed.body(Empty::<Bytes>::new())?)
-        .await?)
+    Ok(sender.send_request(passed.body(Empty::<Bytes>::new())?).await?)
 }
 
 #[cfg(test)]
@@ -117,38 +102,13 @@ mod tests {
     #[test]
     fn streams_are_asked_for_by_both_names() {
         let get = |pairs: &[(&str, &str)]| {
-            let query: Vec<(String, String)> = pairs
-                .iter()
-                .map(|(k, v)| ((*k).to_owned(), (*v).to_owned()))
-                .collect();
+            let query: Vec<(String, String)> = pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
             streams(&query)
         };
-        let expected = Streams {
-            stdin: true,
-            stdout: true,
-            stderr: false,
-            tty: true,
-        };
-        assert_eq!(
-            get(&[
-                ("input", "1"),
-                ("output", "1"),
-                ("error", "1"),
-                ("tty", "1")
-            ]),
-            Ok(expected)
-        );
-        assert_eq!(
-            get(&[("stdin", "true"), ("stdout", "true"), ("tty", "true")]),
-            Ok(expected)
-        );
-        assert_eq!(
-            get(&[("stderr", "true")]),
-            Ok(Streams {
-                stderr: true,
-                ..Default::default()
-            })
-        );
+        let expected = Streams { stdin: true, stdout: true, stderr: false, tty: true };
+        assert_eq!(get(&[("input", "1"), ("output", "1"), ("error", "1"), ("tty", "1")]), Ok(expected));
+        assert_eq!(get(&[("stdin", "true"), ("stdout", "true"), ("tty", "true")]), Ok(expected));
+        assert_eq!(get(&[("stderr", "true")]), Ok(Streams { stderr: true, ..Default::default() }));
         assert!(get(&[("tty", "1")]).is_err());
     }
 }

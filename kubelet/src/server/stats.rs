@@ -35,35 +35,16 @@ impl NodeUse {
     }
 
     fn parse(stat: &str, memory: &str, at: i64) -> Self {
-        let line = stat
-            .lines()
-            .find(|line| line.starts_with("cpu "))
-            .unwrap_or_default();
-        let ticks: Vec<u64> = line
-            .split_whitespace()
-            .skip(1)
-            .filter_map(|n| n.parse().ok())
-            .collect();
+        let line = stat.lines().find(|line| line.starts_with("cpu ")).unwrap_or_default();
+        let ticks: Vec<u64> = line.split_whitespace().skip(1).filter_map(|n| n.parse().ok()).collect();
         // user, nice, system, (idle, iowait,) irq, softirq, steal
-        let busy: u64 = [0, 1, 2, 5, 6, 7]
-            .iter()
-            .filter_map(|index| ticks.get(*index))
-            .sum();
+        let busy: u64 = [0, 1, 2, 5, 6, 7].iter().filter_map(|index| ticks.get(*index)).sum();
         let bytes = |name: &str| {
-            let line = memory
-                .lines()
-                .find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
-            line.and_then(|line| line.trim().trim_end_matches(" kB").parse::<u64>().ok())
-                .unwrap_or(0)
-                * 1024
+            let line = memory.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
+            line.and_then(|line| line.trim().trim_end_matches(" kB").parse::<u64>().ok()).unwrap_or(0) * 1024
         };
         let available = bytes("MemAvailable");
-        Self {
-            cpu: busy * TICK_NANOS,
-            memory: bytes("MemTotal").saturating_sub(available),
-            available,
-            at,
-        }
+        Self { cpu: busy * TICK_NANOS, memory: bytes("MemTotal").saturating_sub(available), available, at }
     }
 }
 
@@ -91,17 +72,11 @@ fn value(value: &Option<v1::UInt64Value>) -> u64 {
 }
 
 fn cpu(stats: &v1::ContainerStats) -> u64 {
-    stats
-        .cpu
-        .as_ref()
-        .map_or(0, |cpu| value(&cpu.usage_core_nano_seconds))
+    stats.cpu.as_ref().map_or(0, |cpu| value(&cpu.usage_core_nano_seconds))
 }
 
 fn working_set(stats: &v1::ContainerStats) -> u64 {
-    stats
-        .memory
-        .as_ref()
-        .map_or(0, |memory| value(&memory.working_set_bytes))
+    stats.memory.as_ref().map_or(0, |memory| value(&memory.working_set_bytes))
 }
 
 /// `/metrics/resource`: what metrics-server reads.
@@ -109,49 +84,19 @@ pub(super) fn resource_metrics(stats: &[v1::ContainerStats], node: &NodeUse) -> 
     let mut pods = BTreeMap::<(&str, &str), (u64, u64)>::new();
     let (mut cpu_lines, mut memory_lines) = (String::new(), String::new());
     let millis = node.at / 1_000_000;
-    for (stats, owner) in stats
-        .iter()
-        .filter_map(|stats| Some((stats, owner(stats)?)))
-    {
+    for (stats, owner) in stats.iter().filter_map(|stats| Some((stats, owner(stats)?))) {
         let (nanos, bytes) = (cpu(stats), working_set(stats));
-        let labels = format!(
-            "container={:?},namespace={:?},pod={:?}",
-            owner.container, owner.namespace, owner.pod
-        );
-        line(
-            &mut cpu_lines,
-            "container_cpu_usage_seconds_total",
-            &labels,
-            &seconds(nanos),
-            millis,
-        );
-        line(
-            &mut memory_lines,
-            "container_memory_working_set_bytes",
-            &labels,
-            &bytes.to_string(),
-            millis,
-        );
+        let labels = format!("container={:?},namespace={:?},pod={:?}", owner.container, owner.namespace, owner.pod);
+        line(&mut cpu_lines, "container_cpu_usage_seconds_total", &labels, &seconds(nanos), millis);
+        line(&mut memory_lines, "container_memory_working_set_bytes", &labels, &bytes.to_string(), millis);
         let sum = pods.entry((owner.namespace, owner.pod)).or_default();
         (sum.0, sum.1) = (sum.0 + nanos, sum.1 + bytes);
     }
     let (mut pod_cpu, mut pod_memory) = (String::new(), String::new());
     for ((namespace, pod), (nanos, bytes)) in pods {
         let labels = format!("namespace={namespace:?},pod={pod:?}");
-        line(
-            &mut pod_cpu,
-            "pod_cpu_usage_seconds_total",
-            &labels,
-            &seconds(nanos),
-            millis,
-        );
-        line(
-            &mut pod_memory,
-            "pod_memory_working_set_bytes",
-            &labels,
-            &bytes.to_string(),
-            millis,
-        );
+        line(&mut pod_cpu, "pod_cpu_usage_seconds_total", &labels, &seconds(nanos), millis);
+        line(&mut pod_memory, "pod_memory_working_set_bytes", &labels, &bytes.to_string(), millis);
     }
     let mut text = String::new();
     family(
@@ -169,49 +114,13 @@ pub(super) fn resource_metrics(stats: &[v1::ContainerStats], node: &NodeUse) -> 
         &memory_lines,
     );
     let mut lines = String::new();
-    line(
-        &mut lines,
-        "node_cpu_usage_seconds_total",
-        "",
-        &seconds(node.cpu),
-        millis,
-    );
-    family(
-        &mut text,
-        "node_cpu_usage_seconds_total",
-        "counter",
-        "CPU time used by the node in core-seconds",
-        &lines,
-    );
+    line(&mut lines, "node_cpu_usage_seconds_total", "", &seconds(node.cpu), millis);
+    family(&mut text, "node_cpu_usage_seconds_total", "counter", "CPU time used by the node in core-seconds", &lines);
     lines.clear();
-    line(
-        &mut lines,
-        "node_memory_working_set_bytes",
-        "",
-        &node.memory.to_string(),
-        millis,
-    );
-    family(
-        &mut text,
-        "node_memory_working_set_bytes",
-        "gauge",
-        "Working set of the node in bytes",
-        &lines,
-    );
-    family(
-        &mut text,
-        "pod_cpu_usage_seconds_total",
-        "counter",
-        "CPU time used by the pod in core-seconds",
-        &pod_cpu,
-    );
-    family(
-        &mut text,
-        "pod_memory_working_set_bytes",
-        "gauge",
-        "Working set of the pod in bytes",
-        &pod_memory,
-    );
+    line(&mut lines, "node_memory_working_set_bytes", "", &node.memory.to_string(), millis);
+    family(&mut text, "node_memory_working_set_bytes", "gauge", "Working set of the node in bytes", &lines);
+    family(&mut text, "pod_cpu_usage_seconds_total", "counter", "CPU time used by the pod in core-seconds", &pod_cpu);
+    family(&mut text, "pod_memory_working_set_bytes", "gauge", "Working set of the pod in bytes", &pod_memory);
     text
 }
 
@@ -220,13 +129,7 @@ pub(super) fn process_metrics(pods: usize) -> String {
     let mut text = String::new();
     let mut lines = String::new();
     let _ = writeln!(lines, "kubelet_running_pods {pods}");
-    family(
-        &mut text,
-        "kubelet_running_pods",
-        "gauge",
-        "Number of pods that have a worker",
-        &lines,
-    );
+    family(&mut text, "kubelet_running_pods", "gauge", "Number of pods that have a worker", &lines);
     text
 }
 
@@ -238,11 +141,7 @@ fn family(text: &mut String, name: &str, kind: &str, help: &str, lines: &str) {
 }
 
 fn line(lines: &mut String, name: &str, labels: &str, value: &str, millis: i64) {
-    let labels = if labels.is_empty() {
-        String::new()
-    } else {
-        format!("{{{labels}}}")
-    };
+    let labels = if labels.is_empty() { String::new() } else { format!("{{{labels}}}") };
     let _ = writeln!(lines, "{name}{labels} {value} {millis}");
 }
 
@@ -252,9 +151,7 @@ fn seconds(nanos: u64) -> String {
 
 fn time(nanos: i64) -> String {
     let second = nanos.div_euclid(1_000_000_000);
-    Timestamp::from_second(second)
-        .map(|time| time.to_string())
-        .unwrap_or_default()
+    Timestamp::from_second(second).map(|time| time.to_string()).unwrap_or_default()
 }
 
 /// `/stats/summary`.
@@ -265,30 +162,20 @@ pub(super) fn summary(
     node: &NodeUse,
 ) -> Value {
     let mut pods = BTreeMap::<&str, Value>::new();
-    for (stats, owner) in containers
-        .iter()
-        .filter_map(|stats| Some((stats, owner(stats)?)))
-    {
+    for (stats, owner) in containers.iter().filter_map(|stats| Some((stats, owner(stats)?))) {
         let pod = pods.entry(owner.uid).or_insert_with(|| {
             json!({"podRef": {"name": owner.pod, "namespace": owner.namespace, "uid": owner.uid}, "startTime": null,
                 "containers": [], "cpu": {"usageCoreNanoSeconds": 0}, "memory": {"workingSetBytes": 0}})
         });
-        let add =
-            |field: &mut Value, amount: u64| *field = json!(field.as_u64().unwrap_or(0) + amount);
+        let add = |field: &mut Value, amount: u64| *field = json!(field.as_u64().unwrap_or(0) + amount);
         add(&mut pod["cpu"]["usageCoreNanoSeconds"], cpu(stats));
         add(&mut pod["memory"]["workingSetBytes"], working_set(stats));
         if let Some(list) = pod["containers"].as_array_mut() {
             list.push(container_summary(stats, &owner));
         }
     }
-    for (sandbox, network) in sandboxes
-        .iter()
-        .filter_map(|s| Some((s, network_summary(s)?)))
-    {
-        let labels = sandbox
-            .attributes
-            .as_ref()
-            .map(|attributes| &attributes.labels);
+    for (sandbox, network) in sandboxes.iter().filter_map(|s| Some((s, network_summary(s)?))) {
+        let labels = sandbox.attributes.as_ref().map(|attributes| &attributes.labels);
         let uid = labels.and_then(|labels| labels.get(POD_UID));
         if let Some(pod) = uid.and_then(|uid| pods.get_mut(uid.as_str())) {
             pod["network"] = network;
@@ -323,11 +210,9 @@ fn container_summary(stats: &v1::ContainerStats, owner: &Owner<'_>) -> Value {
 fn network_summary(sandbox: &v1::PodSandboxStats) -> Option<Value> {
     let network = sandbox.linux.as_ref()?.network.as_ref()?;
     let default = network.default_interface.as_ref()?;
-    Some(
-        json!({"time": time(network.timestamp), "name": default.name,
+    Some(json!({"time": time(network.timestamp), "name": default.name,
         "rxBytes": value(&default.rx_bytes), "txBytes": value(&default.tx_bytes),
-        "rxErrors": value(&default.rx_errors), "txErrors": value(&default.tx_errors)}),
-    )
+        "rxErrors": value(&default.rx_errors), "txErrors": value(&default.tx_errors)}))
 }
 
 #[cfg(test)]
@@ -336,37 +221,19 @@ mod tests {
 
     fn stats() -> v1::ContainerStats {
         let value = |value| Some(v1::UInt64Value { value });
-        let labels = [
-            (POD_NAME, "p"),
-            (POD_NAMESPACE, "n"),
-            (POD_UID, "u"),
-            (CONTAINER_NAME, "c"),
-        ];
+        let labels = [(POD_NAME, "p"), (POD_NAMESPACE, "n"), (POD_UID, "u"), (CONTAINER_NAME, "c")];
         v1::ContainerStats {
             attributes: Some(v1::ContainerAttributes {
-                labels: labels
-                    .map(|(key, value)| (key.to_owned(), value.to_owned()))
-                    .into(),
+                labels: labels.map(|(key, value)| (key.to_owned(), value.to_owned())).into(),
                 ..Default::default()
             }),
-            cpu: Some(v1::CpuUsage {
-                usage_core_nano_seconds: value(1_500_000_000),
-                ..Default::default()
-            }),
-            memory: Some(v1::MemoryUsage {
-                working_set_bytes: value(2048),
-                ..Default::default()
-            }),
+            cpu: Some(v1::CpuUsage { usage_core_nano_seconds: value(1_500_000_000), ..Default::default() }),
+            memory: Some(v1::MemoryUsage { working_set_bytes: value(2048), ..Default::default() }),
             ..Default::default()
         }
     }
 
-    const NODE: NodeUse = NodeUse {
-        cpu: 2_000_000_000,
-        memory: 4096,
-        available: 8192,
-        at: 5_000_000_000,
-    };
+    const NODE: NodeUse = NodeUse { cpu: 2_000_000_000, memory: 4096, available: 8192, at: 5_000_000_000 };
 
     #[test]
     fn metrics_are_in_prometheus_format() {
@@ -377,10 +244,7 @@ mod tests {
             "node_memory_working_set_bytes 4096 5000",
             "pod_memory_working_set_bytes{namespace=\"n\",pod=\"p\"} 2048 5000",
         ] {
-            assert!(
-                text.lines().any(|found| found == line),
-                "{line} is missing in\n{text}"
-            );
+            assert!(text.lines().any(|found| found == line), "{line} is missing in\n{text}");
         }
     }
 
@@ -389,14 +253,8 @@ mod tests {
         let summary = summary("node", &[stats()], &[], &NODE);
         assert_eq!(summary["node"]["memory"]["availableBytes"], 8192);
         assert_eq!(summary["pods"][0]["podRef"]["uid"], "u");
-        assert_eq!(
-            summary["pods"][0]["cpu"]["usageCoreNanoSeconds"],
-            1_500_000_000_u64
-        );
-        assert_eq!(
-            summary["pods"][0]["containers"][0]["memory"]["workingSetBytes"],
-            2048
-        );
+        assert_eq!(summary["pods"][0]["cpu"]["usageCoreNanoSeconds"], 1_500_000_000_u64);
+        assert_eq!(summary["pods"][0]["containers"][0]["memory"]["workingSetBytes"], 2048);
     }
 
     #[test]
@@ -404,14 +262,6 @@ mod tests {
         let stat = "cpu  10 1 5 1000 7 2 3 4 0 0\ncpu0 1 1 1 1\n";
         let memory = "MemTotal: 100 kB\nMemAvailable: 40 kB\n";
         let node = NodeUse::parse(stat, memory, 9);
-        assert_eq!(
-            node,
-            NodeUse {
-                cpu: 25 * TICK_NANOS,
-                memory: 60 * 1024,
-                available: 40 * 1024,
-                at: 9
-            }
-        );
+        assert_eq!(node, NodeUse { cpu: 25 * TICK_NANOS, memory: 60 * 1024, available: 40 * 1024, at: 9 });
     }
 }

@@ -40,16 +40,11 @@ pub(crate) fn container_config(inputs: ContainerInputs<'_>) -> Result<v1::Contai
         let lookup = |name: &str| environment.get(name).map(String::as_str);
         words.iter().flatten().map(|word| expand(word, lookup)).collect()
     };
-    let envs = environment.iter().map(|(key, value)| v1::KeyValue {
-        key: key.clone(),
-        value: value.clone().into_bytes(),
-    });
+    let envs =
+        environment.iter().map(|(key, value)| v1::KeyValue { key: key.clone(), value: value.clone().into_bytes() });
     let security = container_context(pod, container, inputs.image_user, inputs.target, inputs.defaults)?;
     Ok(v1::ContainerConfig {
-        metadata: Some(v1::ContainerMetadata {
-            name: container.name.clone(),
-            attempt: inputs.restart_count,
-        }),
+        metadata: Some(v1::ContainerMetadata { name: container.name.clone(), attempt: inputs.restart_count }),
         image: Some(v1::ImageSpec {
             image: inputs.image_ref.to_owned(),
             user_specified_image: container.image.clone().unwrap_or_default(),

@@ -111,11 +111,7 @@ fn cluster_config(pod: &Pod, node: &NodeDns, host: DnsConfig) -> DnsConfig {
     }
     searches.extend(host.searches);
     without_duplicates(&mut searches);
-    DnsConfig {
-        servers: node.cluster_servers.clone(),
-        searches,
-        options: vec![DEFAULT_OPTIONS.into()],
-    }
+    DnsConfig { servers: node.cluster_servers.clone(), searches, options: vec![DEFAULT_OPTIONS.into()] }
 }
 
 fn append(config: &mut DnsConfig, extra: &PodDNSConfig) {
@@ -170,7 +166,9 @@ mod tests {
         NodeDns {
             cluster_servers: vec!["10.96.0.10".into()],
             cluster_domain: "cluster.local".into(),
-            host: Some(parse_resolv_conf("# x\nnameserver 9.9.9.9\nsearch old\nsearch corp. .\noptions ndots:2 rotate\n")),
+            host: Some(parse_resolv_conf(
+                "# x\nnameserver 9.9.9.9\nsearch old\nsearch corp. .\noptions ndots:2 rotate\n",
+            )),
         }
     }
 
@@ -181,9 +179,11 @@ mod tests {
     fn check_on(node: &NodeDns, spec: Value, expected: &str) {
         let mut spec = spec;
         spec["containers"] = json!([]);
-        let pod: Pod = serde_json::from_value(json!({"metadata": {"name": "p", "namespace": "ns"}, "spec": spec})).expect("a pod");
+        let pod: Pod =
+            serde_json::from_value(json!({"metadata": {"name": "p", "namespace": "ns"}, "spec": spec})).expect("a pod");
         let config = pod_dns(&pod, node).config;
-        let text = format!("{} | {} | {}", config.servers.join(" "), config.searches.join(" "), config.options.join(" "));
+        let text =
+            format!("{} | {} | {}", config.servers.join(" "), config.searches.join(" "), config.options.join(" "));
         assert_eq!(text, expected);
     }
 

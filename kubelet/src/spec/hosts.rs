@@ -36,11 +36,8 @@ pub(crate) fn content(pod: &Pod, pod_ips: &[String], cluster_domain: &str, node_
         text.push_str(LOCAL);
         let (host, domain) = host_and_domain(pod, cluster_domain);
         for ip in pod_ips {
-            let line = if domain.is_empty() {
-                format!("{ip}\t{host}\n")
-            } else {
-                format!("{ip}\t{host}.{domain}\t{host}\n")
-            };
+            let line =
+                if domain.is_empty() { format!("{ip}\t{host}\n") } else { format!("{ip}\t{host}.{domain}\t{host}\n") };
             text.push_str(&line);
         }
     }
@@ -66,7 +63,8 @@ mod tests {
 
     fn pod(spec: Value) -> Pod {
         let mut spec = spec;
-        spec["containers"] = json!([{"name": "a"}, {"name": "b", "volumeMounts": [{"name": "v", "mountPath": "/etc/hosts"}]}]);
+        spec["containers"] =
+            json!([{"name": "a"}, {"name": "b", "volumeMounts": [{"name": "v", "mountPath": "/etc/hosts"}]}]);
         serde_json::from_value(json!({"metadata": {"name": "p", "namespace": "n"}, "spec": spec})).expect("a pod")
     }
 

@@ -61,9 +61,8 @@ impl Qos {
 }
 
 fn asks(resources: &ResourceRequirements) -> bool {
-    let positive = |list: &Option<ResourceList>| {
-        ["cpu", "memory"].iter().any(|name| milli_value_of(list.as_ref(), name) > 0)
-    };
+    let positive =
+        |list: &Option<ResourceList>| ["cpu", "memory"].iter().any(|name| milli_value_of(list.as_ref(), name) > 0);
     positive(&resources.requests) || positive(&resources.limits)
 }
 
@@ -132,8 +131,7 @@ mod tests {
     use serde_json::{Value, json};
 
     fn pod(resources: Value) -> Pod {
-        serde_json::from_value(json!({"spec": {"containers": [{"name": "c", "resources": resources}]}}))
-            .expect("a pod")
+        serde_json::from_value(json!({"spec": {"containers": [{"name": "c", "resources": resources}]}})).expect("a pod")
     }
 
     #[test]

@@ -35,11 +35,7 @@ pub(crate) fn cpu_quota(millicores: i64) -> i64 {
 }
 
 /// The knobs of one container on a node with `memory_capacity` bytes.
-pub(crate) fn container_resources(
-    pod: &Pod,
-    container: &Container,
-    memory_capacity: i64,
-) -> LinuxContainerResources {
+pub(crate) fn container_resources(pod: &Pod, container: &Container, memory_capacity: i64) -> LinuxContainerResources {
     let own = container.resources.clone().unwrap_or_default();
     let of_pod = pod.pod_spec().resources.as_ref().and_then(|r| r.limits.as_ref());
     // Limits of the pod hold for a container that has none.
@@ -47,11 +43,7 @@ pub(crate) fn container_resources(
     let cpu_limit = or_pod(milli_value_of(own.limits.as_ref(), "cpu"), milli_value_of(of_pod, "cpu"));
     let memory_limit = or_pod(value_of(own.limits.as_ref(), "memory"), value_of(of_pod, "memory"));
     let request = own.requests.as_ref().filter(|list| list.contains_key("cpu"));
-    let mut resources = knobs(
-        request.map(|list| milli_value_of(Some(list), "cpu")),
-        cpu_limit,
-        memory_limit,
-    );
+    let mut resources = knobs(request.map(|list| milli_value_of(Some(list), "cpu")), cpu_limit, memory_limit);
     resources.oom_score_adj = oom_score_adj(pod, container, memory_capacity);
     resources.hugepage_limits = hugepage_limits(own.limits.as_ref().or(of_pod));
     resources
@@ -213,8 +205,7 @@ mod tests {
 
     #[test]
     fn huge_pages_have_the_kernels_names() {
-        let list: ResourceList =
-            serde_json::from_value(json!({"hugepages-2Mi": "4Mi", "cpu": "1"})).expect("a list");
+        let list: ResourceList = serde_json::from_value(json!({"hugepages-2Mi": "4Mi", "cpu": "1"})).expect("a list");
         let limits = hugepage_limits(Some(&list));
         assert_eq!(limits, [HugepageLimit { page_size: "2MB".into(), limit: 4 << 20 }]);
     }

@@ -32,11 +32,7 @@ pub(crate) fn pod_logs_directory(root: &Path, pod: &Pod) -> PathBuf {
 /// Computes the configuration. The error is a message for users.
 pub(crate) fn sandbox_config(pod: &Pod, inputs: SandboxInputs<'_>) -> Result<v1::PodSandboxConfig, String> {
     let sysctls = pod.pod_security().sysctls.iter().flatten();
-    let hostname = if pod.is_host_network() {
-        String::new()
-    } else {
-        kernel_name(pod, &inputs.dns.cluster_domain)?
-    };
+    let hostname = if pod.is_host_network() { String::new() } else { kernel_name(pod, &inputs.dns.cluster_domain)? };
     Ok(v1::PodSandboxConfig {
         metadata: Some(v1::PodSandboxMetadata {
             name: pod.name().to_owned(),
@@ -93,7 +89,8 @@ mod tests {
                 "containers": [{"name": "c", "ports": [{"containerPort": 80, "hostPort": 8080, "protocol": "TCP"}]}]}}))
         .expect("a pod");
         let dns = NodeDns::default();
-        let inputs = SandboxInputs { logs_root: Path::new("/logs"), cgroup_parent: "/kubepods/podu", dns: &dns, attempt: 2 };
+        let inputs =
+            SandboxInputs { logs_root: Path::new("/logs"), cgroup_parent: "/kubepods/podu", dns: &dns, attempt: 2 };
         let config = sandbox_config(&pod, inputs).expect("a configuration");
         assert_eq!(config.metadata.as_ref().map(|m| m.attempt), Some(2));
         assert_eq!(config.hostname, "p");
@@ -103,7 +100,9 @@ mod tests {
         assert_eq!((config.port_mappings[0].host_port, config.port_mappings[0].container_port), (8080, 80));
         let linux = config.linux.expect("linux");
         assert_eq!(linux.sysctls["net.ipv4.ip_local_port_range"], "1 2");
-        let host: Pod = serde_json::from_value(json!({"metadata": {"name": "p"}, "spec": {"hostNetwork": true, "containers": []}})).expect("a pod");
+        let host: Pod =
+            serde_json::from_value(json!({"metadata": {"name": "p"}, "spec": {"hostNetwork": true, "containers": []}}))
+                .expect("a pod");
         assert_eq!(sandbox_config(&host, inputs).expect("a configuration").hostname, "");
     }
 }

@@ -13,14 +13,18 @@ pub(crate) fn unsupported_field(pod: &Pod, container: &Container) -> Option<Stri
     let env = container.env.iter().flatten();
     let rules = container.restart_policy_rules.iter().flatten();
     let hooks = container.lifecycle.as_ref();
-    let tcp_hook = hooks.into_iter().flat_map(|l| [&l.post_start, &l.pre_stop]).flatten().any(|h| h.tcp_socket.is_some());
+    let tcp_hook =
+        hooks.into_iter().flat_map(|l| [&l.post_start, &l.pre_stop]).flatten().any(|h| h.tcp_socket.is_some());
     let checks = [
         (spec.host_users == Some(false), "spec.hostUsers"),
         (set(spec.resource_claims.as_ref().map(Vec::len)), "spec.resourceClaims"),
         (set(container.volume_devices.as_ref().map(Vec::len)), "volumeDevices"),
         (set(resources.and_then(|r| r.claims.as_ref()).map(Vec::len)), "resources.claims"),
         (env.filter_map(|e| e.value_from.as_ref()).any(|v| v.file_key_ref.is_some()), "env.valueFrom.fileKeyRef"),
-        (rules.clone().any(|rule| rule.action == "RestartAllContainers"), "restartPolicyRules.action: RestartAllContainers"),
+        (
+            rules.clone().any(|rule| rule.action == "RestartAllContainers"),
+            "restartPolicyRules.action: RestartAllContainers",
+        ),
         (tcp_hook, "lifecycle.tcpSocket"),
     ];
     let (_, field) = checks.into_iter().find(|(asked, _)| *asked)?;

@@ -68,10 +68,7 @@ pub(crate) fn containers_ready(pod: &Pod, statuses: &[ContainerStatus], phase: &
     if phase == FAILED {
         return condition(pod, CONTAINERS_READY, false, "PodFailed", "");
     }
-    let message = joined([
-        ("containers with unknown status", &unknown),
-        ("containers with unready status", &unready),
-    ]);
+    let message = joined([("containers with unknown status", &unknown), ("containers with unready status", &unready)]);
     if message.is_empty() {
         return condition(pod, CONTAINERS_READY, true, "", "");
     }
@@ -92,10 +89,9 @@ pub(crate) fn ready(pod: &Pod, statuses: &[ContainerStatus], phase: &str, others
             let name = &gate.condition_type;
             match find(others, name) {
                 None => Some(format!("corresponding condition of pod readiness gate {name:?} does not exist.")),
-                Some(condition) if condition.status != "True" => Some(format!(
-                    "the status of pod readiness gate {name:?} is not \"True\", but {}",
-                    condition.status
-                )),
+                Some(condition) if condition.status != "True" => {
+                    Some(format!("the status of pod readiness gate {name:?} is not \"True\", but {}", condition.status))
+                }
                 Some(_) => None,
             }
         })
@@ -128,10 +124,8 @@ pub(crate) fn initialized(pod: &Pod, statuses: &[ContainerStatus], phase: &str) 
             .and_then(|status| status.state.as_ref())
             .is_some_and(|state| state.running.is_some() || state.terminated.is_some())
     });
-    let message = joined([
-        ("containers with unknown status", &unknown),
-        ("containers with incomplete status", &incomplete),
-    ]);
+    let message =
+        joined([("containers with unknown status", &unknown), ("containers with incomplete status", &incomplete)]);
     if regular_started || message.is_empty() {
         return condition(pod, INITIALIZED, true, "", "");
     }
@@ -154,7 +148,9 @@ mod tests {
     fn statuses(list: Value) -> Vec<ContainerStatus> {
         let fill = |mut status: Value| {
             let fields = status.as_object_mut().expect("a status");
-            for (key, value) in [("image", json!("")), ("imageID", json!("")), ("ready", json!(false)), ("restartCount", json!(0))] {
+            for (key, value) in
+                [("image", json!("")), ("imageID", json!("")), ("ready", json!(false)), ("restartCount", json!(0))]
+            {
                 fields.entry(key).or_insert(value);
             }
             serde_json::from_value(status).expect("a status")
@@ -169,12 +165,18 @@ mod tests {
 
     #[test]
     fn readiness() {
-        let pod = pod(json!({"containers": [{"name": "a"}, {"name": "b"}], "initContainers": [{"name": "s", "restartPolicy": "Always"}]}));
+        let pod = pod(
+            json!({"containers": [{"name": "a"}, {"name": "b"}], "initContainers": [{"name": "s", "restartPolicy": "Always"}]}),
+        );
         let list = statuses(json!([{"name": "a", "ready": true}, {"name": "s"}]));
         let condition = containers_ready(&pod, &list, "Pending");
-        assert_eq!(text(&condition), "False ContainersNotReady containers with unknown status: [b], containers with unready status: [s]");
+        assert_eq!(
+            text(&condition),
+            "False ContainersNotReady containers with unknown status: [b], containers with unready status: [s]"
+        );
         assert_eq!(condition.observed_generation, Some(3));
-        let all = statuses(json!([{"name": "a", "ready": true}, {"name": "b", "ready": true}, {"name": "s", "ready": true}]));
+        let all =
+            statuses(json!([{"name": "a", "ready": true}, {"name": "b", "ready": true}, {"name": "s", "ready": true}]));
         assert_eq!(text(&containers_ready(&pod, &all, "Running")), "True");
         assert_eq!(text(&ready(&pod, &all, "Succeeded", &[])), "False PodCompleted");
         assert_eq!(text(&ready(&pod, &all, "Failed", &[])), "False PodFailed");
@@ -194,10 +196,16 @@ mod tests {
 
     #[test]
     fn initialization() {
-        let pod = pod(json!({"containers": [{"name": "a"}], "initContainers": [{"name": "i"}, {"name": "s", "restartPolicy": "Always"}]}));
-        let check = |list: Value, expected: &str| assert_eq!(text(&initialized(&pod, &statuses(list), "Pending")), expected);
+        let pod = pod(
+            json!({"containers": [{"name": "a"}], "initContainers": [{"name": "i"}, {"name": "s", "restartPolicy": "Always"}]}),
+        );
+        let check =
+            |list: Value, expected: &str| assert_eq!(text(&initialized(&pod, &statuses(list), "Pending")), expected);
         check(json!([]), "False ContainersNotInitialized containers with unknown status: [i s]");
-        check(json!([{"name": "i", "ready": true}, {"name": "s", "started": false}]), "False ContainersNotInitialized containers with incomplete status: [s]");
+        check(
+            json!([{"name": "i", "ready": true}, {"name": "s", "started": false}]),
+            "False ContainersNotInitialized containers with incomplete status: [s]",
+        );
         check(json!([{"name": "i", "ready": true}, {"name": "s", "started": true}]), "True");
         check(json!([{"name": "i"}, {"name": "s"}, {"name": "a", "state": {"running": {}}}]), "True");
     }

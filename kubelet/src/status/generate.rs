@@ -168,8 +168,7 @@ fn pod_conditions(inputs: &StatusInputs<'_>, all: &[ContainerStatus], status: &P
     let pod = inputs.pod;
     let phase = status.phase.as_deref().unwrap_or_default();
     let of_api = pod.pod_status().conditions.as_deref().unwrap_or(&[]);
-    let mut list: Vec<PodCondition> =
-        of_api.iter().filter(|c| !conditions::is_owned(&c.type_)).cloned().collect();
+    let mut list: Vec<PodCondition> = of_api.iter().filter(|c| !conditions::is_owned(&c.type_)).cloned().collect();
     if !inputs.is_terminal {
         list.extend(inputs.resize.conditions().cloned());
     }
@@ -210,11 +209,8 @@ fn ready(inputs: &StatusInputs<'_>, all: &[ContainerStatus], phase: &str, others
 fn limit_messages(pod: &Pod, status: &mut PodStatus) {
     let containers = pod.regular_containers().len() + pod.init_containers().len() + pod.ephemeral_containers().len();
     let limit = MESSAGES_BYTES_MAX / containers.max(1);
-    let lists = [
-        &mut status.container_statuses,
-        &mut status.init_container_statuses,
-        &mut status.ephemeral_container_statuses,
-    ];
+    let lists =
+        [&mut status.container_statuses, &mut status.init_container_statuses, &mut status.ephemeral_container_statuses];
     for container in lists.into_iter().flatten().flatten() {
         for state in [&mut container.state, &mut container.last_state].into_iter().flatten() {
             let message = state.terminated.as_mut().and_then(|end| end.message.as_mut());

@@ -38,7 +38,8 @@ const SECOND: i64 = 1_000_000_000;
 impl Case {
     fn new(spec: Value) -> Self {
         let pod = json!({"metadata": {"name": "p", "namespace": "n", "uid": "u", "generation": 1}, "spec": spec});
-        let sandbox = ObservedSandbox { id: "s".into(), ready: true, ips: vec!["10.244.0.2".into()], ..Default::default() };
+        let sandbox =
+            ObservedSandbox { id: "s".into(), ready: true, ips: vec!["10.244.0.2".into()], ..Default::default() };
         Self {
             pod: serde_json::from_value(pod).expect("a pod"),
             observed: ObservedPod { sandboxes: vec![sandbox], containers: Vec::new() },
@@ -107,8 +108,9 @@ fn condition_of(status: &PodStatus, type_: &str) -> String {
 
 #[test]
 fn a_running_pod() {
-    let case = Case::new(json!({"containers": [{"name": "c", "image": "web:v1", "resources": {"requests": {"cpu": "1"}}}]}))
-        .run("c", "id1", ContainerState::Running, 0);
+    let case =
+        Case::new(json!({"containers": [{"name": "c", "image": "web:v1", "resources": {"requests": {"cpu": "1"}}}]}))
+            .run("c", "id1", ContainerState::Running, 0);
     let status = case.status();
     let types = ["PodReadyToStartContainers", "Initialized", "Ready", "ContainersReady", "PodScheduled"];
     let conditions = types.map(|type_| {
@@ -163,9 +165,12 @@ fn failures_to_start_are_shown_as_waiting() {
 
 #[test]
 fn restarts_are_counted_and_remembered() {
-    let case = Case::new(json!({"containers": [{"name": "c"}]}))
-        .run("c", "id1", ContainerState::Exited, 7)
-        .run("c", "id2", ContainerState::Running, 0);
+    let case = Case::new(json!({"containers": [{"name": "c"}]})).run("c", "id1", ContainerState::Exited, 7).run(
+        "c",
+        "id2",
+        ContainerState::Running,
+        0,
+    );
     let status = case.status();
     let container = &status.container_statuses.as_ref().expect("statuses")[0];
     assert_eq!(container.restart_count, 1);
@@ -194,8 +199,12 @@ fn a_container_that_vanished_was_terminated() {
 
 #[test]
 fn probes_decide_and_survive_a_restart_of_the_kubelet() {
-    let mut case = Case::new(json!({"containers": [{"name": "c", "readinessProbe": {}, "startupProbe": {}}]}))
-        .run("c", "id1", ContainerState::Running, 0);
+    let mut case = Case::new(json!({"containers": [{"name": "c", "readinessProbe": {}, "startupProbe": {}}]})).run(
+        "c",
+        "id1",
+        ContainerState::Running,
+        0,
+    );
     let flags = |case: &Case| {
         let status = case.status();
         let container = status.container_statuses.expect("statuses").remove(0);
@@ -217,7 +226,12 @@ fn probes_decide_and_survive_a_restart_of_the_kubelet() {
 
 #[test]
 fn a_final_phase_stays() {
-    let mut case = Case::new(json!({"restartPolicy": "Never", "containers": [{"name": "c"}]})).run("c", "id1", ContainerState::Exited, 0);
+    let mut case = Case::new(json!({"restartPolicy": "Never", "containers": [{"name": "c"}]})).run(
+        "c",
+        "id1",
+        ContainerState::Exited,
+        0,
+    );
     let done = case.status();
     assert_eq!(done.phase.as_deref(), Some("Succeeded"));
     case.previous = done;
@@ -250,7 +264,8 @@ fn conditions_of_others_are_kept_and_times_are_those_of_changes() {
     let status = case.status();
     assert_eq!(condition_of(&status, "mine"), "True");
     let list = status.conditions.as_deref().unwrap_or(&[]);
-    let time = |type_| conditions::find(list, type_).and_then(|c| c.last_transition_time.as_ref()).map(|t| t.0.as_second());
+    let time =
+        |type_| conditions::find(list, type_).and_then(|c| c.last_transition_time.as_ref()).map(|t| t.0.as_second());
     assert_eq!((time("Ready"), time("Initialized")), (Some(1), Some(100)));
 }
 
@@ -263,9 +278,14 @@ fn a_terminal_pod_has_ended() {
 
 #[test]
 fn messages_are_bounded() {
-    let mut case = Case::new(json!({"containers": [{"name": "c"}, {"name": "d"}]})).run("c", "id1", ContainerState::Exited, 1);
+    let mut case =
+        Case::new(json!({"containers": [{"name": "c"}, {"name": "d"}]})).run("c", "id1", ContainerState::Exited, 1);
     case.observed.containers[0].message = "ü".repeat(5000);
     let status = case.status();
-    let message = status.container_statuses.expect("statuses")[0].state.clone().and_then(|s| s.terminated).and_then(|t| t.message);
+    let message = status.container_statuses.expect("statuses")[0]
+        .state
+        .clone()
+        .and_then(|s| s.terminated)
+        .and_then(|t| t.message);
     assert_eq!(message.expect("a message").len(), 6144);
 }

@@ -292,10 +292,8 @@ impl Entry {
             .cloned()
             .collect();
         let list = status.conditions.get_or_insert_default();
-        let new = [
-            conditions::ready(&self.pod, &all, &phase, list),
-            conditions::containers_ready(&self.pod, &all, &phase),
-        ];
+        let new =
+            [conditions::ready(&self.pod, &all, &phase, list), conditions::containers_ready(&self.pod, &all, &phase)];
         for condition in new {
             replace(list, condition);
         }
@@ -405,7 +403,11 @@ mod tests {
         let stopped = merge(&pod, &desired, true);
         assert_eq!((stopped.phase.as_deref(), stopped.reason.as_deref()), (Some("Failed"), Some("Evicted")));
         let list = stopped.conditions.expect("conditions");
-        assert_eq!(conditions::find(&list, "mine").map(|c| c.status.as_str()), Some("True"), "others' conditions are theirs");
+        assert_eq!(
+            conditions::find(&list, "mine").map(|c| c.status.as_str()),
+            Some("True"),
+            "others' conditions are theirs"
+        );
         assert_eq!(conditions::find(&list, "Ready").map(|c| c.status.as_str()), Some("False"));
     }
 

@@ -110,10 +110,7 @@ impl Counts {
         let ended = if self.stopped == self.succeeded { SUCCEEDED } else { FAILED };
         if self.init_failed_for_good > 0 {
             FAILED
-        } else if self.pending_init > 0
-            || (self.pending_sidecars > 0 && !has_initialized)
-            || self.waiting > 0
-        {
+        } else if self.pending_init > 0 || (self.pending_sidecars > 0 && !has_initialized) || self.waiting > 0 {
             PENDING
         } else if self.running > 0 && self.unknown == 0 {
             RUNNING
@@ -139,7 +136,10 @@ mod tests {
                 _ => json!({"name": format!("i{n}")}),
             })
             .collect();
-        let pod: Pod = serde_json::from_value(json!({"spec": {"restartPolicy": policy, "containers": regular, "initContainers": init}})).expect("a pod");
+        let pod: Pod = serde_json::from_value(
+            json!({"spec": {"restartPolicy": policy, "containers": regular, "initContainers": init}}),
+        )
+        .expect("a pod");
         let status = |name: String, state: &str| -> Option<ContainerStatus> {
             let end = |code: &str| json!({"terminated": {"exitCode": code.parse::<i32>().expect("a code")}});
             let (state, last) = match state {
@@ -151,7 +151,8 @@ mod tests {
             };
             let started = state.get("running").is_some();
             serde_json::from_value(json!({"name": name, "image": "", "imageID": "", "ready": false, "restartCount": 0,
-                "state": state, "lastState": last, "started": started})).ok()
+                "state": state, "lastState": last, "started": started}))
+            .ok()
         };
         let mut statuses: Vec<ContainerStatus> = Vec::new();
         statuses.extend(containers.iter().enumerate().filter_map(|(n, s)| status(format!("c{n}"), s)));

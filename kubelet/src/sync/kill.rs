@@ -169,9 +169,10 @@ mod tests {
     use serde_json::{Value, json};
 
     fn grace(metadata: Value, reason: KillReason, grace_override: Option<i64>) -> i64 {
-        let pod: Pod = serde_json::from_value(json!({"metadata": metadata, "spec": {"terminationGracePeriodSeconds": 20,
+        let pod: Pod =
+            serde_json::from_value(json!({"metadata": metadata, "spec": {"terminationGracePeriodSeconds": 20,
             "containers": [{"name": "c", "livenessProbe": {"terminationGracePeriodSeconds": 5}, "startupProbe": {}}]}}))
-        .expect("a pod");
+            .expect("a pod");
         let container = &pod.regular_containers()[0];
         grace_seconds(&pod, Some(container), KillReasonGrace { reason, grace_override })
     }

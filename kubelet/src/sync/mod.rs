@@ -18,8 +18,8 @@ use skiff_cri::v1;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::admission::{REJECTED, Refusal, bare};
 use crate::actions::{PodActions, compute_pod_actions};
+use crate::admission::{REJECTED, Refusal, bare};
 use crate::context::{Context, now};
 use crate::eviction::EVICTED;
 use crate::eviction::pressure::refusal;
@@ -29,8 +29,8 @@ use crate::resize::allocation::reported;
 use crate::resize::conditions::ResizeState;
 use crate::resize::plan::Knobs;
 use crate::runtime::RuntimeError;
-use crate::spec::sandbox::{SandboxInputs, sandbox_config};
 use crate::spec::resources::pod_resources;
+use crate::spec::sandbox::{SandboxInputs, sandbox_config};
 use crate::status::generate::{StartFailure, StatusInputs, Verdicted, pod_status};
 use crate::volumes::HostVolumes;
 use kill::KillReasonGrace;
@@ -210,7 +210,8 @@ fn check_deadline(pod: &Pod, status: Option<&PodStatus>, memory: &mut PodMemory,
     if memory.failed.is_none() {
         let message = "Pod was active on the node longer than the specified deadline";
         ctx.events.pod(pod, "DeadlineExceeded", message);
-        memory.failed = Some(Verdicted { reason: "DeadlineExceeded".into(), message: message.into(), disruption: None });
+        memory.failed =
+            Some(Verdicted { reason: "DeadlineExceeded".into(), message: message.into(), disruption: None });
     }
     None
 }
@@ -264,12 +265,7 @@ fn refresh_time(memory: &PodMemory) -> Instant {
 }
 
 /// Cgroup and volumes.
-async fn prepare(
-    ctx: &Context,
-    pod: &Arc<Pod>,
-    observed: &ObservedPod,
-    memory: &mut PodMemory,
-) -> Result<(), Outcome> {
+async fn prepare(ctx: &Context, pod: &Arc<Pod>, observed: &ObservedPod, memory: &mut PodMemory) -> Result<(), Outcome> {
     let first = memory.volumes_at.is_none();
     if first && let Some(cgroups) = ctx.cgroups.clone() {
         let (limited, knobs) = (pod.clone(), pod_resources(pod));
@@ -354,7 +350,15 @@ async fn carry_out(
         (actions.sandbox_id.clone().unwrap_or_default(), observed.clone())
     };
     let pull_secrets = ctx.pull_secrets(pod).await;
-    let starter = Starter { ctx, pod, observed: &observed, sandbox_id: &sandbox_id, sandbox: &config, pull_secrets: &pull_secrets, cancelled };
+    let starter = Starter {
+        ctx,
+        pod,
+        observed: &observed,
+        sandbox_id: &sandbox_id,
+        sandbox: &config,
+        pull_secrets: &pull_secrets,
+        cancelled,
+    };
     Ok(start_containers(&starter, actions, memory).await)
 }
 
@@ -366,8 +370,10 @@ async fn start_containers(starter: &Starter<'_>, actions: &PodActions, memory: &
         let ephemeral = &pod.ephemeral_containers()[*index];
         (ContainerKind::Ephemeral, as_container(ephemeral), ephemeral.target_container_name.clone())
     });
-    let init = actions.start_init.iter().map(|index| (ContainerKind::Init, pod.init_containers()[*index].clone(), None));
-    let regular = actions.start.iter().map(|index| (ContainerKind::Regular, pod.regular_containers()[*index].clone(), None));
+    let init =
+        actions.start_init.iter().map(|index| (ContainerKind::Init, pod.init_containers()[*index].clone(), None));
+    let regular =
+        actions.start.iter().map(|index| (ContainerKind::Regular, pod.regular_containers()[*index].clone(), None));
     let all: Vec<(ContainerKind, Container, Option<String>)> = ephemeral.chain(init).chain(regular).collect();
     for (kind, container, target) in all {
         if starter.cancelled.is_cancelled() {
@@ -397,12 +403,8 @@ async fn start_containers(starter: &Starter<'_>, actions: &PodActions, memory: &
 
 fn make_sandbox_config(ctx: &Context, pod: &Pod, attempt: u32) -> Result<v1::PodSandboxConfig, ()> {
     let cgroup_parent = ctx.cgroups.as_ref().map(|cgroups| cgroups.pod_path(pod)).unwrap_or_default();
-    let inputs = SandboxInputs {
-        logs_root: &ctx.settings.logs_root,
-        cgroup_parent: &cgroup_parent,
-        dns: &ctx.dns,
-        attempt,
-    };
+    let inputs =
+        SandboxInputs { logs_root: &ctx.settings.logs_root, cgroup_parent: &cgroup_parent, dns: &ctx.dns, attempt };
     sandbox_config(pod, inputs).map_err(|error| {
         ctx.events.pod_warning(pod, "FailedCreatePodSandBox", format!("Failed to create pod sandbox: {error}"));
     })

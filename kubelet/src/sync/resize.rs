@@ -68,9 +68,11 @@ async fn change(ctx: &Context, pod: &Arc<Pod>, updates: &[Update], memory: &mut 
     let had = memory.cgroup.unwrap_or(given);
     let takes_memory = had.takes_memory(given) || updates.iter().any(|update| update.from.takes_memory(update.to));
     if takes_memory {
-        let stats = ctx.runtime.container_stats().await.map_err(|_| {
-            format!("unable to read memory usage for pod {:?}", pod.display())
-        })?;
+        let stats = ctx
+            .runtime
+            .container_stats()
+            .await
+            .map_err(|_| format!("unable to read memory usage for pod {:?}", pod.display()))?;
         check_memory(pod.uid(), had, given, updates, &stats)?;
     }
     set_cgroup(ctx, pod, had.widest(given), memory).await?;
@@ -142,10 +144,7 @@ mod tests {
                 labels: [(POD_UID.to_owned(), uid.to_owned()), (CONTAINER_NAME.to_owned(), name.to_owned())].into(),
                 ..Default::default()
             }),
-            memory: Some(v1::MemoryUsage {
-                usage_bytes: Some(v1::UInt64Value { value: bytes }),
-                ..Default::default()
-            }),
+            memory: Some(v1::MemoryUsage { usage_bytes: Some(v1::UInt64Value { value: bytes }), ..Default::default() }),
             ..Default::default()
         }
     }

@@ -111,7 +111,8 @@ impl Starter<'_> {
         let (name, pod) = (&container.name, self.pod.display());
         let message = format!("Back-off restarting failed container {name} in pod {pod}");
         self.ctx.events.container_warning(self.pod, name, "BackOff", message);
-        let message = format!("back-off {} restarting failed container={name} pod={pod}", go_duration(backoff.delay(&key)));
+        let message =
+            format!("back-off {} restarting failed container={name} pod={pod}", go_duration(backoff.delay(&key)));
         let failure = StartFailure { reason: "CrashLoopBackOff".into(), message };
         Err(NotStarted { failure, retry_at })
     }

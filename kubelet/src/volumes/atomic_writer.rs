@@ -72,9 +72,7 @@ pub(crate) fn write(
 
 /// A file's path must stay in the volume and must not look like one of ours.
 fn validate(path: &str) -> io::Result<()> {
-    let refuse = |why: &str| {
-        Err(io::Error::new(io::ErrorKind::InvalidInput, format!("invalid path {path:?}: {why}")))
-    };
+    let refuse = |why: &str| Err(io::Error::new(io::ErrorKind::InvalidInput, format!("invalid path {path:?}: {why}")));
     if path.is_empty() || path.len() > PATH_MAX {
         return refuse("it is empty or too long");
     }

@@ -188,7 +188,8 @@ mod tests {
 
     fn mounts(container: Value) -> Result<Vec<String>, String> {
         let dir = tempfile::tempdir().expect("a folder");
-        let pod: Pod = serde_json::from_value(json!({"metadata": {"name": "p"}, "spec": {"containers": [container]}})).expect("a pod");
+        let pod: Pod = serde_json::from_value(json!({"metadata": {"name": "p"}, "spec": {"containers": [container]}}))
+            .expect("a pod");
         let volume = |read_only| HostVolume { path: "/volumes/v".into(), read_only };
         let inputs = MountInputs {
             pod: &pod,
@@ -217,7 +218,13 @@ mod tests {
     fn volumes_hosts_file_and_termination_log() {
         let container = json!({"name": "c", "terminationMessagePath": "/dev/termination-log", "volumeMounts": [
             {"name": "v", "mountPath": "/data"}, {"name": "ro", "mountPath": "config"}, {"name": "v", "mountPath": "/r", "readOnly": true}]});
-        let expected = ["/volumes/v -> /data", "/volumes/v -> /config ro", "/volumes/v -> /r ro", "/pod/etc-hosts -> /etc/hosts", "LOG -> /dev/termination-log"];
+        let expected = [
+            "/volumes/v -> /data",
+            "/volumes/v -> /config ro",
+            "/volumes/v -> /r ro",
+            "/pod/etc-hosts -> /etc/hosts",
+            "LOG -> /dev/termination-log",
+        ];
         assert_eq!(mounts(container), Ok(expected.map(str::to_owned).to_vec()));
     }
 

@@ -124,7 +124,8 @@ impl Volumes {
     }
 
     async fn set_up_one(&self, pod: &Arc<Pod>, volume: &Volume, facts: &Facts) -> Result<HostVolume, String> {
-        let path = |kind: &str| self.pod_dir(pod.uid()).join(format!("volumes/kubernetes.io~{kind}")).join(&volume.name);
+        let path =
+            |kind: &str| self.pod_dir(pod.uid()).join(format!("volumes/kubernetes.io~{kind}")).join(&volume.name);
         if let Some(source) = &volume.host_path {
             let type_ = source.type_.clone().unwrap_or_default();
             return host_folder(PathBuf::from(&source.path), type_, false).await;
@@ -199,7 +200,13 @@ impl Volumes {
         }
     }
 
-    async fn projection(&self, pod: &Pod, part: &VolumeProjection, mode: i32, facts: &Facts) -> Result<Payload, String> {
+    async fn projection(
+        &self,
+        pod: &Pod,
+        part: &VolumeProjection,
+        mode: i32,
+        facts: &Facts,
+    ) -> Result<Payload, String> {
         if let Some(source) = &part.config_map {
             let (items, optional) = (source.items.as_deref(), source.optional == Some(true));
             return self.config_map(pod, &source.name, items, optional, mode).await;
@@ -271,7 +278,9 @@ impl Volumes {
             }
             // Once only: later the files belong to the pod.
             match group {
-                Some((group, on_mismatch)) if fresh || mounted => ownership::set_group(&made, group, false, on_mismatch),
+                Some((group, on_mismatch)) if fresh || mounted => {
+                    ownership::set_group(&made, group, false, on_mismatch)
+                }
                 _ => Ok(()),
             }
         })
@@ -355,7 +364,8 @@ mod tests {
     fn memory_volumes_have_the_least_limit() {
         let facts = Facts { allocatable: [("memory".to_owned(), Quantity("8Gi".into()))].into(), ..Default::default() };
         let pod: Pod = serde_json::from_value(json!({"spec": {"containers": [
-            {"name": "a", "resources": {"limits": {"memory": "1Gi"}}}]}})).expect("a pod");
+            {"name": "a", "resources": {"limits": {"memory": "1Gi"}}}]}}))
+        .expect("a pod");
         let size = |limit: Option<&str>| {
             let source = EmptyDirVolumeSource { size_limit: limit.map(|l| Quantity(l.into())), medium: None };
             memory_size(&pod, &source, &facts)
@@ -376,8 +386,9 @@ mod tests {
         fs::create_dir(&volume).expect("a folder");
         fs::write(&key, "").expect("a file");
         let group = rustix::process::getgid().as_raw();
-        let pod: Pod = serde_json::from_value(json!({"spec": {"securityContext": {"fsGroup": group}, "containers": []}}))
-            .expect("a pod");
+        let pod: Pod =
+            serde_json::from_value(json!({"spec": {"securityContext": {"fsGroup": group}, "containers": []}}))
+                .expect("a pod");
         let mode = || fs::metadata(&key).expect("a file").permissions().mode() & 0o777;
         fs::set_permissions(&key, fs::Permissions::from_mode(0o600)).expect("a mode");
         local(&pod, volume.clone(), false, given.clone()).await.expect("set up");
@@ -390,7 +401,8 @@ mod tests {
 
     #[test]
     fn unknown_sources_are_named() {
-        let volume: Volume = serde_json::from_value(json!({"name": "v", "nfs": {"path": "/", "server": "s"}})).expect("a volume");
+        let volume: Volume =
+            serde_json::from_value(json!({"name": "v", "nfs": {"path": "/", "server": "s"}})).expect("a volume");
         assert_eq!(source_kind(&volume), "nfs");
     }
 }

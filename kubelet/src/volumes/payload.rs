@@ -3,9 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use k8s_openapi::api::core::v1::{
-    ConfigMap, DownwardAPIVolumeFile, KeyToPath, Pod, Secret,
-};
+use k8s_openapi::api::core::v1::{ConfigMap, DownwardAPIVolumeFile, KeyToPath, Pod, Secret};
 
 use super::atomic_writer::{File, Payload};
 use crate::env::field_ref::{Facts, metadata_value, resource_value};
@@ -89,8 +87,7 @@ pub(crate) fn downward_files(
             metadata_value(&field.field_path, pod)?
         } else if let Some(selector) = &item.resource_field_ref {
             let name = selector.container_name.as_deref().unwrap_or_default();
-            let (_, container) =
-                pod.find_container(name).ok_or_else(|| format!("container {name} not found"))?;
+            let (_, container) = pod.find_container(name).ok_or_else(|| format!("container {name} not found"))?;
             resource_value(selector, pod, &container, &facts.allocatable)?
         } else {
             String::new()
@@ -127,9 +124,8 @@ mod tests {
     use serde_json::{Value, json};
 
     fn text(payload: Result<Payload, String>) -> Result<String, String> {
-        let line = |(path, file): (&String, &File)| {
-            format!("{path}={} {:o}", String::from_utf8_lossy(&file.data), file.mode)
-        };
+        let line =
+            |(path, file): (&String, &File)| format!("{path}={} {:o}", String::from_utf8_lossy(&file.data), file.mode);
         payload.map(|payload| payload.iter().map(line).collect::<Vec<_>>().join(", "))
     }
 
@@ -141,7 +137,8 @@ mod tests {
     fn config_maps() {
         let map: ConfigMap =
             serde_json::from_value(json!({"data": {"a": "1", "b": "2"}, "binaryData": {"c": "/w=="}})).expect("a map");
-        let files = |items: Option<&[KeyToPath]>, optional| text(config_map_files("m", Some(&map), items, optional, 0o640));
+        let files =
+            |items: Option<&[KeyToPath]>, optional| text(config_map_files("m", Some(&map), items, optional, 0o640));
         assert_eq!(files(None, false).as_deref(), Ok("a=1 640, b=2 640, c=\u{fffd} 640"));
         let some = items(json!([{"key": "a", "path": "x/y", "mode": 256}]));
         assert_eq!(files(Some(&some), false).as_deref(), Ok("x/y=1 400"));

@@ -55,7 +55,13 @@ fn resolve(volume: &Path, sub_path: &str) -> io::Result<OwnedFd> {
         match mkdirat(&parent, name, mode) {
             Ok(()) => {
                 // The umask has taken bits away.
-                let made = openat2(&parent, name, OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW, Mode::empty(), within())?;
+                let made = openat2(
+                    &parent,
+                    name,
+                    OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW,
+                    Mode::empty(),
+                    within(),
+                )?;
                 rustix::fs::fchmod(&made, mode)?;
             }
             Err(rustix::io::Errno::EXIST) => {}

@@ -35,9 +35,7 @@ fn a_service_lives_from_its_creation_to_its_deletion() {
         let (stop, proxy) = node.start_proxy();
         let web = node.create_service("web", json!({"type": "NodePort", "ports": both_ports()})).await;
         let (address, pod) = (SocketAddr::from((cluster_ip(&web), 80)), node.pods[0].namespace.clone());
-        let refused = |result: &std::io::Result<String>| {
-            matches!(result, Err(error) if error.kind() == ErrorKind::ConnectionRefused)
-        };
+        let refused = |result: &std::io::Result<String>| matches!(result, Err(error) if error.kind() == ErrorKind::ConnectionRefused);
         // Without endpoints it is refused at once, from everywhere. A node port that is not there yet is refused, too,
         // so that a first answer shows that the rules are.
         node.set_endpoints("web", &[&node.pods[1]]).await;
@@ -237,7 +235,8 @@ fn policy_local_tells_load_balancers_and_falls_back_to_terminating_endpoints() {
 
         // It terminates but still serves: load balancers are told to go away, and who comes is served still.
         let conditions = json!({"ready": false, "serving": true, "terminating": true});
-        node.set_slice("web", json!([{"addresses": [node.pods[0].ip], "nodeName": NODE, "conditions": conditions}])).await;
+        node.set_slice("web", json!([{"addresses": [node.pods[0].ip], "nodeName": NODE, "conditions": conditions}]))
+            .await;
         until("none is ready here", || http_get(check), says("503", "\"localEndpoints\":0")).await;
         assert_eq!(ask(LOOPBACK).expect("served until the end"), "a");
         stop.cancel();
@@ -302,8 +301,10 @@ fn names_lead_to_services() {
             let pod = pod.clone();
             move || resolve(Some(&pod), name, false)
         };
-        let has_addresses = |answer: &std::io::Result<(u8, Vec<Ipv4Addr>)>| matches!(answer, Ok((0, found)) if !found.is_empty());
-        let (_, addresses) = found("a name", from_pod("web.default.svc.cluster.local"), has_addresses).await.expect("found");
+        let has_addresses =
+            |answer: &std::io::Result<(u8, Vec<Ipv4Addr>)>| matches!(answer, Ok((0, found)) if !found.is_empty());
+        let (_, addresses) =
+            found("a name", from_pod("web.default.svc.cluster.local"), has_addresses).await.expect("found");
         assert_eq!(addresses, [cluster_ip(&web)]);
         // DNS and the proxy learn of a Service each in their own time.
         let by_name = || ask_in(&pod, (addresses[0], 80).into());

@@ -39,39 +39,21 @@ impl Engine {
         let sandbox = self.sandbox(sandbox_id)?;
         let _guard = sandbox.operation.lock().await;
         if !sandbox.ready() {
-            return Err(Status::failed_precondition(format!(
-                "sandbox container {sandbox_id:?} is not running"
-            )));
+            return Err(Status::failed_precondition(format!("sandbox container {sandbox_id:?} is not running")));
         }
-        let metadata = config
-            .metadata
-            .clone()
-            .ok_or_else(|| Status::invalid_argument("container metadata is required"))?;
+        let metadata =
+            config.metadata.clone().ok_or_else(|| Status::invalid_argument("container metadata is required"))?;
         let of_pod = self.containers_of(&sandbox.id);
-        if of_pod
-            .iter()
-            .any(|known| known.config().metadata.as_ref() == Some(&metadata))
-        {
-            let text = format!(
-                "container {} attempt {} exists",
-                metadata.name, metadata.attempt
-            );
+        if of_pod.iter().any(|known| known.config().metadata.as_ref() == Some(&metadata)) {
+            let text = format!("container {} attempt {} exists", metadata.name, metadata.attempt);
             return Err(Status::already_exists(text));
         }
-        let asked = config
-            .image
-            .as_ref()
-            .map(|image| image.image.clone())
-            .unwrap_or_default();
-        let image = self
-            .images
-            .find(&asked)
-            .ok_or_else(|| Status::not_found(format!("image {asked:?}: not found")))?;
+        let asked = config.image.as_ref().map(|image| image.image.clone()).unwrap_or_default();
+        let image = self.images.find(&asked).ok_or_else(|| Status::not_found(format!("image {asked:?}: not found")))?;
         let id = new_id();
         let target_pid = self.target_pid(&config)?;
         let (engine, pod, new_container) = (Arc::clone(self), Arc::clone(&sandbox), id.clone());
-        let built =
-            blocking(move || engine.build(&new_container, &pod, &image, config, target_pid));
+        let built = blocking(move || engine.build(&new_container, &pod, &image, config, target_pid));
         let container = match built.await {
             Ok(container) => Arc::new(container),
             Err(error) => {
@@ -87,9 +69,7 @@ impl Engine {
 
     /// The process whose pid namespace the container joins, if it asks for that.
     fn target_pid(&self, config: &v1::ContainerConfig) -> Result<Option<i32>, Status> {
-        let options = spec::security_context(config)
-            .namespace_options
-            .unwrap_or_default();
+        let options = spec::security_context(config).namespace_options.unwrap_or_default();
         if options.pid() != NamespaceMode::Target {
             return Ok(None);
         }
@@ -97,10 +77,7 @@ impl Engine {
         if target.running() {
             Ok(Some(target.record().pid))
         } else {
-            Err(Status::failed_precondition(format!(
-                "target container {:?} is not running",
-                options.target_id
-            )))
+            Err(Status::failed_precondition(format!("target container {:?} is not running", options.target_id)))
         }
     }
 
@@ -116,10 +93,7 @@ impl Engine {
         let held = self.images.hold(&image.layers);
         let image_config = self.images.config(image).map_err(io::Error::other)?;
         let image_config: ImageConfig = image_config.config().clone().unwrap_or_default();
-        let (state, root) = (
-            self.paths.container_state(id),
-            self.paths.container_root(id),
-        );
+        let (state, root) = (self.paths.container_state(id), self.paths.container_root(id));
         let rootfs = state.join("rootfs");
         let (upper, work) = (root.join("upper"), root.join("work"));
         create_private_dir(&root)?;
@@ -137,11 +111,7 @@ impl Engine {
 
         let handle = rootfs::open_root(&rootfs)?;
         let context = spec::security_context(&config);
-        let user = user::resolve(
-            &handle,
-            &context,
-            image_config.user().as_deref().unwrap_or_default(),
-        )?;
+        let user = user::resolve(&handle, &context, image_config.user().as_deref().unwrap_or_default())?;
         let working_dir = spec::working_dir(&config, &image_config);
         rootfs::create_dirs_in(handle.as_fd(), Path::new(&working_dir))
             .map_err(at("create", Path::new(&working_dir)))?;
@@ -171,10 +141,7 @@ impl Engine {
             layers: used,
             user,
             cgroup,
-            stop_signal: signal::stop_signal(
-                config.stop_signal(),
-                image_config.stop_signal().as_deref(),
-            ),
+            stop_signal: signal::stop_signal(config.stop_signal(), image_config.stop_signal().as_deref()),
             created_at: now(),
             ..ContainerRecord::default()
         };
@@ -203,10 +170,7 @@ impl Engine {
         }
         let sandbox = self.sandbox(&container.sandbox_id)?;
         if !sandbox.ready() {
-            return Err(Status::failed_precondition(format!(
-                "sandbox container {:?} is not running",
-                sandbox.id
-            )));
+            return Err(Status::failed_precondition(format!("sandbox container {:?} is not running", sandbox.id)));
         }
         let (config, state) = (container.config(), container.state_dir());
         let launch = Launch {
@@ -226,25 +190,15 @@ impl Engine {
                     record.started_at = process.started_at;
                     record.pid = process.pid;
                 };
-                container
-                    .update(change)
-                    .map_err(status("failed to record the start"))?;
-                self.emit(
-                    &container.id,
-                    &container.sandbox_id,
-                    ContainerEventType::ContainerStartedEvent,
-                );
+                container.update(change).map_err(status("failed to record the start"))?;
+                self.emit(&container.id, &container.sandbox_id, ContainerEventType::ContainerStartedEvent);
                 self.watch(container);
                 Ok(())
             }
             Err(error) => {
                 let text = format!("failed to start container {:?}: {error}", container.id);
-                let ended = Ended {
-                    code: START_ERROR_CODE,
-                    at: now(),
-                    reason: "StartError".to_owned(),
-                    message: text.clone(),
-                };
+                let ended =
+                    Ended { code: START_ERROR_CODE, at: now(), reason: "StartError".to_owned(), message: text.clone() };
                 self.conclude(container, ended).await;
                 Err(Status::unknown(text))
             }
@@ -264,10 +218,8 @@ impl Engine {
     async fn await_end(&self, container: &Container) -> Ended {
         let state = container.state_dir();
         loop {
-            let waiting = async {
-                shim_client::response(&mut shim_client::connect(&state, &Request::Wait).await?)
-                    .await
-            };
+            let waiting =
+                async { shim_client::response(&mut shim_client::connect(&state, &Request::Wait).await?).await };
             if let Ok(Response::Exit(exit)) = waiting.await {
                 return exit.into();
             }
@@ -305,11 +257,7 @@ impl Engine {
         }
         match container.end(ended) {
             Ok(true) => {
-                self.emit(
-                    &container.id,
-                    &container.sandbox_id,
-                    ContainerEventType::ContainerStoppedEvent,
-                );
+                self.emit(&container.id, &container.sandbox_id, ContainerEventType::ContainerStoppedEvent);
             }
             Ok(false) => {}
             Err(error) => {
@@ -319,21 +267,13 @@ impl Engine {
     }
 
     /// Asks a container to stop, and kills it after `grace` seconds. Not running is fine.
-    pub(crate) async fn stop(
-        self: &Arc<Self>,
-        container: &Arc<Container>,
-        grace: i64,
-    ) -> Result<(), Status> {
+    pub(crate) async fn stop(self: &Arc<Self>, container: &Arc<Container>, grace: i64) -> Result<(), Status> {
         // A start that is under way comes first. The lock is not kept: another stop may be less patient.
         drop(container.operation.lock().await);
         self.stop_running(container, grace).await
     }
 
-    async fn stop_running(
-        self: &Arc<Self>,
-        container: &Arc<Container>,
-        grace: i64,
-    ) -> Result<(), Status> {
+    async fn stop_running(self: &Arc<Self>, container: &Arc<Container>, grace: i64) -> Result<(), Status> {
         if !container.running() {
             return Ok(());
         }
@@ -346,9 +286,9 @@ impl Engine {
             }
         }
         self.signal(container, signal::SIGKILL).await?;
-        timeout(KILL_DEADLINE, container.wait()).await.map_err(|_| {
-            Status::deadline_exceeded(format!("container {:?} survives SIGKILL", container.id))
-        })
+        timeout(KILL_DEADLINE, container.wait())
+            .await
+            .map_err(|_| Status::deadline_exceeded(format!("container {:?} survives SIGKILL", container.id)))
     }
 
     async fn signal(&self, container: &Arc<Container>, signal: i32) -> Result<(), Status> {
@@ -365,16 +305,10 @@ impl Engine {
         let _guard = container.operation.lock().await;
         self.stop_running(container, 0).await?;
         let (engine, id) = (Arc::clone(self), container.id.clone());
-        blocking(move || engine.erase(&id))
-            .await
-            .map_err(status("failed to remove the container"))?;
+        blocking(move || engine.erase(&id)).await.map_err(status("failed to remove the container"))?;
         let removed = self.containers.lock().remove(&container.id);
         if removed.is_some() {
-            self.emit(
-                &container.id,
-                &container.sandbox_id,
-                ContainerEventType::ContainerDeletedEvent,
-            );
+            self.emit(&container.id, &container.sandbox_id, ContainerEventType::ContainerDeletedEvent);
         }
         Ok(())
     }
@@ -397,30 +331,14 @@ impl Engine {
     ) -> Result<(), Status> {
         let _guard = container.operation.lock().await;
         if !container.running() {
-            return Err(Status::failed_precondition(format!(
-                "container {:?} is not running",
-                container.id
-            )));
+            return Err(Status::failed_precondition(format!("container {:?} is not running", container.id)));
         }
-        let (limits, hierarchies, cgroup) = (
-            limits_of(&asked),
-            self.hierarchies.clone(),
-            container.record().cgroup,
-        );
+        let (limits, hierarchies, cgroup) = (limits_of(&asked), self.hierarchies.clone(), container.record().cgroup);
         blocking(move || hierarchies.group(&cgroup).update(&limits))
             .await
             .map_err(status("failed to update the limits"))?;
-        let merged = merged(
-            container
-                .config()
-                .linux
-                .and_then(|l| l.resources)
-                .unwrap_or_default(),
-            asked,
-        );
-        container
-            .set_resources(merged)
-            .map_err(status("failed to record the limits"))
+        let merged = merged(container.config().linux.and_then(|l| l.resources).unwrap_or_default(), asked);
+        container.set_resources(merged).map_err(status("failed to record the limits"))
     }
 }
 
@@ -432,23 +350,15 @@ fn limits_of(asked: &v1::LinuxContainerResources) -> Limits {
         cpu_quota: (asked.cpu_quota != 0).then_some(asked.cpu_quota),
         cpu_period: positive(asked.cpu_period),
         memory: (asked.memory_limit_in_bytes != 0).then_some(asked.memory_limit_in_bytes),
-        memory_swap: (asked.memory_swap_limit_in_bytes != 0)
-            .then_some(asked.memory_swap_limit_in_bytes),
+        memory_swap: (asked.memory_swap_limit_in_bytes != 0).then_some(asked.memory_swap_limit_in_bytes),
         cpuset_cpus: text(&asked.cpuset_cpus),
         cpuset_mems: text(&asked.cpuset_mems),
-        unified: asked
-            .unified
-            .iter()
-            .map(|(name, value)| (name.clone(), value.clone()))
-            .collect(),
+        unified: asked.unified.iter().map(|(name, value)| (name.clone(), value.clone())).collect(),
     }
 }
 
 /// The resources after an update: what it does not mention stays.
-fn merged(
-    mut old: v1::LinuxContainerResources,
-    new: v1::LinuxContainerResources,
-) -> v1::LinuxContainerResources {
+fn merged(mut old: v1::LinuxContainerResources, new: v1::LinuxContainerResources) -> v1::LinuxContainerResources {
     let number = |old: &mut i64, new: i64| {
         if new != 0 {
             *old = new;
@@ -458,10 +368,7 @@ fn merged(
     number(&mut old.cpu_quota, new.cpu_quota);
     number(&mut old.cpu_shares, new.cpu_shares);
     number(&mut old.memory_limit_in_bytes, new.memory_limit_in_bytes);
-    number(
-        &mut old.memory_swap_limit_in_bytes,
-        new.memory_swap_limit_in_bytes,
-    );
+    number(&mut old.memory_swap_limit_in_bytes, new.memory_swap_limit_in_bytes);
     number(&mut old.oom_score_adj, new.oom_score_adj);
     if !new.cpuset_cpus.is_empty() {
         old.cpuset_cpus = new.cpuset_cpus;

@@ -39,11 +39,7 @@ pub(crate) struct Exec {
 
 /// The streams of a command.
 pub(crate) enum ExecStreams {
-    Pipes {
-        stdin: Option<ChildStdin>,
-        stdout: Option<ChildStdout>,
-        stderr: Option<ChildStderr>,
-    },
+    Pipes { stdin: Option<ChildStdin>, stdout: Option<ChildStdout>, stderr: Option<ChildStderr> },
     Terminal(Arc<Terminal>),
 }
 
@@ -83,17 +79,10 @@ impl Engine {
     ) -> Result<Exec, Status> {
         if !container.running() {
             let state = container.state().as_str_name();
-            return Err(Status::failed_precondition(format!(
-                "container {:?} is in state {state}",
-                container.id
-            )));
+            return Err(Status::failed_precondition(format!("container {:?} is in state {state}", container.id)));
         }
         let record = container.record();
-        let folder = ExecFolder(
-            self.paths
-                .execs()
-                .join(uuid::Uuid::new_v4().simple().to_string()),
-        );
+        let folder = ExecFolder(self.paths.execs().join(uuid::Uuid::new_v4().simple().to_string()));
         let request = ExecRequest {
             container_id: container.id.clone(),
             pid: record.pid,
@@ -103,46 +92,25 @@ impl Engine {
             tty,
             error_file: folder.0.join("error"),
         };
-        self.spawn(request, folder, stdin)
-            .await
-            .map_err(status("failed to exec in the container"))
+        self.spawn(request, folder, stdin).await.map_err(status("failed to exec in the container"))
     }
 
-    async fn spawn(
-        &self,
-        request: ExecRequest,
-        folder: ExecFolder,
-        stdin: bool,
-    ) -> io::Result<Exec> {
+    async fn spawn(&self, request: ExecRequest, folder: ExecFolder, stdin: bool) -> io::Result<Exec> {
         create_private_dir(&folder.0)?;
         let file = folder.0.join("request.json");
         write_json(&file, &request)?;
         let mut command = shim_client::command(&self.shim_program);
         command.arg("exec").arg(&file).kill_on_drop(true);
         if request.tty {
-            let (ours, theirs) = socketpair(
-                AddressFamily::UNIX,
-                SocketType::STREAM,
-                SocketFlags::CLOEXEC,
-                None,
-            )?;
-            command
-                .stdin(Stdio::from(theirs))
-                .stdout(Stdio::null())
-                .stderr(Stdio::null());
+            let (ours, theirs) = socketpair(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
+            command.stdin(Stdio::from(theirs)).stdout(Stdio::null()).stderr(Stdio::null());
             let child = command.spawn()?;
             // The command holds the other end; it must be closed here for its death to be noticed.
             drop(command);
             let received = blocking(move || receive_descriptor(ours)).await;
-            let mut exec = Exec {
-                child,
-                folder,
-                streams: ExecStreams::none(),
-            };
+            let mut exec = Exec { child, folder, streams: ExecStreams::none() };
             match received {
-                Ok(terminal) => {
-                    exec.streams = ExecStreams::Terminal(Arc::new(Terminal::new(terminal)?))
-                }
+                Ok(terminal) => exec.streams = ExecStreams::Terminal(Arc::new(Terminal::new(terminal)?)),
                 Err(error) => {
                     return match exec.wait().await {
                         Err(reason) => Err(io::Error::other(reason)),
@@ -153,20 +121,10 @@ impl Engine {
             return Ok(exec);
         }
         command.stdin(if stdin { Stdio::piped() } else { Stdio::null() });
-        let mut child = command
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()?;
-        let streams = ExecStreams::Pipes {
-            stdin: child.stdin.take(),
-            stdout: child.stdout.take(),
-            stderr: child.stderr.take(),
-        };
-        Ok(Exec {
-            child,
-            folder,
-            streams,
-        })
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
+        let streams =
+            ExecStreams::Pipes { stdin: child.stdin.take(), stdout: child.stdout.take(), stderr: child.stderr.take() };
+        Ok(Exec { child, folder, streams })
     }
 
     /// Runs a command to its end and collects its output. `limit` of zero is none.
@@ -178,8 +136,7 @@ impl Engine {
     ) -> Result<Finished, Status> {
         let text = args.join(" ");
         let mut exec = self.exec(container, args, false, false).await?;
-        let ExecStreams::Pipes { stdout, stderr, .. } =
-            std::mem::replace(&mut exec.streams, ExecStreams::none())
+        let ExecStreams::Pipes { stdout, stderr, .. } = std::mem::replace(&mut exec.streams, ExecStreams::none())
         else {
             return Err(Status::internal("an exec without a terminal has one"));
         };
@@ -197,15 +154,9 @@ impl Engine {
                 }
             }
         };
-        let code = code.map_err(|reason| {
-            Status::unknown(format!("failed to exec in the container: {reason}"))
-        })?;
+        let code = code.map_err(|reason| Status::unknown(format!("failed to exec in the container: {reason}")))?;
         let (stdout, stderr) = tokio::join!(stdout.finish(), stderr.finish());
-        Ok(Finished {
-            stdout,
-            stderr,
-            code,
-        })
+        Ok(Finished { stdout, stderr, code })
     }
 }
 
@@ -265,11 +216,7 @@ impl Exec {
 
 impl ExecStreams {
     pub(crate) fn none() -> Self {
-        Self::Pipes {
-            stdin: None,
-            stdout: None,
-            stderr: None,
-        }
+        Self::Pipes { stdin: None, stdout: None, stderr: None }
     }
 }
 
@@ -291,35 +238,22 @@ impl Terminal {
 
     /// Changes the size, in characters.
     pub(crate) fn resize(&self, width: u16, height: u16) -> io::Result<()> {
-        let size = Winsize {
-            ws_row: height,
-            ws_col: width,
-            ws_xpixel: 0,
-            ws_ypixel: 0,
-        };
+        let size = Winsize { ws_row: height, ws_col: width, ws_xpixel: 0, ws_ypixel: 0 };
         Ok(tcsetwinsize(self.0.as_fd(), size)?)
     }
 }
 
 impl AsyncRead for TerminalStream {
-    fn poll_read(
-        self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
+    fn poll_read(self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         loop {
             let mut ready = std::task::ready!(self.0.0.poll_read_ready(context))?;
-            match ready
-                .try_io(|terminal| Ok(rustix::io::read(terminal, buffer.initialize_unfilled())?))
-            {
+            match ready.try_io(|terminal| Ok(rustix::io::read(terminal, buffer.initialize_unfilled())?)) {
                 Ok(Ok(count)) => {
                     buffer.advance(count);
                     return Poll::Ready(Ok(()));
                 }
                 // The last user of the terminal is gone.
-                Ok(Err(error))
-                    if error.raw_os_error() == Some(rustix::io::Errno::IO.raw_os_error()) =>
-                {
+                Ok(Err(error)) if error.raw_os_error() == Some(rustix::io::Errno::IO.raw_os_error()) => {
                     return Poll::Ready(Ok(()));
                 }
                 Ok(Err(error)) => return Poll::Ready(Err(error)),
@@ -330,11 +264,7 @@ impl AsyncRead for TerminalStream {
 }
 
 impl AsyncWrite for TerminalStream {
-    fn poll_write(
-        self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
+    fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         loop {
             let mut ready = std::task::ready!(self.0.0.poll_write_ready(context))?;
             if let Ok(outcome) = ready.try_io(|terminal| Ok(rustix::io::write(terminal, bytes)?)) {

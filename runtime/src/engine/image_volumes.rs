@@ -34,11 +34,7 @@ impl Engine {
         state: &Path,
         config: &mut v1::ContainerConfig,
     ) -> io::Result<ImageVolumes> {
-        let mut volumes = ImageVolumes {
-            mounts: config.mounts.clone(),
-            layers: Vec::new(),
-            holds: Vec::new(),
-        };
+        let mut volumes = ImageVolumes { mounts: config.mounts.clone(), layers: Vec::new(), holds: Vec::new() };
         let pairs = config.mounts.iter_mut().zip(&mut volumes.mounts);
         for (index, (asked, made)) in pairs.enumerate() {
             let Some(spec) = &mut asked.image else {
@@ -47,10 +43,7 @@ impl Engine {
             if !asked.readonly {
                 return Err(io::Error::new(
                     io::ErrorKind::InvalidInput,
-                    format!(
-                        "mount {}: an image can only be mounted read-only",
-                        asked.container_path
-                    ),
+                    format!("mount {}: an image can only be mounted read-only", asked.container_path),
                 ));
             }
             let image = self.images.find(&spec.image).ok_or_else(|| {
@@ -68,9 +61,7 @@ impl Engine {
                 mount_layers(&self.images.layers(), &empty, &image.layers, &target)?;
             }
             spec.image_ref.clone_from(&image.id);
-            made.host_path = sub_path(&target, &asked.image_sub_path)?
-                .display()
-                .to_string();
+            made.host_path = sub_path(&target, &asked.image_sub_path)?.display().to_string();
             made.image = None;
         }
         Ok(volumes)
@@ -84,10 +75,7 @@ fn sub_path(root: &Path, path: &str) -> io::Result<PathBuf> {
         return Ok(root.to_owned());
     }
     let missing = |error: io::Error| {
-        io::Error::new(
-            error.kind(),
-            format!("failed to find {path:?} in the image volume: {error}"),
-        )
+        io::Error::new(error.kind(), format!("failed to find {path:?} in the image volume: {error}"))
     };
     let handle = rootfs::open_root(root)?;
     let found = rootfs::open_in(&handle, Path::new(path), OFlags::PATH).map_err(missing)?;

@@ -57,20 +57,14 @@ pub(crate) fn now() -> i64 {
 
 /// A new id: 64 hexadecimal digits, like other runtimes' ids.
 fn new_id() -> String {
-    format!(
-        "{}{}",
-        uuid::Uuid::new_v4().simple(),
-        uuid::Uuid::new_v4().simple()
-    )
+    format!("{}{}", uuid::Uuid::new_v4().simple(), uuid::Uuid::new_v4().simple())
 }
 
 /// Runs blocking work off the async threads.
 pub(crate) async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> io::Result<T> + Send + 'static,
 ) -> io::Result<T> {
-    tokio::task::spawn_blocking(work)
-        .await
-        .map_err(|_| io::Error::other("a task panicked"))?
+    tokio::task::spawn_blocking(work).await.map_err(|_| io::Error::other("a task panicked"))?
 }
 
 /// Errors of the operating system as gRPC statuses.
@@ -140,37 +134,22 @@ impl Engine {
 
     /// Finds a sandbox by id or by an unambiguous beginning of one.
     pub(crate) fn sandbox(&self, id: &str) -> Result<Arc<Sandbox>, Status> {
-        find(&self.sandboxes.lock(), id).ok_or_else(|| {
-            Status::not_found(format!(
-                "an error occurred when try to find sandbox {id:?}: not found"
-            ))
-        })
+        find(&self.sandboxes.lock(), id)
+            .ok_or_else(|| Status::not_found(format!("an error occurred when try to find sandbox {id:?}: not found")))
     }
 
     /// Finds a container by id or by an unambiguous beginning of one.
     pub(crate) fn container(&self, id: &str) -> Result<Arc<Container>, Status> {
-        find(&self.containers.lock(), id).ok_or_else(|| {
-            Status::not_found(format!(
-                "an error occurred when try to find container {id:?}: not found"
-            ))
-        })
+        find(&self.containers.lock(), id)
+            .ok_or_else(|| Status::not_found(format!("an error occurred when try to find container {id:?}: not found")))
     }
 
     pub(crate) fn containers_of(&self, sandbox: &str) -> Vec<Arc<Container>> {
-        self.containers
-            .lock()
-            .values()
-            .filter(|container| container.sandbox_id == sandbox)
-            .cloned()
-            .collect()
+        self.containers.lock().values().filter(|container| container.sandbox_id == sandbox).cloned().collect()
     }
 
     pub(crate) fn container_status(&self, container: &Container) -> v1::ContainerStatus {
-        let directory = self
-            .sandboxes
-            .lock()
-            .get(&container.sandbox_id)
-            .map(|s| s.config.log_directory.clone());
+        let directory = self.sandboxes.lock().get(&container.sandbox_id).map(|s| s.config.log_directory.clone());
         container.status(&directory.unwrap_or_default())
     }
 
@@ -190,10 +169,7 @@ impl Engine {
             container_event_type: kind.into(),
             created_at: now(),
             pod_sandbox_status: sandbox.map(|sandbox| sandbox.status()),
-            containers_statuses: containers
-                .iter()
-                .map(|container| self.container_status(container))
-                .collect(),
+            containers_statuses: containers.iter().map(|container| self.container_status(container)).collect(),
         };
         // An error only says that the last subscriber left just now.
         let _ = self.events.send(event);
@@ -203,12 +179,8 @@ impl Engine {
 fn lock(paths: &Paths) -> anyhow::Result<File> {
     let path = paths.root().join("lock");
     let file = File::create(&path).map_err(at("create", &path))?;
-    flock(&file, FlockOperation::NonBlockingLockExclusive).map_err(|_| {
-        anyhow::anyhow!(
-            "another container runtime already uses {}",
-            paths.root().display()
-        )
-    })?;
+    flock(&file, FlockOperation::NonBlockingLockExclusive)
+        .map_err(|_| anyhow::anyhow!("another container runtime already uses {}", paths.root().display()))?;
     Ok(file)
 }
 
@@ -216,9 +188,7 @@ fn find<T>(all: &BTreeMap<String, Arc<T>>, id: &str) -> Option<Arc<T>> {
     if let Some(found) = all.get(id) {
         return Some(Arc::clone(found));
     }
-    let mut matching = all
-        .range(id.to_owned()..)
-        .take_while(|(known, _)| known.starts_with(id));
+    let mut matching = all.range(id.to_owned()..).take_while(|(known, _)| known.starts_with(id));
     match (id.is_empty(), matching.next(), matching.next()) {
         (false, Some((_, found)), None) => Some(Arc::clone(found)),
         _ => None,
@@ -244,9 +214,7 @@ async fn open_network(config: &Config, paths: &Paths) -> Result<PodNetwork, Stri
         mtu: config.mtu,
         cluster_range: config.cluster_range,
     };
-    let network = PodNetwork::new(settings)
-        .await
-        .map_err(|error| error.to_string())?;
+    let network = PodNetwork::new(settings).await.map_err(|error| error.to_string())?;
     if let Some(range) = config.pod_cidr {
         network.set_pod_cidr(range);
     }

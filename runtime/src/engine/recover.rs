@@ -55,9 +55,7 @@ impl Engine {
 
     async fn recover_containers(self: &Arc<Self>, rebooted: bool) -> io::Result<()> {
         for id in entries(&self.paths.containers_root())? {
-            let Ok(container) =
-                Container::load(&self.paths, &id, |layers| self.images.hold(layers))
-            else {
+            let Ok(container) = Container::load(&self.paths, &id, |layers| self.images.hold(layers)) else {
                 let (engine, torn) = (Arc::clone(self), id.clone());
                 blocking(move || engine.erase(&torn)).await?;
                 continue;
@@ -69,11 +67,7 @@ impl Engine {
         Ok(())
     }
 
-    async fn recover_container(
-        self: &Arc<Self>,
-        container: &Arc<Container>,
-        rebooted: bool,
-    ) -> io::Result<()> {
+    async fn recover_container(self: &Arc<Self>, container: &Arc<Container>, rebooted: bool) -> io::Result<()> {
         if container.record().ended.is_some() {
             return Ok(());
         }
@@ -128,28 +122,14 @@ impl Engine {
 
     /// Removes state of pods and containers that no record mentions: what a crash left half made.
     async fn clean_strangers(self: &Arc<Self>) -> io::Result<()> {
-        let known: BTreeSet<String> = self
-            .containers()
-            .iter()
-            .map(|container| container.id.clone())
-            .collect();
-        for id in entries(&self.paths.containers_state())?
-            .into_iter()
-            .filter(|id| !known.contains(id))
-        {
+        let known: BTreeSet<String> = self.containers().iter().map(|container| container.id.clone()).collect();
+        for id in entries(&self.paths.containers_state())?.into_iter().filter(|id| !known.contains(id)) {
             let engine = Arc::clone(self);
             blocking(move || engine.erase(&id)).await?;
         }
-        let ready: BTreeSet<String> = self
-            .sandboxes()
-            .iter()
-            .filter(|sandbox| sandbox.ready())
-            .map(|sandbox| sandbox.id.clone())
-            .collect();
-        for id in entries(&self.paths.sandboxes_state())?
-            .into_iter()
-            .filter(|id| !ready.contains(id))
-        {
+        let ready: BTreeSet<String> =
+            self.sandboxes().iter().filter(|sandbox| sandbox.ready()).map(|sandbox| sandbox.id.clone()).collect();
+        for id in entries(&self.paths.sandboxes_state())?.into_iter().filter(|id| !ready.contains(id)) {
             let folder = self.paths.sandbox_state(&id);
             blocking(move || sandbox::dismantle(&folder)).await?;
         }
@@ -162,9 +142,7 @@ impl Engine {
         let execs = self.paths.execs();
         blocking(move || {
             unmount_all(&execs)?;
-            entries(&execs)?
-                .iter()
-                .try_for_each(|name| remove_dir(&execs.join(name)))
+            entries(&execs)?.iter().try_for_each(|name| remove_dir(&execs.join(name)))
         })
         .await?;
         let images = Arc::clone(&self.images);

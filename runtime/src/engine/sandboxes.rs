@@ -20,11 +20,7 @@ impl Engine {
     ) -> Result<String, Status> {
         self.check_sandbox(&config, &runtime_handler)?;
         let id = new_id();
-        let cgroup = match config
-            .linux
-            .as_ref()
-            .map(|linux| linux.cgroup_parent.as_str())
-        {
+        let cgroup = match config.linux.as_ref().map(|linux| linux.cgroup_parent.as_str()) {
             None | Some("") => format!("{}/pod{}", self.config.cgroup_root, &id[..16]),
             Some(parent) => parent.to_owned(),
         };
@@ -48,38 +44,19 @@ impl Engine {
         Ok(id)
     }
 
-    fn check_sandbox(
-        &self,
-        config: &v1::PodSandboxConfig,
-        runtime_handler: &str,
-    ) -> Result<(), Status> {
-        let metadata = config
-            .metadata
-            .as_ref()
-            .ok_or_else(|| Status::invalid_argument("sandbox metadata is required"))?;
+    fn check_sandbox(&self, config: &v1::PodSandboxConfig, runtime_handler: &str) -> Result<(), Status> {
+        let metadata =
+            config.metadata.as_ref().ok_or_else(|| Status::invalid_argument("sandbox metadata is required"))?;
         if !runtime_handler.is_empty() {
-            return Err(Status::invalid_argument(format!(
-                "no runtime for {runtime_handler:?} is configured"
-            )));
+            return Err(Status::invalid_argument(format!("no runtime for {runtime_handler:?} is configured")));
         }
         let options = namespace_options(config);
-        if options
-            .userns_options
-            .as_ref()
-            .is_some_and(|userns| userns.mode() == NamespaceMode::Pod)
-        {
+        if options.userns_options.as_ref().is_some_and(|userns| userns.mode() == NamespaceMode::Pod) {
             return Err(Status::unimplemented("user namespaces are not supported"));
         }
-        let taken = self
-            .sandboxes
-            .lock()
-            .values()
-            .any(|known| known.config.metadata.as_ref() == Some(metadata));
+        let taken = self.sandboxes.lock().values().any(|known| known.config.metadata.as_ref() == Some(metadata));
         if taken {
-            let text = format!(
-                "sandbox {}/{} attempt {} exists",
-                metadata.namespace, metadata.name, metadata.attempt
-            );
+            let text = format!("sandbox {}/{} attempt {} exists", metadata.namespace, metadata.name, metadata.attempt);
             return Err(Status::already_exists(text));
         }
         Ok(())
@@ -87,27 +64,18 @@ impl Engine {
 
     async fn build_sandbox(&self, sandbox: &Arc<Sandbox>) -> Result<(), Status> {
         let (building, program) = (Arc::clone(sandbox), self.shim_program.clone());
-        blocking(move || building.build(&program))
-            .await
-            .map_err(status("failed to set up the sandbox"))?;
+        blocking(move || building.build(&program)).await.map_err(status("failed to set up the sandbox"))?;
         if let Some(namespace) = sandbox.network_namespace() {
-            let network = self
-                .network
-                .as_ref()
-                .map_err(|e| Status::unavailable(format!("no pod network: {e}")))?;
+            let network = self.network.as_ref().map_err(|e| Status::unavailable(format!("no pod network: {e}")))?;
             let ports = port_mappings(&sandbox.config)?;
             let address = network
                 .attach(&sandbox.id, &namespace, &ports)
                 .await
-                .map_err(|e| {
-                    Status::unknown(format!("failed to set up the sandbox network: {e}"))
-                })?;
+                .map_err(|e| Status::unknown(format!("failed to set up the sandbox network: {e}")))?;
             // Not written yet: the first record is, with the address.
             sandbox.set_address(address.ip.to_string());
         }
-        sandbox
-            .save()
-            .map_err(status("failed to record the sandbox"))
+        sandbox.save().map_err(status("failed to record the sandbox"))
     }
 
     /// Takes away whatever a failed start left.
@@ -121,10 +89,7 @@ impl Engine {
     /// Network, namespaces and shared files of a sandbox. Done twice, it changes nothing.
     async fn release_sandbox(&self, sandbox: &Arc<Sandbox>) -> io::Result<()> {
         if let (Some(_), Ok(network)) = (sandbox.network_namespace(), &self.network) {
-            network
-                .detach(&sandbox.id)
-                .await
-                .map_err(io::Error::other)?;
+            network.detach(&sandbox.id).await.map_err(io::Error::other)?;
         }
         let sandbox = Arc::clone(sandbox);
         blocking(move || sandbox.dismantle()).await
@@ -147,22 +112,14 @@ impl Engine {
                 record.ready = false;
                 record.ip.clear();
             };
-            sandbox
-                .update(change)
-                .map_err(status("failed to record the stop"))?;
+            sandbox.update(change).map_err(status("failed to record the stop"))?;
         }
         let containers = self.containers_of(&sandbox.id);
         let stops = containers.iter().map(|container| self.stop(container, 0));
         futures::future::try_join_all(stops).await?;
-        self.release_sandbox(sandbox)
-            .await
-            .map_err(status("failed to take down the sandbox"))?;
+        self.release_sandbox(sandbox).await.map_err(status("failed to take down the sandbox"))?;
         if was_ready {
-            self.emit(
-                &sandbox.id,
-                &sandbox.id,
-                ContainerEventType::ContainerStoppedEvent,
-            );
+            self.emit(&sandbox.id, &sandbox.id, ContainerEventType::ContainerStoppedEvent);
         }
         Ok(())
     }
@@ -175,8 +132,7 @@ impl Engine {
         let _guard = sandbox.operation.lock().await;
         self.stop_sandbox_locked(&sandbox).await?;
         let containers: Vec<Arc<Container>> = self.containers_of(&sandbox.id);
-        futures::future::try_join_all(containers.iter().map(|container| self.remove(container)))
-            .await?;
+        futures::future::try_join_all(containers.iter().map(|container| self.remove(container))).await?;
         let record = sandbox.record();
         if record.made_cgroup {
             let group = self.hierarchies.group(&record.cgroup);
@@ -184,29 +140,19 @@ impl Engine {
                 tracing::debug!(cgroup = record.cgroup, "the pod's cgroup is still in use");
             }
         }
-        sandbox
-            .delete()
-            .map_err(status("failed to forget the sandbox"))?;
+        sandbox.delete().map_err(status("failed to forget the sandbox"))?;
         self.sandboxes.lock().remove(&sandbox.id);
-        self.emit(
-            &sandbox.id,
-            &sandbox.id,
-            ContainerEventType::ContainerDeletedEvent,
-        );
+        self.emit(&sandbox.id, &sandbox.id, ContainerEventType::ContainerDeletedEvent);
         Ok(())
     }
 }
 
 fn port_mappings(config: &v1::PodSandboxConfig) -> Result<Vec<PortMapping>, Status> {
     let number = |value: i32, what: &str| {
-        u16::try_from(value)
-            .map_err(|_| Status::invalid_argument(format!("{what} {value} is out of range")))
+        u16::try_from(value).map_err(|_| Status::invalid_argument(format!("{what} {value} is out of range")))
     };
     // Mappings without a host port only document what the container listens on.
-    let wanted = config
-        .port_mappings
-        .iter()
-        .filter(|mapping| mapping.host_port > 0);
+    let wanted = config.port_mappings.iter().filter(|mapping| mapping.host_port > 0);
     wanted
         .map(|mapping| {
             Ok(PortMapping {
@@ -228,7 +174,5 @@ fn host_ip(text: &str) -> Result<Option<std::net::Ipv4Addr>, Status> {
     if text.is_empty() || text == "::" {
         return Ok(None);
     }
-    text.parse()
-        .map(Some)
-        .map_err(|_| Status::invalid_argument(format!("host IP {text:?} is not an IPv4 address")))
+    text.parse().map(Some).map_err(|_| Status::invalid_argument(format!("host IP {text:?} is not an IPv4 address")))
 }

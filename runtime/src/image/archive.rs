@@ -23,10 +23,7 @@ const MAX_IMAGES: usize = 256;
 /// Deepest index in an index.
 const MAX_DEPTH: usize = 4;
 /// Annotations that carry a full name, best first: containerd's, then the standard one, which is often only a tag.
-const NAME_ANNOTATIONS: [&str; 2] = [
-    "io.containerd.image.name",
-    "org.opencontainers.image.ref.name",
-];
+const NAME_ANNOTATIONS: [&str; 2] = ["io.containerd.image.name", "org.opencontainers.image.ref.name"];
 
 /// An image that an import made, with its names.
 #[derive(Debug)]
@@ -99,23 +96,13 @@ struct Archive {
 
 /// Imports every image in `file`. An image without a name in the archive gets `default_name`, if that is not empty.
 /// Blocks.
-pub(crate) fn import(
-    store: &Arc<ImageStore>,
-    file: File,
-    default_name: &str,
-) -> Result<Vec<Imported>, ImageError> {
+pub(crate) fn import(store: &Arc<ImageStore>, file: File, default_name: &str) -> Result<Vec<Imported>, ImageError> {
     let archive = Archive::open(store, file)?;
     let found = archive.images()?;
     if found.is_empty() {
-        return Err(ImageError::Invalid(format!(
-            "the archive holds no image for linux/{}",
-            architecture()
-        )));
+        return Err(ImageError::Invalid(format!("the archive holds no image for linux/{}", architecture())));
     }
-    found
-        .into_iter()
-        .map(|image| archive.register(store, image, default_name))
-        .collect()
+    found.into_iter().map(|image| archive.register(store, image, default_name)).collect()
 }
 
 /// This machine's architecture as images name it.
@@ -152,9 +139,7 @@ impl Archive {
         for entry in archive.entries_with_seek().map_err(unreadable)? {
             let entry = entry.map_err(unreadable)?;
             if parts.len() == MAX_FILES {
-                return Err(ImageError::Invalid(format!(
-                    "the archive holds more than {MAX_FILES} files"
-                )));
+                return Err(ImageError::Invalid(format!("the archive holds more than {MAX_FILES} files")));
             }
             let path = entry.path().map_err(unreadable)?;
             let name = path.to_string_lossy().trim_start_matches("./").to_owned();
@@ -167,15 +152,10 @@ impl Archive {
                         None => continue,
                     }
                 }
-                None => Part {
-                    offset: entry.raw_file_position(),
-                    size: entry.size(),
-                },
+                None => Part { offset: entry.raw_file_position(), size: entry.size() },
             };
             if part.offset.saturating_add(part.size) > length {
-                return Err(ImageError::Invalid(format!(
-                    "the archive is cut off within {name}"
-                )));
+                return Err(ImageError::Invalid(format!("the archive is cut off within {name}")));
             }
             parts.insert(name, part);
         }
@@ -183,23 +163,16 @@ impl Archive {
     }
 
     fn part(&self, name: &str) -> Result<Part, ImageError> {
-        self.parts
-            .get(name)
-            .copied()
-            .ok_or_else(|| ImageError::Invalid(format!("the archive lacks {name}")))
+        self.parts.get(name).copied().ok_or_else(|| ImageError::Invalid(format!("the archive lacks {name}")))
     }
 
     fn document(&self, name: &str) -> Result<Vec<u8>, ImageError> {
         let part = self.part(name)?;
         if part.size > MAX_DOCUMENT {
-            return Err(ImageError::Invalid(format!(
-                "{name} is larger than {MAX_DOCUMENT} bytes"
-            )));
+            return Err(ImageError::Invalid(format!("{name} is larger than {MAX_DOCUMENT} bytes")));
         }
         let mut content = vec![0; usize::try_from(part.size).unwrap_or(0)];
-        self.file
-            .read_exact_at(&mut content, part.offset)
-            .map_err(unreadable)?;
+        self.file.read_exact_at(&mut content, part.offset).map_err(unreadable)?;
         Ok(content)
     }
 
@@ -219,8 +192,7 @@ impl Archive {
         if self.parts.contains_key("manifest.json") {
             self.images_of_docker(&mut found)?;
         } else if !self.parts.contains_key("index.json") {
-            let text =
-                "neither an OCI archive (index.json) nor a docker-save archive (manifest.json)";
+            let text = "neither an OCI archive (index.json) nor a docker-save archive (manifest.json)";
             return Err(ImageError::Invalid(text.to_owned()));
         }
         Ok(found)
@@ -234,36 +206,23 @@ impl Archive {
         found: &mut Vec<Found>,
     ) -> Result<(), ImageError> {
         if depth > MAX_DEPTH || index.manifests.len() > MAX_IMAGES {
-            return Err(ImageError::Invalid(
-                "the index is too deep or too long".to_owned(),
-            ));
+            return Err(ImageError::Invalid("the index is too deep or too long".to_owned()));
         }
-        for descriptor in index
-            .manifests
-            .iter()
-            .filter(|descriptor| fits(descriptor.platform.as_ref()))
-        {
+        for descriptor in index.manifests.iter().filter(|descriptor| fits(descriptor.platform.as_ref())) {
             let mut names = inherited.clone();
             names.extend(names_of(descriptor));
             // Parts for other platforms may be left out of an archive.
-            if descriptor.platform.is_some()
-                && !self.parts.contains_key(&blob_name(&descriptor.digest)?)
-            {
+            if descriptor.platform.is_some() && !self.parts.contains_key(&blob_name(&descriptor.digest)?) {
                 continue;
             }
             let content = self.blob(&descriptor.digest)?;
-            if descriptor.media_type.ends_with("index.v1+json")
-                || descriptor.media_type.ends_with("list.v2+json")
-            {
+            if descriptor.media_type.ends_with("index.v1+json") || descriptor.media_type.ends_with("list.v2+json") {
                 let inner: Index = decode(&content, &descriptor.digest)?;
                 self.images_of_index(&inner, &names, depth + 1, found)?;
                 continue;
             }
             let manifest: Manifest = decode(&content, &descriptor.digest)?;
-            let layers = manifest
-                .layers
-                .iter()
-                .map(|layer| self.part(&blob_name(&layer.digest)?));
+            let layers = manifest.layers.iter().map(|layer| self.part(&blob_name(&layer.digest)?));
             found.push(Found {
                 config: self.blob(&manifest.config.digest)?,
                 layers: layers.collect::<Result<_, _>>()?,
@@ -278,9 +237,7 @@ impl Archive {
     fn images_of_docker(&self, found: &mut Vec<Found>) -> Result<(), ImageError> {
         let saved: Vec<SavedImage> = decode(&self.document("manifest.json")?, "manifest.json")?;
         if saved.len() > MAX_IMAGES {
-            return Err(ImageError::Invalid(format!(
-                "the archive holds more than {MAX_IMAGES} images"
-            )));
+            return Err(ImageError::Invalid(format!("the archive holds more than {MAX_IMAGES} images")));
         }
         for image in saved {
             let config = self.document(&image.config)?;
@@ -289,41 +246,22 @@ impl Archive {
                 known.names.extend(names);
                 continue;
             }
-            let layers = image
-                .layers
-                .iter()
-                .map(|layer| self.part(layer))
-                .collect::<Result<_, _>>()?;
-            found.push(Found {
-                config,
-                layers,
-                names: names.into_iter().collect(),
-                digest: None,
-            });
+            let layers = image.layers.iter().map(|layer| self.part(layer)).collect::<Result<_, _>>()?;
+            found.push(Found { config, layers, names: names.into_iter().collect(), digest: None });
         }
         Ok(())
     }
 
-    fn register(
-        &self,
-        store: &Arc<ImageStore>,
-        found: Found,
-        default_name: &str,
-    ) -> Result<Imported, ImageError> {
+    fn register(&self, store: &Arc<ImageStore>, found: Found, default_name: &str) -> Result<Imported, ImageError> {
         if found.layers.len() > MAX_LAYERS {
-            return Err(ImageError::Invalid(format!(
-                "the image has more than {MAX_LAYERS} layers"
-            )));
+            return Err(ImageError::Invalid(format!("the image has more than {MAX_LAYERS} layers")));
         }
         let mut names = found.names;
         if names.is_empty() && !default_name.is_empty() {
             names.insert(default_name.to_owned());
         }
         // Names are checked before anything is unpacked.
-        let references = names
-            .iter()
-            .map(|name| normalize(name))
-            .collect::<Result<Vec<_>, _>>()?;
+        let references = names.iter().map(|name| normalize(name)).collect::<Result<Vec<_>, _>>()?;
         let (known, _known) = store.known_layers(&found.config)?;
         let layers = found.layers.iter().enumerate().map(|(index, part)| {
             // A configuration that does not fit the layers is refused later.
@@ -332,20 +270,13 @@ impl Archive {
         });
         let layers = layers.collect::<Result<_, _>>()?;
         let size = found.layers.iter().map(|part| part.size).sum();
-        let (image, _hold) = store.add(NewImage {
-            config: found.config,
-            layers,
-            size,
-        })?;
+        let (image, _hold) = store.add(NewImage { config: found.config, layers, size })?;
         for reference in &references {
             store.name(&image.id, reference, found.digest.as_deref())?;
         }
         store.set_imported(&image.id, true)?;
         let image = store.find(&image.id).unwrap_or(image);
-        Ok(Imported {
-            names: references.iter().map(ToString::to_string).collect(),
-            image,
-        })
+        Ok(Imported { names: references.iter().map(ToString::to_string).collect(), image })
     }
 
     /// A layer as a file of its own; its content is checked when it is unpacked.
@@ -361,8 +292,7 @@ impl Archive {
 }
 
 fn decode<T: for<'a> Deserialize<'a>>(content: &[u8], name: &str) -> Result<T, ImageError> {
-    serde_json::from_slice(content)
-        .map_err(|error| ImageError::Invalid(format!("{name} cannot be read: {error}")))
+    serde_json::from_slice(content).map_err(|error| ImageError::Invalid(format!("{name} cannot be read: {error}")))
 }
 
 fn unreadable(error: io::Error) -> ImageError {
@@ -385,9 +315,7 @@ fn fits(platform: Option<&Platform>) -> bool {
 }
 
 fn names_of(descriptor: &Descriptor) -> Option<String> {
-    let name = NAME_ANNOTATIONS
-        .iter()
-        .find_map(|key| descriptor.annotations.get(*key))?;
+    let name = NAME_ANNOTATIONS.iter().find_map(|key| descriptor.annotations.get(*key))?;
     // A bare tag, as skopeo writes it, is no name.
     (name.contains('/') || name.contains(':')).then(|| name.clone())
 }

@@ -23,9 +23,7 @@ fn format(hash: &[u8]) -> String {
 pub(super) fn hex(digest: &str) -> Result<&str, ImageError> {
     digest
         .strip_prefix("sha256:")
-        .filter(|hex| {
-            hex.len() == 64 && hex.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
-        })
+        .filter(|hex| hex.len() == 64 && hex.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f')))
         .ok_or_else(|| ImageError::Invalid(format!("unsupported digest {digest:?}")))
 }
 
@@ -33,17 +31,11 @@ pub(super) fn hex(digest: &str) -> Result<&str, ImageError> {
 pub(super) fn check(content: &[u8], expected: &str, what: &str) -> Result<(), ImageError> {
     hex(expected)?;
     let actual = of(content);
-    if actual == expected {
-        Ok(())
-    } else {
-        Err(mismatch(what, expected, &actual))
-    }
+    if actual == expected { Ok(()) } else { Err(mismatch(what, expected, &actual)) }
 }
 
 pub(super) fn mismatch(what: &str, expected: &str, actual: &str) -> ImageError {
-    ImageError::Invalid(format!(
-        "{what} is damaged: expected {expected}, got {actual}"
-    ))
+    ImageError::Invalid(format!("{what} is damaged: expected {expected}, got {actual}"))
 }
 
 /// The chain id of a layer on top of a chain (OCI image-spec, config.md).
@@ -63,11 +55,7 @@ pub(super) struct Hashing<R> {
 
 impl<R: Read> Hashing<R> {
     pub(super) fn new(inner: R, limit: u64) -> Self {
-        Self {
-            inner,
-            hash: Sha256::new(),
-            left: limit,
-        }
+        Self { inner, hash: Sha256::new(), left: limit }
     }
 
     /// Reads to the end and returns the digest of everything read.
@@ -80,12 +68,10 @@ impl<R: Read> Hashing<R> {
 impl<R: Read> Read for Hashing<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let count = self.inner.read(buffer)?;
-        self.left = self.left.checked_sub(count as u64).ok_or_else(|| {
-            io::Error::new(
-                io::ErrorKind::InvalidData,
-                "the content is larger than it may be",
-            )
-        })?;
+        self.left = self
+            .left
+            .checked_sub(count as u64)
+            .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "the content is larger than it may be"))?;
         self.hash.update(&buffer[..count]);
         Ok(count)
     }
@@ -101,21 +87,10 @@ mod tests {
     fn digests() {
         assert_eq!(of(b""), EMPTY);
         assert_eq!(hex(EMPTY).expect("valid").len(), 64);
-        for bad in [
-            "",
-            "sha256:",
-            "sha256:../../etc/passwd",
-            "sha512:00",
-            &EMPTY.to_uppercase(),
-        ] {
+        for bad in ["", "sha256:", "sha256:../../etc/passwd", "sha512:00", &EMPTY.to_uppercase()] {
             assert!(hex(bad).is_err(), "{bad}");
         }
-        assert!(
-            check(b"x", EMPTY, "layer")
-                .expect_err("wrong")
-                .to_string()
-                .contains("layer is damaged")
-        );
+        assert!(check(b"x", EMPTY, "layer").expect_err("wrong").to_string().contains("layer is damaged"));
         assert_eq!(Hashing::new(&b""[..], 0).finish().expect("read"), EMPTY);
         assert!(Hashing::new(&b"abc"[..], 2).finish().is_err());
     }

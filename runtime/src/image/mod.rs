@@ -55,9 +55,7 @@ impl From<ImageError> for tonic::Status {
             ImageError::NotFound(_) | ImageError::NotLoaded(_) => Self::not_found(text),
             ImageError::Denied(..) => Self::permission_denied(text),
             ImageError::Unavailable(..) => Self::unavailable(text),
-            ImageError::Io(error) if error.kind() == std::io::ErrorKind::StorageFull => {
-                Self::resource_exhausted(text)
-            }
+            ImageError::Io(error) if error.kind() == std::io::ErrorKind::StorageFull => Self::resource_exhausted(text),
             ImageError::Io(_) => Self::internal(text),
         }
     }

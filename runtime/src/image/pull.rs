@@ -51,15 +51,10 @@ pub(crate) fn credentials(auth: Option<v1::AuthConfig>) -> Result<RegistryAuth, 
         return Ok(RegistryAuth::Anonymous);
     }
     let bad = || ImageError::Invalid("the registry credentials cannot be decoded".to_owned());
-    let decoded = base64::engine::general_purpose::STANDARD
-        .decode(auth.auth.trim())
-        .map_err(|_| bad())?;
+    let decoded = base64::engine::general_purpose::STANDARD.decode(auth.auth.trim()).map_err(|_| bad())?;
     let decoded = String::from_utf8(decoded).map_err(|_| bad())?;
     let (user, password) = decoded.split_once(':').ok_or_else(bad)?;
-    Ok(RegistryAuth::Basic(
-        user.to_owned(),
-        password.trim_end_matches('\0').to_owned(),
-    ))
+    Ok(RegistryAuth::Basic(user.to_owned(), password.trim_end_matches('\0').to_owned()))
 }
 
 // === impl Puller ===
@@ -73,17 +68,10 @@ impl Puller {
     fn client(&self, reference: &Reference) -> Client {
         let registry = reference.resolve_registry();
         let host = registry.rsplit_once(':').map_or(registry, |(host, _)| host);
-        let local = host == "localhost"
-            || host
-                .parse::<std::net::IpAddr>()
-                .is_ok_and(|ip| ip.is_loopback());
+        let local = host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback());
         let plain = local || self.insecure.iter().any(|insecure| insecure == registry);
         Client::new(ClientConfig {
-            protocol: if plain {
-                ClientProtocol::Http
-            } else {
-                ClientProtocol::Https
-            },
+            protocol: if plain { ClientProtocol::Http } else { ClientProtocol::Https },
             platform_resolver: Some(Box::new(current_platform_resolver)),
             connect_timeout: Some(CONNECT_TIMEOUT),
             read_timeout: Some(READ_TIMEOUT),
@@ -103,60 +91,41 @@ impl Puller {
         }
         let client = self.client(reference);
         let failed = |error| explain(reference, error);
-        let (manifest, digest, list_digest) = client
-            .pull_image_manifest_and_list_digest(reference, auth)
-            .await
-            .map_err(failed)?;
+        let (manifest, digest, list_digest) =
+            client.pull_image_manifest_and_list_digest(reference, auth).await.map_err(failed)?;
         if manifest.layers.len() > MAX_LAYERS {
-            return Err(ImageError::Invalid(format!(
-                "the image has more than {MAX_LAYERS} layers"
-            )));
+            return Err(ImageError::Invalid(format!("the image has more than {MAX_LAYERS} layers")));
         }
         let size: i64 = manifest.layers.iter().map(|layer| layer.size).sum();
-        let config = self
-            .download(&client, reference, &manifest.config, MAX_DOCUMENT)
-            .await?;
+        let config = self.download(&client, reference, &manifest.config, MAX_DOCUMENT).await?;
         let mut document = Vec::new();
         std::io::Read::read_to_end(&mut &config, &mut document)?;
         let (known, held) = self.store.known_layers(&document)?;
         let client = &client;
         // `buffered` keeps the order of the manifest, whatever arrives first.
-        let layers: Vec<Option<File>> =
-            futures::stream::iter(manifest.layers.into_iter().enumerate())
-                .map(|(index, layer)| {
-                    let known = known.get(index).copied().unwrap_or(false);
-                    async move {
-                        if known {
-                            return Ok(None);
-                        }
-                        self.download(client, reference, &layer, MAX_LAYER)
-                            .await
-                            .map(Some)
+        let layers: Vec<Option<File>> = futures::stream::iter(manifest.layers.into_iter().enumerate())
+            .map(|(index, layer)| {
+                let known = known.get(index).copied().unwrap_or(false);
+                async move {
+                    if known {
+                        return Ok(None);
                     }
-                })
-                .buffered(PARALLEL_LAYERS)
-                .try_collect()
-                .await?;
+                    self.download(client, reference, &layer, MAX_LAYER).await.map(Some)
+                }
+            })
+            .buffered(PARALLEL_LAYERS)
+            .try_collect()
+            .await?;
         let (store, reference) = (Arc::clone(&self.store), reference.clone());
         let work = move || {
-            let new = NewImage {
-                config: document,
-                layers,
-                size: u64::try_from(size).unwrap_or(0),
-            };
+            let new = NewImage { config: document, layers, size: u64::try_from(size).unwrap_or(0) };
             let (image, _hold) = store.add(new)?;
             drop(held);
-            store.name(
-                &image.id,
-                &reference,
-                Some(list_digest.as_deref().unwrap_or(&digest)),
-            )?;
+            store.name(&image.id, &reference, Some(list_digest.as_deref().unwrap_or(&digest)))?;
             store.set_imported(&image.id, false)?;
             Ok(store.find(&image.id).unwrap_or(image))
         };
-        tokio::task::spawn_blocking(work)
-            .await
-            .map_err(|_| std::io::Error::other("unpacking panicked"))?
+        tokio::task::spawn_blocking(work).await.map_err(|_| std::io::Error::other("unpacking panicked"))?
     }
 
     /// Downloads a blob to an unnamed file, checking size and digest on the way.
@@ -167,21 +136,12 @@ impl Puller {
         descriptor: &OciDescriptor,
         limit: u64,
     ) -> Result<File, ImageError> {
-        let wrong_size = || {
-            ImageError::Invalid(format!(
-                "{} is not of the size that its manifest says",
-                descriptor.digest
-            ))
-        };
-        let expected = u64::try_from(descriptor.size)
-            .ok()
-            .filter(|size| *size <= limit)
-            .ok_or_else(wrong_size)?;
+        let wrong_size =
+            || ImageError::Invalid(format!("{} is not of the size that its manifest says", descriptor.digest));
+        let expected = u64::try_from(descriptor.size).ok().filter(|size| *size <= limit).ok_or_else(wrong_size)?;
         digest::hex(&descriptor.digest)?;
-        let mut stream = client
-            .pull_blob_stream(reference, descriptor)
-            .await
-            .map_err(|error| explain(reference, error))?;
+        let mut stream =
+            client.pull_blob_stream(reference, descriptor).await.map_err(|error| explain(reference, error))?;
         let mut file = self.store.scratch()?;
         let (mut hash, mut received) = (Sha256::new(), 0_u64);
         while let Some(chunk) = stream.next().await {
@@ -197,12 +157,7 @@ impl Puller {
         if received != expected {
             return Err(wrong_size());
         }
-        let actual = hash
-            .finalize()
-            .iter()
-            .fold("sha256:".to_owned(), |text, byte| {
-                format!("{text}{byte:02x}")
-            });
+        let actual = hash.finalize().iter().fold("sha256:".to_owned(), |text, byte| format!("{text}{byte:02x}"));
         if actual != descriptor.digest {
             return Err(digest::mismatch("a blob", &descriptor.digest, &actual));
         }
@@ -213,9 +168,7 @@ impl Puller {
 
 /// What ended a download early. The client checks digests as well, and says so with an error of its own kind.
 fn broken_off(reference: &Reference, error: &std::io::Error) -> ImageError {
-    let inner = error
-        .get_ref()
-        .and_then(|inner| inner.downcast_ref::<DigestError>());
+    let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<DigestError>());
     match inner {
         Some(damage) => ImageError::Invalid(format!("{reference} is damaged: {damage}")),
         None => unavailable(reference, error),
@@ -242,22 +195,13 @@ fn explain(reference: &Reference, error: OciDistributionError) -> ImageError {
     match error {
         E::ImageManifestNotFoundError(_) => ImageError::NotFound(name),
         E::ServerError { code: 404, .. } => ImageError::NotFound(name),
-        E::ServerError {
-            code: 401 | 403,
-            message,
-            ..
-        } => ImageError::Denied(name, message),
-        E::UnauthorizedError { .. } => ImageError::Denied(
-            name,
-            "repository does not exist or may require authorization".to_owned(),
-        ),
+        E::ServerError { code: 401 | 403, message, .. } => ImageError::Denied(name, message),
+        E::UnauthorizedError { .. } => {
+            ImageError::Denied(name, "repository does not exist or may require authorization".to_owned())
+        }
         E::AuthenticationFailure(text) => ImageError::Denied(name, text),
         E::RegistryError { envelope, .. } => {
-            let codes = envelope
-                .errors
-                .iter()
-                .map(|error| &error.code)
-                .collect::<Vec<_>>();
+            let codes = envelope.errors.iter().map(|error| &error.code).collect::<Vec<_>>();
             let any = |wanted: &[OciErrorCode]| codes.iter().any(|code| wanted.contains(code));
             if any(&[
                 OciErrorCode::ManifestUnknown,
@@ -272,9 +216,7 @@ fn explain(reference: &Reference, error: OciDistributionError) -> ImageError {
                 ImageError::Unavailable(name, envelope.to_string())
             }
         }
-        E::RequestError(_) | E::IoError(_) | E::ServerError { .. } => {
-            unavailable(reference, &error)
-        }
+        E::RequestError(_) | E::IoError(_) | E::ServerError { .. } => unavailable(reference, &error),
         other => ImageError::Invalid(format!("{name}: {other}")),
     }
 }
@@ -287,37 +229,12 @@ mod tests {
     fn credentials_in_every_form() {
         let auth = |auth: v1::AuthConfig| format!("{:?}", credentials(Some(auth)).expect("valid"));
         let basic = format!("{:?}", RegistryAuth::Basic("u".into(), "p:w".into()));
-        assert_eq!(
-            auth(v1::AuthConfig {
-                username: "u".into(),
-                password: "p:w".into(),
-                ..Default::default()
-            }),
-            basic
-        );
-        assert_eq!(
-            auth(v1::AuthConfig {
-                auth: "dTpwOnc=".into(),
-                ..Default::default()
-            }),
-            basic
-        );
+        assert_eq!(auth(v1::AuthConfig { username: "u".into(), password: "p:w".into(), ..Default::default() }), basic);
+        assert_eq!(auth(v1::AuthConfig { auth: "dTpwOnc=".into(), ..Default::default() }), basic);
         let bearer = format!("{:?}", RegistryAuth::Bearer("t".into()));
-        assert_eq!(
-            auth(v1::AuthConfig {
-                registry_token: "t".into(),
-                ..Default::default()
-            }),
-            bearer
-        );
+        assert_eq!(auth(v1::AuthConfig { registry_token: "t".into(), ..Default::default() }), bearer);
         assert!(matches!(credentials(None), Ok(RegistryAuth::Anonymous)));
-        let bad = v1::AuthConfig {
-            auth: "!!".into(),
-            ..Default::default()
-        };
-        assert!(matches!(
-            credentials(Some(bad)),
-            Err(ImageError::Invalid(_))
-        ));
+        let bad = v1::AuthConfig { auth: "!!".into(), ..Default::default() };
+        assert!(matches!(credentials(Some(bad)), Err(ImageError::Invalid(_))));
     }
 }

@@ -6,8 +6,7 @@ use super::ImageError;
 
 /// Parses and completes a name as users write it.
 pub(crate) fn normalize(name: &str) -> Result<Reference, ImageError> {
-    name.parse::<Reference>()
-        .map_err(|error| ImageError::Reference(name.to_owned(), error.to_string()))
+    name.parse::<Reference>().map_err(|error| ImageError::Reference(name.to_owned(), error.to_string()))
 }
 
 /// The name under which a reference with a tag is listed; `None` for one with a digest.
@@ -16,20 +15,12 @@ pub(super) fn tagged(reference: &Reference) -> Option<String> {
         return None;
     }
     let tag = reference.tag().unwrap_or("latest");
-    Some(format!(
-        "{}/{}:{tag}",
-        reference.registry(),
-        reference.repository()
-    ))
+    Some(format!("{}/{}:{tag}", reference.registry(), reference.repository()))
 }
 
 /// The name of content in the repository of a reference.
 pub(super) fn digested(reference: &Reference, digest: &str) -> String {
-    format!(
-        "{}/{}@{digest}",
-        reference.registry(),
-        reference.repository()
-    )
+    format!("{}/{}@{digest}", reference.registry(), reference.repository())
 }
 
 #[cfg(test)]
@@ -46,10 +37,7 @@ mod tests {
             ("docker.io/busybox", "docker.io/library/busybox:latest"),
             ("skiff.local/echo:v1", "skiff.local/echo:v1"),
             ("localhost:5000/a/b", "localhost:5000/a/b:latest"),
-            (
-                "registry.k8s.io/e2e-test-images/agnhost:2.47",
-                "registry.k8s.io/e2e-test-images/agnhost:2.47",
-            ),
+            ("registry.k8s.io/e2e-test-images/agnhost:2.47", "registry.k8s.io/e2e-test-images/agnhost:2.47"),
         ] {
             let reference = normalize(name).expect(name);
             assert_eq!(tagged(&reference).as_deref(), Some(expected), "{name}");
@@ -61,19 +49,13 @@ mod tests {
         let digest = format!("sha256:{}", "a".repeat(64));
         let reference = normalize(&format!("busybox@{digest}")).expect("valid");
         assert_eq!(tagged(&reference), None);
-        assert_eq!(
-            digested(&reference, &digest),
-            format!("docker.io/library/busybox@{digest}")
-        );
+        assert_eq!(digested(&reference, &digest), format!("docker.io/library/busybox@{digest}"));
     }
 
     #[test]
     fn bad_names_are_refused() {
         for name in ["", "UPPER", "a b", "a:b:c", "-x", "a@sha256:12", "../x"] {
-            assert!(
-                matches!(normalize(name), Err(ImageError::Reference(..))),
-                "{name}"
-            );
+            assert!(matches!(normalize(name), Err(ImageError::Reference(..))), "{name}");
         }
     }
 }

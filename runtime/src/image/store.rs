@@ -81,22 +81,14 @@ impl ImageStore {
         for name in entries(&paths.images())? {
             let folder = paths.images().join(&name);
             match read_json::<ImageRecord>(&folder.join(RECORD_FILE)) {
-                Ok(record)
-                    if record
-                        .layers
-                        .iter()
-                        .all(|layer| paths.layers().join(layer).is_dir()) =>
-                {
+                Ok(record) if record.layers.iter().all(|layer| paths.layers().join(layer).is_dir()) => {
                     state.images.insert(record.id.clone(), Arc::new(record));
                 }
                 // Torn by a crash before it was complete, or without its layers: it can be pulled again.
                 _ => remove_dir(&folder)?,
             }
         }
-        Ok(Arc::new(Self {
-            paths,
-            state: Mutex::new(state),
-        }))
+        Ok(Arc::new(Self { paths, state: Mutex::new(state) }))
     }
 
     /// Every image, by id.
@@ -118,9 +110,7 @@ impl ImageStore {
             (None, None) => return None,
         };
         let mut images = state.images.values();
-        images
-            .find(|image| image.names.contains(&wanted) || image.digests.contains(&wanted))
-            .cloned()
+        images.find(|image| image.names.contains(&wanted) || image.digests.contains(&wanted)).cloned()
     }
 
     /// The configuration of an image.
@@ -139,52 +129,34 @@ impl ImageStore {
         for layer in layers {
             *state.held.entry(layer.clone()).or_default() += 1;
         }
-        Hold {
-            store: Arc::clone(self),
-            layers: layers.to_vec(),
-        }
+        Hold { store: Arc::clone(self), layers: layers.to_vec() }
     }
 
     /// Which layers of an image are on disk already, base first. The answer keeps them there.
-    pub(super) fn known_layers(
-        self: &Arc<Self>,
-        config: &[u8],
-    ) -> Result<(Vec<bool>, Hold), ImageError> {
+    pub(super) fn known_layers(self: &Arc<Self>, config: &[u8]) -> Result<(Vec<bool>, Hold), ImageError> {
         let names = layer_names(&parse_config(config)?)?;
         // Held first: what is found then stays.
         let hold = self.hold(&names);
-        let known = names
-            .iter()
-            .map(|name| self.paths.layers().join(name).is_dir());
+        let known = names.iter().map(|name| self.paths.layers().join(name).is_dir());
         Ok((known.collect(), hold))
     }
 
     /// Unpacks a new image and registers it without a name. Blocks.
-    pub(super) fn add(
-        self: &Arc<Self>,
-        new: NewImage,
-    ) -> Result<(Arc<ImageRecord>, Hold), ImageError> {
+    pub(super) fn add(self: &Arc<Self>, new: NewImage) -> Result<(Arc<ImageRecord>, Hold), ImageError> {
         let config = parse_config(&new.config)?;
         let diff_ids = config.rootfs().diff_ids();
         if diff_ids.len() != new.layers.len() {
             let (has, says) = (new.layers.len(), diff_ids.len());
-            return Err(ImageError::Invalid(format!(
-                "the image has {has} layers but its configuration says {says}"
-            )));
+            return Err(ImageError::Invalid(format!("the image has {has} layers but its configuration says {says}")));
         }
         let names = layer_names(&config)?;
         let unpacking = self.hold(&names);
         for (index, layer) in new.layers.into_iter().enumerate() {
             match layer {
-                Some(layer) => {
-                    self.add_layer(layer, &diff_ids[index], &names[index], &names[..index])?
-                }
+                Some(layer) => self.add_layer(layer, &diff_ids[index], &names[index], &names[..index])?,
                 None if self.paths.layers().join(&names[index]).is_dir() => {}
                 None => {
-                    return Err(ImageError::Invalid(format!(
-                        "layer {} is missing",
-                        diff_ids[index]
-                    )));
+                    return Err(ImageError::Invalid(format!("layer {} is missing", diff_ids[index])));
                 }
             }
         }
@@ -208,23 +180,13 @@ impl ImageStore {
         Ok((record, unpacking))
     }
 
-    fn add_layer(
-        &self,
-        layer: File,
-        diff_id: &str,
-        name: &str,
-        below: &[String],
-    ) -> Result<(), ImageError> {
+    fn add_layer(&self, layer: File, diff_id: &str, name: &str, below: &[String]) -> Result<(), ImageError> {
         let target = self.paths.layers().join(name);
         if target.is_dir() {
             return Ok(());
         }
         let temporary = tempfile_dir(&self.paths.ingest())?;
-        let lower: Vec<PathBuf> = below
-            .iter()
-            .rev()
-            .map(|layer| self.paths.layers().join(layer))
-            .collect();
+        let lower: Vec<PathBuf> = below.iter().rev().map(|layer| self.paths.layers().join(layer)).collect();
         let unpacked = unpack::unpack(layer, diff_id, &temporary, &lower).and_then(|()| {
             match fs::rename(&temporary, &target) {
                 // Another unpacking of the same layer was faster.
@@ -239,19 +201,10 @@ impl ImageStore {
     }
 
     /// Gives an image a name, which moves if another image had it, and the digest of its manifest.
-    pub(super) fn name(
-        &self,
-        id: &str,
-        reference: &Reference,
-        digest: Option<&str>,
-    ) -> Result<(), ImageError> {
+    pub(super) fn name(&self, id: &str, reference: &Reference, digest: Option<&str>) -> Result<(), ImageError> {
         let mut state = self.state.lock();
         if let Some(name) = tagged(reference) {
-            let holder = state
-                .images
-                .values()
-                .find(|image| image.names.contains(&name))
-                .cloned();
+            let holder = state.images.values().find(|image| image.names.contains(&name)).cloned();
             match holder {
                 Some(holder) if holder.id != id => {
                     let mut changed = (*holder).clone();
@@ -281,11 +234,7 @@ impl ImageStore {
         id: &str,
         change: impl FnOnce(&mut ImageRecord) -> bool,
     ) -> Result<(), ImageError> {
-        let mut record = (**state
-            .images
-            .get(id)
-            .ok_or_else(|| ImageError::NotFound(id.to_owned()))?)
-        .clone();
+        let mut record = (**state.images.get(id).ok_or_else(|| ImageError::NotFound(id.to_owned()))?).clone();
         if change(&mut record) {
             self.put(state, record)?;
         }
@@ -316,15 +265,9 @@ impl ImageStore {
     pub(crate) fn collect(&self) -> io::Result<()> {
         let doomed: Vec<PathBuf> = {
             let state = self.state.lock();
-            let used: BTreeSet<&String> = state
-                .images
-                .values()
-                .flat_map(|image| &image.layers)
-                .chain(state.held.keys())
-                .collect();
-            let unused = entries(&self.paths.layers())?
-                .into_iter()
-                .filter(|name| !used.contains(name));
+            let used: BTreeSet<&String> =
+                state.images.values().flat_map(|image| &image.layers).chain(state.held.keys()).collect();
+            let unused = entries(&self.paths.layers())?.into_iter().filter(|name| !used.contains(name));
             // Renamed under the lock: nobody finds them any more, and removal may take its time outside.
             let moved = unused.map(|name| {
                 let grave = tempfile_dir(&self.paths.ingest())?;
@@ -344,28 +287,20 @@ impl ImageStore {
     pub(crate) fn scratch(&self) -> io::Result<File> {
         use rustix::fs::{CWD, Mode, OFlags, openat};
         let flags = OFlags::RDWR | OFlags::TMPFILE | OFlags::CLOEXEC;
-        Ok(File::from(openat(
-            CWD,
-            self.paths.ingest(),
-            flags,
-            Mode::from_raw_mode(0o600),
-        )?))
+        Ok(File::from(openat(CWD, self.paths.ingest(), flags, Mode::from_raw_mode(0o600))?))
     }
 }
 
 fn parse_config(bytes: &[u8]) -> Result<ImageConfiguration, ImageError> {
-    ImageConfiguration::from_reader(bytes).map_err(|error| {
-        ImageError::Invalid(format!("the image configuration cannot be read: {error}"))
-    })
+    ImageConfiguration::from_reader(bytes)
+        .map_err(|error| ImageError::Invalid(format!("the image configuration cannot be read: {error}")))
 }
 
 /// The folders of an image's layers, base first.
 fn layer_names(config: &ImageConfiguration) -> Result<Vec<String>, ImageError> {
     let diff_ids = config.rootfs().diff_ids();
     if diff_ids.len() > MAX_LAYERS {
-        return Err(ImageError::Invalid(format!(
-            "the image has more than {MAX_LAYERS} layers"
-        )));
+        return Err(ImageError::Invalid(format!("the image has more than {MAX_LAYERS} layers")));
     }
     let mut chain: Option<String> = None;
     let names = diff_ids.iter().map(|diff_id| {

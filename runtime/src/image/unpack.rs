@@ -10,9 +10,8 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
 
 use rustix::fs::{
-    AtFlags, FileType, Gid, Mode, OFlags, Timespec, Timestamps, Uid, XattrFlags, chmodat, chownat,
-    fchmod, fchown, fsetxattr, futimens, linkat, makedev, mkdirat, mknodat, openat, statat,
-    symlinkat, unlinkat, utimensat,
+    AtFlags, FileType, Gid, Mode, OFlags, Timespec, Timestamps, Uid, XattrFlags, chmodat, chownat, fchmod, fchown,
+    fsetxattr, futimens, linkat, makedev, mkdirat, mknodat, openat, statat, symlinkat, unlinkat, utimensat,
 };
 use tar::{Archive, Entry, EntryType};
 
@@ -32,39 +31,25 @@ const OPAQUE_ATTRIBUTE: &str = "trusted.overlay.opaque";
 
 /// Unpacks a layer, compressed or not, into the empty folder `target`. `lower` are the folders of the layers below,
 /// nearest first. Fails unless the uncompressed content has the digest `diff_id`.
-pub(super) fn unpack(
-    layer: File,
-    diff_id: &str,
-    target: &Path,
-    lower: &[PathBuf],
-) -> Result<(), ImageError> {
+pub(super) fn unpack(layer: File, diff_id: &str, target: &Path, lower: &[PathBuf]) -> Result<(), ImageError> {
     let content = Hashing::new(decompressed(layer)?, MAX_UNPACKED);
     let mut archive = Archive::new(content);
     let mut unpacker = Unpacker {
         root: open_root(target)?,
-        lower: lower
-            .iter()
-            .map(|path| open_root(path))
-            .collect::<io::Result<_>>()?,
+        lower: lower.iter().map(|path| open_root(path)).collect::<io::Result<_>>()?,
         folders: Vec::new(),
     };
     let mut count = 0_u64;
     for entry in archive.entries().map_err(damaged)? {
         count += 1;
         if count > MAX_ENTRIES {
-            return Err(ImageError::Invalid(format!(
-                "the layer has more than {MAX_ENTRIES} entries"
-            )));
+            return Err(ImageError::Invalid(format!("the layer has more than {MAX_ENTRIES} entries")));
         }
         unpacker.entry(&mut entry.map_err(damaged)?)?;
     }
     unpacker.finish()?;
     let actual = archive.into_inner().finish().map_err(damaged)?;
-    if actual == diff_id {
-        Ok(())
-    } else {
-        Err(mismatch("a layer", diff_id, &actual))
-    }
+    if actual == diff_id { Ok(()) } else { Err(mismatch("a layer", diff_id, &actual)) }
 }
 
 fn damaged(error: io::Error) -> ImageError {
@@ -108,21 +93,14 @@ struct Attributes {
 impl Unpacker {
     fn entry(&mut self, entry: &mut Entry<'_, impl Read>) -> Result<(), ImageError> {
         let kind = entry.header().entry_type();
-        if matches!(
-            kind,
-            EntryType::XGlobalHeader | EntryType::XHeader | EntryType::GNULongName
-        ) {
+        if matches!(kind, EntryType::XGlobalHeader | EntryType::XHeader | EntryType::GNULongName) {
             return Ok(());
         }
         let path = clean(&entry.path_bytes())?;
         let attributes = Attributes::read(entry)?;
         let Some(name) = path.file_name().map(PathBuf::from) else {
             self.folders.push((PathBuf::new(), attributes.modified));
-            return Ok(attributes.apply_to(&open_in(
-                &self.root,
-                Path::new("."),
-                OFlags::RDONLY,
-            )?)?);
+            return Ok(attributes.apply_to(&open_in(&self.root, Path::new("."), OFlags::RDONLY)?)?);
         };
         let parent = self.folder(path.parent().unwrap_or(Path::new("")))?;
         let bytes = name.as_os_str().as_bytes();
@@ -130,14 +108,12 @@ impl Unpacker {
             return Ok(whiteout(parent.as_fd(), bytes)?);
         }
         let hidden_below = self.make_room(parent.as_fd(), &name, kind)?;
-        self.create(entry, kind, parent.as_fd(), &path, &name, &attributes)
-            .map_err(|error| match error {
-                ImageError::Io(error) => ImageError::Io(io::Error::new(
-                    error.kind(),
-                    format!("{}: {error}", path.display()),
-                )),
-                other => other,
-            })?;
+        self.create(entry, kind, parent.as_fd(), &path, &name, &attributes).map_err(|error| match error {
+            ImageError::Io(error) => {
+                ImageError::Io(io::Error::new(error.kind(), format!("{}: {error}", path.display())))
+            }
+            other => other,
+        })?;
         if hidden_below && kind == EntryType::Directory {
             set_opaque(open_in(&parent, &name, OFlags::RDONLY | OFlags::NOFOLLOW)?.as_fd())?;
         }
@@ -188,17 +164,12 @@ impl Unpacker {
                     EntryType::Block => FileType::BlockDevice,
                     _ => FileType::Fifo,
                 };
-                mknodat(parent, name, kind, Mode::from_raw_mode(0o600), device)
-                    .map_err(io::Error::from)?;
+                mknodat(parent, name, kind, Mode::from_raw_mode(0o600), device).map_err(io::Error::from)?;
                 attributes.apply_at(parent, name)?;
-                chmodat(parent, name, attributes.mode, AtFlags::empty())
-                    .map_err(io::Error::from)?;
+                chmodat(parent, name, attributes.mode, AtFlags::empty()).map_err(io::Error::from)?;
             }
             other => {
-                return Err(ImageError::Invalid(format!(
-                    "{}: unknown entry type {other:?}",
-                    path.display()
-                )));
+                return Err(ImageError::Invalid(format!("{}: unknown entry type {other:?}", path.display())));
             }
         }
         Ok(())
@@ -216,8 +187,8 @@ impl Unpacker {
             FileType::Directory => remove_folder(parent, name)?,
             _ => unlinkat(parent, name, AtFlags::empty())?,
         }
-        let whiteout = FileType::from_raw_mode(found.st_mode) == FileType::CharacterDevice
-            && found.st_rdev == makedev(0, 0);
+        let whiteout =
+            FileType::from_raw_mode(found.st_mode) == FileType::CharacterDevice && found.st_rdev == makedev(0, 0);
         Ok(whiteout)
     }
 
@@ -236,36 +207,18 @@ impl Unpacker {
             Err(error) => return Err(io::Error::from(error).into()),
         }
         let made = open_in(&self.root, path, flags)?;
-        if let Some(below) = self
-            .lower
-            .iter()
-            .find_map(|root| open_in(root, path, flags).ok())
-        {
+        if let Some(below) = self.lower.iter().find_map(|root| open_in(root, path, flags).ok()) {
             let stat = rustix::fs::fstat(&below).map_err(io::Error::from)?;
-            fchown(
-                &made,
-                Some(Uid::from_raw(stat.st_uid)),
-                Some(Gid::from_raw(stat.st_gid)),
-            )
-            .map_err(io::Error::from)?;
+            fchown(&made, Some(Uid::from_raw(stat.st_uid)), Some(Gid::from_raw(stat.st_gid)))
+                .map_err(io::Error::from)?;
             fchmod(&made, Mode::from_raw_mode(stat.st_mode & 0o7777)).map_err(io::Error::from)?;
         }
         Ok(made)
     }
 
     /// Links to a file of this layer, or copies one of a layer below.
-    fn hard_link(
-        &self,
-        target: &Path,
-        parent: BorrowedFd<'_>,
-        name: &Path,
-    ) -> Result<(), ImageError> {
-        let missing = || {
-            ImageError::Invalid(format!(
-                "a hard link to {}, which does not exist",
-                target.display()
-            ))
-        };
+    fn hard_link(&self, target: &Path, parent: BorrowedFd<'_>, name: &Path) -> Result<(), ImageError> {
+        let missing = || ImageError::Invalid(format!("a hard link to {}, which does not exist", target.display()));
         let target_name = target.file_name().ok_or_else(missing)?;
         let folder = target.parent().unwrap_or(Path::new(""));
         if let Ok(folder) = open_in(&self.root, folder, OFlags::PATH | OFlags::DIRECTORY)
@@ -274,11 +227,7 @@ impl Unpacker {
             return Ok(());
         }
         for root in &self.lower {
-            let Ok(file) = open_in(
-                root,
-                target,
-                OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK,
-            ) else {
+            let Ok(file) = open_in(root, target, OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK) else {
                 continue;
             };
             let stat = rustix::fs::fstat(&file).map_err(io::Error::from)?;
@@ -287,12 +236,8 @@ impl Unpacker {
             }
             let mut copy = new_file(parent, name)?;
             io::copy(&mut File::from(file), &mut copy)?;
-            fchown(
-                &copy,
-                Some(Uid::from_raw(stat.st_uid)),
-                Some(Gid::from_raw(stat.st_gid)),
-            )
-            .map_err(io::Error::from)?;
+            fchown(&copy, Some(Uid::from_raw(stat.st_uid)), Some(Gid::from_raw(stat.st_gid)))
+                .map_err(io::Error::from)?;
             fchmod(&copy, Mode::from_raw_mode(stat.st_mode & 0o7777)).map_err(io::Error::from)?;
             return Ok(());
         }
@@ -302,11 +247,7 @@ impl Unpacker {
     fn finish(&self) -> io::Result<()> {
         for (path, modified) in self.folders.iter().rev() {
             // An entry after the folder may have replaced it.
-            if let Ok(folder) = open_in(
-                &self.root,
-                path,
-                OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW,
-            ) {
+            if let Ok(folder) = open_in(&self.root, path, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW) {
                 futimens(&folder, &times(*modified))?;
             }
         }
@@ -322,18 +263,11 @@ impl Attributes {
         let mut attributes = Self {
             uid: number(field(header, 108..116, header.uid()))?,
             gid: number(field(header, 116..124, header.gid()))?,
-            mode: Mode::from_raw_mode(
-                number(field(header, 100..108, header.mode().map(u64::from)))? & 0o7777,
-            ),
+            mode: Mode::from_raw_mode(number(field(header, 100..108, header.mode().map(u64::from)))? & 0o7777),
             modified: seconds(field(header, 136..148, header.mtime()).map_err(damaged)?),
             extended: Vec::new(),
         };
-        for extension in entry
-            .pax_extensions()
-            .map_err(damaged)?
-            .into_iter()
-            .flatten()
-        {
+        for extension in entry.pax_extensions().map_err(damaged)?.into_iter().flatten() {
             let extension = extension.map_err(damaged)?;
             let (Ok(key), value) = (extension.key(), extension.value_bytes()) else {
                 continue;
@@ -347,10 +281,7 @@ impl Attributes {
                     attributes.modified = seconds(whole.parse().unwrap_or(0));
                 }
                 _ => {
-                    if let Some(name) = key
-                        .strip_prefix("SCHILY.xattr.")
-                        .filter(|name| allowed_attribute(name))
-                    {
+                    if let Some(name) = key.strip_prefix("SCHILY.xattr.").filter(|name| allowed_attribute(name)) {
                         attributes.extended.push((name.to_owned(), value.to_vec()));
                     }
                 }
@@ -361,11 +292,7 @@ impl Attributes {
 
     /// Owner first: changing it takes set-id bits and file capabilities away.
     fn apply_to(&self, file: &OwnedFd) -> io::Result<()> {
-        fchown(
-            file,
-            Some(Uid::from_raw(self.uid)),
-            Some(Gid::from_raw(self.gid)),
-        )?;
+        fchown(file, Some(Uid::from_raw(self.uid)), Some(Gid::from_raw(self.gid)))?;
         fchmod(file, self.mode)?;
         for (name, value) in &self.extended {
             fsetxattr(file, name.as_str(), value, XattrFlags::empty())?;
@@ -376,69 +303,38 @@ impl Attributes {
     /// For links and devices, which are not opened.
     fn apply_at(&self, parent: BorrowedFd<'_>, name: &Path) -> io::Result<()> {
         let (uid, gid) = (Uid::from_raw(self.uid), Gid::from_raw(self.gid));
-        chownat(
-            parent,
-            name,
-            Some(uid),
-            Some(gid),
-            AtFlags::SYMLINK_NOFOLLOW,
-        )?;
-        Ok(utimensat(
-            parent,
-            name,
-            &times(self.modified),
-            AtFlags::SYMLINK_NOFOLLOW,
-        )?)
+        chownat(parent, name, Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW)?;
+        Ok(utimensat(parent, name, &times(self.modified), AtFlags::SYMLINK_NOFOLLOW)?)
     }
 }
 
 /// Attributes of overlayfs itself, or of security modules, must not come from an image.
 fn allowed_attribute(name: &str) -> bool {
-    name.starts_with("user.")
-        || name == "security.capability"
-        || name.starts_with("system.posix_acl_")
+    name.starts_with("user.") || name == "security.capability" || name.starts_with("system.posix_acl_")
 }
 
 /// A numeric field of a header; an empty one counts as 0, as some programs leave fields out.
-fn field(
-    header: &tar::Header,
-    bytes: std::ops::Range<usize>,
-    value: io::Result<u64>,
-) -> io::Result<u64> {
-    let empty = header.as_bytes()[bytes]
-        .iter()
-        .all(|byte| matches!(byte, 0 | b' '));
+fn field(header: &tar::Header, bytes: std::ops::Range<usize>, value: io::Result<u64>) -> io::Result<u64> {
+    let empty = header.as_bytes()[bytes].iter().all(|byte| matches!(byte, 0 | b' '));
     if empty { Ok(0) } else { value }
 }
 
 fn number(value: io::Result<u64>) -> Result<u32, ImageError> {
     let value = value.map_err(damaged)?;
-    u32::try_from(value)
-        .map_err(|_| ImageError::Invalid(format!("the owner {value} is out of range")))
+    u32::try_from(value).map_err(|_| ImageError::Invalid(format!("the owner {value} is out of range")))
 }
 
 fn seconds(value: u64) -> Timespec {
-    Timespec {
-        tv_sec: i64::try_from(value).unwrap_or(0),
-        tv_nsec: 0,
-    }
+    Timespec { tv_sec: i64::try_from(value).unwrap_or(0), tv_nsec: 0 }
 }
 
 fn times(modified: Timespec) -> Timestamps {
-    Timestamps {
-        last_access: modified,
-        last_modification: modified,
-    }
+    Timestamps { last_access: modified, last_modification: modified }
 }
 
 fn new_file(parent: BorrowedFd<'_>, name: &Path) -> io::Result<File> {
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    Ok(File::from(openat(
-        parent,
-        name,
-        flags,
-        Mode::from_raw_mode(0o600),
-    )?))
+    Ok(File::from(openat(parent, name, flags, Mode::from_raw_mode(0o600))?))
 }
 
 fn device_of(entry: &Entry<'_, impl Read>) -> Result<u64, ImageError> {
@@ -450,9 +346,7 @@ fn device_of(entry: &Entry<'_, impl Read>) -> Result<u64, ImageError> {
 
 fn link_target(entry: &Entry<'_, impl Read>) -> Result<PathBuf, ImageError> {
     let target = entry.link_name().map_err(damaged)?;
-    target
-        .map(|path| path.into_owned())
-        .ok_or_else(|| ImageError::Invalid("a link without a target".to_owned()))
+    target.map(|path| path.into_owned()).ok_or_else(|| ImageError::Invalid("a link without a target".to_owned()))
 }
 
 /// A path relative to the root, without `.`; one with `..` is refused.
@@ -464,10 +358,7 @@ fn clean(bytes: &[u8]) -> Result<PathBuf, ImageError> {
             Component::Normal(name) => clean.push(name),
             Component::RootDir | Component::CurDir => {}
             Component::ParentDir | Component::Prefix(_) => {
-                return Err(ImageError::Invalid(format!(
-                    "a layer entry leaves the root: {}",
-                    path.display()
-                )));
+                return Err(ImageError::Invalid(format!("a layer entry leaves the root: {}", path.display())));
             }
         }
     }
@@ -484,13 +375,7 @@ fn whiteout(parent: BorrowedFd<'_>, name: &[u8]) -> io::Result<()> {
     if hidden.is_empty() || hidden.starts_with(WHITEOUT) {
         return Ok(());
     }
-    match mknodat(
-        parent,
-        hidden,
-        FileType::CharacterDevice,
-        Mode::empty(),
-        makedev(0, 0),
-    ) {
+    match mknodat(parent, hidden, FileType::CharacterDevice, Mode::empty(), makedev(0, 0)) {
         // The same layer has something new there, which hides what is below anyway.
         Ok(()) | Err(rustix::io::Errno::EXIST) => Ok(()),
         Err(error) => Err(error.into()),
@@ -498,12 +383,7 @@ fn whiteout(parent: BorrowedFd<'_>, name: &[u8]) -> io::Result<()> {
 }
 
 fn set_opaque(folder: BorrowedFd<'_>) -> io::Result<()> {
-    Ok(fsetxattr(
-        folder,
-        OPAQUE_ATTRIBUTE,
-        b"y",
-        XattrFlags::empty(),
-    )?)
+    Ok(fsetxattr(folder, OPAQUE_ATTRIBUTE, b"y", XattrFlags::empty())?)
 }
 
 fn remove_folder(parent: BorrowedFd<'_>, name: &Path) -> io::Result<()> {
@@ -565,11 +445,7 @@ mod tests {
         (bytes, diff_id)
     }
 
-    fn try_unpack(
-        bytes: &[u8],
-        diff_id: &str,
-        lower: &[PathBuf],
-    ) -> Result<tempfile::TempDir, ImageError> {
+    fn try_unpack(bytes: &[u8], diff_id: &str, lower: &[PathBuf]) -> Result<tempfile::TempDir, ImageError> {
         let target = tempfile::tempdir()?;
         let mut file = tempfile::tempfile()?;
         io::Write::write_all(&mut file, bytes)?;
@@ -586,60 +462,32 @@ mod tests {
     #[test]
     fn files_folders_links() {
         let root = unpacked(
-            &[
-                Dir("./", 0o755),
-                Dir("a", 0o1777),
-                Make::File("a/f", "text"),
-                Symlink("s", "/a/f"),
-                Hard("h", "a/f"),
-            ],
+            &[Dir("./", 0o755), Dir("a", 0o1777), Make::File("a/f", "text"), Symlink("s", "/a/f"), Hard("h", "a/f")],
             &[],
         );
         let path = |name: &str| root.path().join(name);
         assert_eq!(std::fs::read_to_string(path("a/f")).expect("read"), "text");
         assert_eq!(path("a").metadata().expect("stat").mode() & 0o7777, 0o1777);
         assert_eq!(path("a").metadata().expect("stat").mtime(), 1_000_000);
-        assert_eq!(
-            path("a/f").metadata().expect("stat").ino(),
-            path("h").metadata().expect("stat").ino()
-        );
-        assert_eq!(
-            std::fs::read_link(path("s")).expect("link"),
-            PathBuf::from("/a/f")
-        );
+        assert_eq!(path("a/f").metadata().expect("stat").ino(), path("h").metadata().expect("stat").ino());
+        assert_eq!(std::fs::read_link(path("s")).expect("link"), PathBuf::from("/a/f"));
     }
 
     #[test]
     fn whiteouts_become_devices_and_attributes() {
-        let root = unpacked(
-            &[
-                Make::File("d/.wh.gone", ""),
-                Make::File("o/.wh..wh..opq", ""),
-                Make::File("o/new", ""),
-            ],
-            &[],
-        );
+        let root =
+            unpacked(&[Make::File("d/.wh.gone", ""), Make::File("o/.wh..wh..opq", ""), Make::File("o/new", "")], &[]);
         let gone = root.path().join("d/gone").symlink_metadata().expect("stat");
         assert!(gone.file_type().is_char_device() && gone.rdev() == 0);
         let folder = File::open(root.path().join("o")).expect("open");
         let mut value = [0; 4];
-        assert_eq!(
-            rustix::fs::fgetxattr(&folder, OPAQUE_ATTRIBUTE, &mut value).expect("attribute"),
-            1
-        );
+        assert_eq!(rustix::fs::fgetxattr(&folder, OPAQUE_ATTRIBUTE, &mut value).expect("attribute"), 1);
         assert_eq!(&value[..1], b"y");
     }
 
     #[test]
     fn a_folder_over_a_whiteout_is_opaque() {
-        let root = unpacked(
-            &[
-                Make::File(".wh.d", ""),
-                Dir("d", 0o755),
-                Make::File("d/x", "1"),
-            ],
-            &[],
-        );
+        let root = unpacked(&[Make::File(".wh.d", ""), Dir("d", 0o755), Make::File("d/x", "1")], &[]);
         let folder = File::open(root.path().join("d")).expect("open");
         assert!(rustix::fs::fgetxattr(&folder, OPAQUE_ATTRIBUTE, &mut [0; 4]).is_ok());
     }
@@ -647,18 +495,9 @@ mod tests {
     #[test]
     fn layers_below_give_attributes_and_link_targets() {
         let below = unpacked(&[Dir("home", 0o700), Make::File("home/old", "old")], &[]);
-        let root = unpacked(
-            &[Make::File("home/new", ""), Hard("copy", "home/old")],
-            &[below.path().to_owned()],
-        );
-        assert_eq!(
-            root.path().join("home").metadata().expect("stat").mode() & 0o7777,
-            0o700
-        );
-        assert_eq!(
-            std::fs::read_to_string(root.path().join("copy")).expect("read"),
-            "old"
-        );
+        let root = unpacked(&[Make::File("home/new", ""), Hard("copy", "home/old")], &[below.path().to_owned()]);
+        assert_eq!(root.path().join("home").metadata().expect("stat").mode() & 0o7777, 0o700);
+        assert_eq!(std::fs::read_to_string(root.path().join("copy")).expect("read"), "old");
     }
 
     #[test]
@@ -666,9 +505,7 @@ mod tests {
         let outside = tempfile::tempdir().expect("temp dir");
         let refused = |entries: &[Make], expected: &str| {
             let (bytes, diff_id) = layer(entries);
-            let error = try_unpack(&bytes, &diff_id, &[])
-                .expect_err(expected)
-                .to_string();
+            let error = try_unpack(&bytes, &diff_id, &[]).expect_err(expected).to_string();
             assert!(error.contains(expected), "{error}");
         };
         refused(&[Make::File("../evil", "x")], "leaves the root");
@@ -691,13 +528,9 @@ mod tests {
     #[test]
     fn damage_is_found() {
         let (bytes, diff_id) = layer(&[Make::File("f", "text")]);
-        let wrong = try_unpack(&bytes, &digest::of(b"other"), &[])
-            .expect_err("wrong digest")
-            .to_string();
+        let wrong = try_unpack(&bytes, &digest::of(b"other"), &[]).expect_err("wrong digest").to_string();
         assert!(wrong.contains("is damaged: expected sha256:"), "{wrong}");
-        let cut = try_unpack(&bytes[..700], &diff_id, &[])
-            .expect_err("cut off")
-            .to_string();
+        let cut = try_unpack(&bytes[..700], &diff_id, &[]).expect_err("cut off").to_string();
         assert!(cut.contains("damaged"), "{cut}");
         assert!(try_unpack(&[0x1f, 0x8b, 1, 2, 3], &diff_id, &[]).is_err());
         assert!(try_unpack(b"no tar at all", &diff_id, &[]).is_err());

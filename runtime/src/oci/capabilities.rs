@@ -80,32 +80,16 @@ pub(crate) struct Granted {
 /// What this process could pass on at most: its bounding set. Asking for more would fail.
 pub(crate) fn own_bounding_set() -> std::io::Result<Set> {
     let status = std::fs::read_to_string("/proc/self/status")?;
-    let bits = status
-        .lines()
-        .find_map(|line| line.strip_prefix("CapBnd:"))
-        .map(str::trim)
-        .unwrap_or("0");
+    let bits = status.lines().find_map(|line| line.strip_prefix("CapBnd:")).map(str::trim).unwrap_or("0");
     let bits = u64::from_str_radix(bits, 16).map_err(std::io::Error::other)?;
-    Ok(ALL
-        .iter()
-        .enumerate()
-        .filter(|(number, _)| bits & (1 << number) != 0)
-        .map(|(_, name)| *name)
-        .collect())
+    Ok(ALL.iter().enumerate().filter(|(number, _)| bits & (1 << number) != 0).map(|(_, name)| *name).collect())
 }
 
 /// Resolves what was asked for, limited to `available`. `ALL` is applied first, then names, drops after adds
 /// (upstream: containerd `internal/cri/server/container_create.go`).
-pub(crate) fn granted(
-    privileged: bool,
-    asked: Option<&v1::Capability>,
-    available: &Set,
-) -> Result<Granted, String> {
+pub(crate) fn granted(privileged: bool, asked: Option<&v1::Capability>, available: &Set) -> Result<Granted, String> {
     if privileged {
-        return Ok(Granted {
-            bounding: available.clone(),
-            ambient: Set::new(),
-        });
+        return Ok(Granted { bounding: available.clone(), ambient: Set::new() });
     }
     let none = v1::Capability::default();
     let asked = asked.unwrap_or(&none);
@@ -128,19 +112,14 @@ pub(crate) fn granted(
         ambient.insert(known(name)?);
     }
     set.extend(&ambient);
-    Ok(Granted {
-        bounding: &set & available,
-        ambient: &ambient & available,
-    })
+    Ok(Granted { bounding: &set & available, ambient: &ambient & available })
 }
 
 /// The canonical name of a capability, given with or without `CAP_`, in any case.
 fn known(name: &str) -> Result<&'static str, String> {
     let upper = name.to_ascii_uppercase();
     let bare = upper.strip_prefix("CAP_").unwrap_or(&upper);
-    let found = ALL
-        .into_iter()
-        .find(|candidate| &candidate["CAP_".len()..] == bare);
+    let found = ALL.into_iter().find(|candidate| &candidate["CAP_".len()..] == bare);
     found.ok_or_else(|| format!("unknown capability {name:?}"))
 }
 
@@ -155,42 +134,25 @@ mod tests {
             drop_capabilities: strings(drop),
             add_ambient_capabilities: Vec::new(),
         };
-        let available: Set = ALL
-            .into_iter()
-            .filter(|name| *name != "CAP_SYS_RESOURCE")
-            .collect();
-        let set = granted(false, Some(&asked), &available)
-            .expect("valid")
-            .bounding;
+        let available: Set = ALL.into_iter().filter(|name| *name != "CAP_SYS_RESOURCE").collect();
+        let set = granted(false, Some(&asked), &available).expect("valid").bounding;
         assert!(expected(&set), "+{add:?} -{drop:?} = {set:?}");
     }
 
     #[test]
     fn adds_and_drops() {
-        check(&[], &[], |set| {
-            set.len() == 14 && set.contains("CAP_NET_RAW")
-        });
-        check(&["NET_ADMIN"], &["net_raw"], |set| {
-            set.contains("CAP_NET_ADMIN") && !set.contains("CAP_NET_RAW")
-        });
+        check(&[], &[], |set| set.len() == 14 && set.contains("CAP_NET_RAW"));
+        check(&["NET_ADMIN"], &["net_raw"], |set| set.contains("CAP_NET_ADMIN") && !set.contains("CAP_NET_RAW"));
         check(&[], &["ALL"], |set| set.is_empty());
         check(&["NET_BIND_SERVICE"], &["ALL"], |set| set.len() == 1);
-        check(&["ALL"], &["CAP_KILL"], |set| {
-            set.len() == 39 && !set.contains("CAP_KILL")
-        });
+        check(&["ALL"], &["CAP_KILL"], |set| set.len() == 39 && !set.contains("CAP_KILL"));
         // Not in our own bounding set: asking for it must not make the start fail.
         check(&["SYS_RESOURCE"], &[], |set| set.len() == 14);
     }
 
     #[test]
     fn unknown_names_are_refused() {
-        let asked = v1::Capability {
-            add_capabilities: vec!["FLY".into()],
-            ..Default::default()
-        };
-        assert_eq!(
-            granted(false, Some(&asked), &Set::new()),
-            Err("unknown capability \"FLY\"".to_owned())
-        );
+        let asked = v1::Capability { add_capabilities: vec!["FLY".into()], ..Default::default() };
+        assert_eq!(granted(false, Some(&asked), &Set::new()), Err("unknown capability \"FLY\"".to_owned()));
     }
 }

@@ -43,11 +43,7 @@ impl Device {
             mode: metadata.mode() & 0o7777,
             uid: metadata.uid(),
             gid: metadata.gid(),
-            access: if access.is_empty() {
-                "rwm".to_owned()
-            } else {
-                access.to_owned()
-            },
+            access: if access.is_empty() { "rwm".to_owned() } else { access.to_owned() },
         }))
     }
 
@@ -69,28 +65,18 @@ impl Device {
 pub(super) fn requested(devices: &[v1::Device]) -> io::Result<Vec<Device>> {
     let mut found = Vec::new();
     for device in devices {
-        let (host, container) = (
-            Path::new(&device.host_path),
-            Path::new(&device.container_path),
-        );
+        let (host, container) = (Path::new(&device.host_path), Path::new(&device.container_path));
         if host.is_dir() {
             for entry in fs::read_dir(host).map_err(at("list", host))? {
                 let entry = entry?;
                 let inside = container.join(entry.file_name());
-                found.extend(Device::inspect(
-                    &entry.path(),
-                    &inside,
-                    &device.permissions,
-                )?);
+                found.extend(Device::inspect(&entry.path(), &inside, &device.permissions)?);
             }
             continue;
         }
         let inspected = Device::inspect(host, container, &device.permissions)?;
         found.push(inspected.ok_or_else(|| {
-            io::Error::new(
-                io::ErrorKind::InvalidInput,
-                format!("{} is not a device", host.display()),
-            )
+            io::Error::new(io::ErrorKind::InvalidInput, format!("{} is not a device", host.display()))
         })?);
     }
     Ok(found)
@@ -101,10 +87,7 @@ pub(super) fn all() -> io::Result<Vec<Device>> {
     let mut found = Vec::new();
     let mut folders = vec![PathBuf::from("/dev")];
     while let Some(folder) = folders.pop() {
-        for entry in fs::read_dir(&folder)
-            .map_err(at("list", &folder))?
-            .flatten()
-        {
+        for entry in fs::read_dir(&folder).map_err(at("list", &folder))?.flatten() {
             let Ok(kind) = entry.file_type() else {
                 continue;
             };
@@ -114,8 +97,7 @@ pub(super) fn all() -> io::Result<Vec<Device>> {
             }
             if kind.is_dir() {
                 folders.push(path);
-            } else if (kind.is_char_device() || kind.is_block_device()) && found.len() < MAX_DEVICES
-            {
+            } else if (kind.is_char_device() || kind.is_block_device()) && found.len() < MAX_DEVICES {
                 found.extend(Device::inspect(&path, &path, "").unwrap_or_default());
             }
         }

@@ -27,16 +27,9 @@ pub(super) fn all(
     let mut requested: Vec<&v1::Mount> = requested.iter().collect();
     // Parents before children; equal depths keep their order.
     requested.sort_by_key(|mount| depth(&mount.container_path));
-    let taken = |path: &str| {
-        requested
-            .iter()
-            .any(|mount| Path::new(&mount.container_path) == Path::new(path))
-    };
-    let mut mounts: Vec<Value> = base(cgroups, privileged)
-        .into_iter()
-        .filter(|(path, _)| !taken(path))
-        .map(|(_, m)| m)
-        .collect();
+    let taken = |path: &str| requested.iter().any(|mount| Path::new(&mount.container_path) == Path::new(path));
+    let mut mounts: Vec<Value> =
+        base(cgroups, privileged).into_iter().filter(|(path, _)| !taken(path)).map(|(_, m)| m).collect();
     let shared = [
         ("/dev/shm", Some(&pod.shm), false),
         ("/etc/hostname", pod.hostname_file.as_ref(), true),
@@ -50,11 +43,7 @@ pub(super) fn all(
         .is_some_and(|context| context.readonly_rootfs);
     for (destination, source, follows_root) in shared {
         if let Some(source) = source.filter(|_| !taken(destination)) {
-            let mode = if follows_root && read_only_root {
-                "ro"
-            } else {
-                "rw"
-            };
+            let mode = if follows_root && read_only_root { "ro" } else { "rw" };
             let options = ["rbind", "rprivate", mode];
             mounts.push(json!({ "destination": destination, "type": "bind", "source": source, "options": options }));
         }
@@ -77,31 +66,13 @@ fn depth(path: &str) -> usize {
 /// would let the container change its limits.
 fn base(cgroups: &[(String, PathBuf)], privileged: bool) -> Vec<(&'static str, Value)> {
     let mount = |destination: &'static str, kind: &str, options: &[&str]| {
-        (
-            destination,
-            json!({ "destination": destination, "type": kind, "source": kind, "options": options }),
-        )
+        (destination, json!({ "destination": destination, "type": kind, "source": kind, "options": options }))
     };
     let access = if privileged { "rw" } else { "ro" };
     let mut mounts = vec![
         mount("/proc", "proc", &["nosuid", "noexec", "nodev"]),
-        mount(
-            "/dev",
-            "tmpfs",
-            &["nosuid", "strictatime", "mode=755", "size=65536k"],
-        ),
-        mount(
-            "/dev/pts",
-            "devpts",
-            &[
-                "nosuid",
-                "noexec",
-                "newinstance",
-                "ptmxmode=0666",
-                "mode=0620",
-                "gid=5",
-            ],
-        ),
+        mount("/dev", "tmpfs", &["nosuid", "strictatime", "mode=755", "size=65536k"]),
+        mount("/dev/pts", "devpts", &["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5"]),
         mount("/dev/mqueue", "mqueue", &["nosuid", "noexec", "nodev"]),
         mount("/sys", "sysfs", &["nosuid", "noexec", "nodev", access]),
     ];
@@ -110,11 +81,7 @@ fn base(cgroups: &[(String, PathBuf)], privileged: bool) -> Vec<(&'static str, V
         mounts.push(mount(CGROUPS, "cgroup", &options));
         return mounts;
     }
-    mounts.push(mount(
-        CGROUPS,
-        "tmpfs",
-        &["nosuid", "noexec", "nodev", "mode=755"],
-    ));
+    mounts.push(mount(CGROUPS, "tmpfs", &["nosuid", "noexec", "nodev", "mode=755"]));
     for (name, folder) in cgroups {
         let destination = format!("{CGROUPS}/{name}");
         let options = ["rbind", "rprivate", "nosuid", "noexec", "nodev", access];
@@ -127,14 +94,9 @@ fn base(cgroups: &[(String, PathBuf)], privileged: bool) -> Vec<(&'static str, V
 fn requested_mount(mount: &v1::Mount) -> io::Result<Value> {
     let invalid = |text: String| io::Error::new(io::ErrorKind::InvalidInput, text);
     if !mount.uid_mappings.is_empty() || !mount.gid_mappings.is_empty() {
-        return Err(invalid(format!(
-            "mount {}: id-mapped mounts are not supported",
-            mount.container_path
-        )));
+        return Err(invalid(format!("mount {}: id-mapped mounts are not supported", mount.container_path)));
     }
-    if mount.recursive_read_only
-        && !(mount.readonly && mount.propagation() == MountPropagation::PropagationPrivate)
-    {
+    if mount.recursive_read_only && !(mount.readonly && mount.propagation() == MountPropagation::PropagationPrivate) {
         return Err(invalid(format!(
             "mount {}: recursively read-only needs read-only and private propagation",
             mount.container_path
@@ -159,16 +121,11 @@ fn requested_mount(mount: &v1::Mount) -> io::Result<Value> {
         match OPTIONS.iter().find(|known| *known == option) {
             Some(known) => options.push(known),
             None => {
-                return Err(invalid(format!(
-                    "mount {}: option {option:?} is not supported",
-                    mount.container_path
-                )));
+                return Err(invalid(format!("mount {}: option {option:?} is not supported", mount.container_path)));
             }
         }
     }
-    Ok(
-        json!({ "destination": mount.container_path, "type": "bind", "source": source, "options": options }),
-    )
+    Ok(json!({ "destination": mount.container_path, "type": "bind", "source": source, "options": options }))
 }
 
 /// The source of a mount without symbolic links; a missing one becomes an empty folder, as containerd does.
@@ -190,21 +147,13 @@ fn require_shared(source: &Path) -> io::Result<()> {
         .filter_map(|line| {
             let mut fields = line.split(' ');
             let point = PathBuf::from(fields.nth(4)?);
-            let shared = fields
-                .skip(1)
-                .take_while(|field| *field != "-")
-                .any(|field| field.starts_with("shared:"));
-            source
-                .starts_with(&point)
-                .then_some((point.components().count(), shared))
+            let shared = fields.skip(1).take_while(|field| *field != "-").any(|field| field.starts_with("shared:"));
+            source.starts_with(&point).then_some((point.components().count(), shared))
         })
         .max_by_key(|(depth, _)| *depth);
     match nearest {
         Some((_, true)) => Ok(()),
-        _ => Err(io::Error::other(format!(
-            "path {} is mounted but it is not a shared mount",
-            source.display()
-        ))),
+        _ => Err(io::Error::other(format!("path {} is mounted but it is not a shared mount", source.display()))),
     }
 }
 
@@ -227,11 +176,7 @@ mod tests {
             let options = made.map(|made| made["options"].clone());
             assert_eq!(options, expected.map(|options| json!(options)));
         };
-        check(
-            true,
-            MountPropagation::PropagationPrivate,
-            Some(&["rbind", "rprivate", "rro"]),
-        );
+        check(true, MountPropagation::PropagationPrivate, Some(&["rbind", "rprivate", "rro"]));
         check(false, MountPropagation::PropagationPrivate, None);
         check(true, MountPropagation::PropagationHostToContainer, None);
         check(true, MountPropagation::PropagationBidirectional, None);

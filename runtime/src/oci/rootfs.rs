@@ -18,11 +18,7 @@ pub(crate) fn open_root(root: &Path) -> io::Result<OwnedFd> {
 
 /// Opens `path` below `root` as if `root` were `/`.
 pub(crate) fn open_in(root: impl AsFd, path: &Path, flags: OFlags) -> io::Result<OwnedFd> {
-    let path = if path.as_os_str().is_empty() {
-        Path::new(".")
-    } else {
-        path
-    };
+    let path = if path.as_os_str().is_empty() { Path::new(".") } else { path };
     let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
     loop {
         // EAGAIN: a rename raced with the resolution.
@@ -53,9 +49,7 @@ pub(crate) fn create_dirs_in(root: BorrowedFd<'_>, path: &Path) -> io::Result<Ow
     if let Ok(found) = open_in(root, path, flags) {
         return Ok(found);
     }
-    let name = path
-        .file_name()
-        .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "a path without a name"))?;
+    let name = path.file_name().ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "a path without a name"))?;
     let parent = create_dirs_in(root, path.parent().unwrap_or(Path::new("")))?;
     match mkdirat(&parent, name, Mode::from_raw_mode(0o755)) {
         Ok(()) | Err(rustix::io::Errno::EXIST) => open_in(root, path, flags),
@@ -82,14 +76,8 @@ mod tests {
         symlink("../../../../etc", root.path().join("up")).expect("symlink");
         let handle = open_root(root.path()).expect("root");
         assert_eq!(read_in(&handle, Path::new("/in")).expect("read"), "inside");
-        assert_eq!(
-            read_in(&handle, Path::new("up/passwd")).expect("read"),
-            "inside"
-        );
-        assert_eq!(
-            read_in(&handle, Path::new("out")).expect("dangling inside"),
-            ""
-        );
+        assert_eq!(read_in(&handle, Path::new("up/passwd")).expect("read"), "inside");
+        assert_eq!(read_in(&handle, Path::new("out")).expect("dangling inside"), "");
         assert_eq!(read_in(&handle, Path::new("etc")).expect("a folder"), "");
         create_dirs_in(handle.as_fd(), Path::new("/up/a/b")).expect("mkdir");
         assert!(root.path().join("etc/a/b").is_dir());

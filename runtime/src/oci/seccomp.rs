@@ -57,17 +57,11 @@ const WITH_CAPABILITY: [(&str, &str); 13] = [
     ("CAP_SYS_BOOT", "reboot"),
     ("CAP_SYS_CHROOT", "chroot"),
     ("CAP_SYS_MODULE", "delete_module finit_module init_module"),
-    (
-        "CAP_SYS_NICE",
-        "get_mempolicy mbind set_mempolicy set_mempolicy_home_node",
-    ),
+    ("CAP_SYS_NICE", "get_mempolicy mbind set_mempolicy set_mempolicy_home_node"),
     ("CAP_SYS_PACCT", "acct"),
     ("CAP_SYS_PTRACE", "kcmp pidfd_getfd process_madvise"),
     ("CAP_SYS_RAWIO", "ioperm iopl"),
-    (
-        "CAP_SYS_TIME",
-        "clock_settime clock_settime64 settimeofday stime",
-    ),
+    ("CAP_SYS_TIME", "clock_settime clock_settime64 settimeofday stime"),
     ("CAP_SYS_TTY_CONFIG", "vhangup"),
 ];
 
@@ -82,19 +76,11 @@ const EPERM: u32 = 1;
 /// The profile for a container with these capabilities, as the `linux.seccomp` section of an OCI specification.
 pub(super) fn default_profile(capabilities: &Set) -> Value {
     let mut rules = vec![allow(ALLOWED)];
-    rules.extend(PERSONALITIES.map(|value| {
-        allow_if(
-            "personality",
-            json!({ "index": 0, "value": value, "op": "SCMP_CMP_EQ" }),
-        )
-    }));
-    rules.push(allow_if(
-        "socket",
-        json!({ "index": 0, "value": AF_VSOCK, "op": "SCMP_CMP_NE" }),
-    ));
-    let held = WITH_CAPABILITY
-        .iter()
-        .filter(|(capability, _)| capabilities.contains(capability));
+    rules.extend(
+        PERSONALITIES.map(|value| allow_if("personality", json!({ "index": 0, "value": value, "op": "SCMP_CMP_EQ" }))),
+    );
+    rules.push(allow_if("socket", json!({ "index": 0, "value": AF_VSOCK, "op": "SCMP_CMP_NE" })));
+    let held = WITH_CAPABILITY.iter().filter(|(capability, _)| capabilities.contains(capability));
     rules.extend(held.map(|(_, calls)| allow(calls)));
     if capabilities.contains("CAP_SYSLOG") && !capabilities.contains("CAP_SYS_ADMIN") {
         rules.push(allow("syslog"));
@@ -139,27 +125,18 @@ mod tests {
 
     fn allows(profile: &LinuxSeccomp, call: &str) -> bool {
         let rules = profile.syscalls().iter().flatten();
-        rules.into_iter().any(|r| {
-            r.names().iter().any(|n| n == call) && format!("{:?}", r.action()).contains("Allow")
-        })
+        rules.into_iter().any(|r| r.names().iter().any(|n| n == call) && format!("{:?}", r.action()).contains("Allow"))
     }
 
     #[test]
     fn calls_follow_capabilities() {
         let parse = |set: &[&'static str]| -> LinuxSeccomp {
-            serde_json::from_value(default_profile(&set.iter().copied().collect()))
-                .expect("a valid profile")
+            serde_json::from_value(default_profile(&set.iter().copied().collect())).expect("a valid profile")
         };
         let plain = parse(&["CAP_SYS_CHROOT"]);
         assert!(allows(&plain, "read") && allows(&plain, "chroot") && allows(&plain, "clone"));
-        assert!(
-            !allows(&plain, "mount") && !allows(&plain, "unshare") && !allows(&plain, "clone3")
-        );
-        assert!(
-            !allows(&plain, "keyctl")
-                && !allows(&plain, "io_uring_setup")
-                && !allows(&plain, "kexec_load")
-        );
+        assert!(!allows(&plain, "mount") && !allows(&plain, "unshare") && !allows(&plain, "clone3"));
+        assert!(!allows(&plain, "keyctl") && !allows(&plain, "io_uring_setup") && !allows(&plain, "kexec_load"));
         let admin = parse(&["CAP_SYS_ADMIN"]);
         assert!(allows(&admin, "mount") && allows(&admin, "clone3") && !allows(&admin, "chroot"));
     }

@@ -31,13 +31,7 @@ const MASKED_PATHS: [&str; 11] = [
     "/proc/timer_stats",
     "/sys/firmware",
 ];
-const READONLY_PATHS: [&str; 5] = [
-    "/proc/bus",
-    "/proc/fs",
-    "/proc/irq",
-    "/proc/sys",
-    "/proc/sysrq-trigger",
-];
+const READONLY_PATHS: [&str; 5] = ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"];
 
 /// What a container shares with its pod. `None` for a namespace is the node's.
 #[derive(Clone, Debug, Default)]
@@ -83,24 +77,10 @@ pub(crate) fn build(input: &Input<'_>) -> io::Result<Value> {
     {
         return Err(invalid("user namespaces are not supported"));
     }
-    let granted = granted(
-        context.privileged,
-        context.capabilities.as_ref(),
-        &own_bounding_set()?,
-    )
-    .map_err(invalid)?;
-    let (mounts, propagation) = mounts::all(
-        input.config,
-        input.mounts,
-        input.pod,
-        input.v1_cgroups,
-        context.privileged,
-    )?;
-    let devices = if context.privileged {
-        devices::all()?
-    } else {
-        devices::requested(&input.config.devices)?
-    };
+    let granted = granted(context.privileged, context.capabilities.as_ref(), &own_bounding_set()?).map_err(invalid)?;
+    let (mounts, propagation) =
+        mounts::all(input.config, input.mounts, input.pod, input.v1_cgroups, context.privileged)?;
+    let devices = if context.privileged { devices::all()? } else { devices::requested(&input.config.devices)? };
     let (masked, mut readonly) = hidden_paths(&context);
     if !context.privileged {
         readonly.push(mounts::CGROUPS.to_owned());
@@ -133,11 +113,7 @@ fn invalid(text: impl Into<String>) -> io::Error {
 
 /// The security context of a container, all defaults if it has none.
 pub(crate) fn security_context(config: &v1::ContainerConfig) -> v1::LinuxContainerSecurityContext {
-    config
-        .linux
-        .as_ref()
-        .and_then(|linux| linux.security_context.clone())
-        .unwrap_or_default()
+    config.linux.as_ref().and_then(|linux| linux.security_context.clone()).unwrap_or_default()
 }
 
 fn hidden_paths(context: &v1::LinuxContainerSecurityContext) -> (Vec<String>, Vec<String>) {
@@ -145,50 +121,28 @@ fn hidden_paths(context: &v1::LinuxContainerSecurityContext) -> (Vec<String>, Ve
         return (Vec::new(), Vec::new());
     }
     let or_default = |given: &[String], default: &[&str]| -> Vec<String> {
-        if given.is_empty() {
-            default.iter().map(|path| (*path).to_owned()).collect()
-        } else {
-            given.to_vec()
-        }
+        if given.is_empty() { default.iter().map(|path| (*path).to_owned()).collect() } else { given.to_vec() }
     };
     // An unmasked /proc (procMount) comes as a context that names neither; only without any context do ours apply.
     if context == &v1::LinuxContainerSecurityContext::default() {
-        return (
-            or_default(&[], &MASKED_PATHS),
-            or_default(&[], &READONLY_PATHS),
-        );
+        return (or_default(&[], &MASKED_PATHS), or_default(&[], &READONLY_PATHS));
     }
     (context.masked_paths.clone(), context.readonly_paths.clone())
 }
 
-fn namespaces(
-    input: &Input<'_>,
-    context: &v1::LinuxContainerSecurityContext,
-) -> io::Result<Vec<Value>> {
+fn namespaces(input: &Input<'_>, context: &v1::LinuxContainerSecurityContext) -> io::Result<Vec<Value>> {
     let mut list = vec![json!({ "type": "mount" })];
-    let joined = [
-        ("network", &input.pod.network),
-        ("ipc", &input.pod.ipc),
-        ("uts", &input.pod.uts),
-    ];
+    let joined = [("network", &input.pod.network), ("ipc", &input.pod.ipc), ("uts", &input.pod.uts)];
     for (kind, path) in joined {
-        list.extend(
-            path.as_ref()
-                .map(|path| json!({ "type": kind, "path": path })),
-        );
+        list.extend(path.as_ref().map(|path| json!({ "type": kind, "path": path })));
     }
-    let mode = context
-        .namespace_options
-        .as_ref()
-        .map_or(NamespaceMode::Container, |options| options.pid());
+    let mode = context.namespace_options.as_ref().map_or(NamespaceMode::Container, |options| options.pid());
     match (mode, &input.pod.pid) {
         (NamespaceMode::Node, _) => {}
         (NamespaceMode::Pod, Some(path)) => list.push(json!({ "type": "pid", "path": path })),
         (NamespaceMode::Pod | NamespaceMode::Container, _) => list.push(json!({ "type": "pid" })),
         (NamespaceMode::Target, _) => {
-            let pid = input
-                .target_pid
-                .ok_or_else(|| invalid("the target container is not running"))?;
+            let pid = input.target_pid.ok_or_else(|| invalid("the target container is not running"))?;
             list.push(json!({ "type": "pid", "path": format!("/proc/{pid}/ns/pid") }));
         }
     }
@@ -198,11 +152,7 @@ fn namespaces(
     Ok(list)
 }
 
-fn process(
-    input: &Input<'_>,
-    context: &v1::LinuxContainerSecurityContext,
-    granted: &Granted,
-) -> io::Result<Value> {
+fn process(input: &Input<'_>, context: &v1::LinuxContainerSecurityContext, granted: &Granted) -> io::Result<Value> {
     let config = input.config;
     let none = &granted.ambient;
     let mut process = json!({
@@ -223,11 +173,7 @@ fn process(
     if let Some(profile) = apparmor_profile(context)? {
         process["apparmorProfile"] = json!(profile);
     }
-    if let Some(resources) = config
-        .linux
-        .as_ref()
-        .and_then(|linux| linux.resources.as_ref())
-    {
+    if let Some(resources) = config.linux.as_ref().and_then(|linux| linux.resources.as_ref()) {
         process["oomScoreAdj"] = json!(clamped_oom_score(resources.oom_score_adj)?);
     }
     Ok(process)
@@ -236,11 +182,7 @@ fn process(
 /// Without CAP_SYS_RESOURCE a process cannot be protected better than its parent is.
 fn clamped_oom_score(asked: i64) -> io::Result<i64> {
     let path = Path::new("/proc/self/oom_score_adj");
-    let own: i64 = std::fs::read_to_string(path)
-        .map_err(at("read", path))?
-        .trim()
-        .parse()
-        .unwrap_or(0);
+    let own: i64 = std::fs::read_to_string(path).map_err(at("read", path))?.trim().parse().unwrap_or(0);
     if own_bounding_set()?.contains("CAP_SYS_RESOURCE") {
         return Ok(asked.clamp(-1000, 1000));
     }
@@ -257,11 +199,7 @@ fn arguments(config: &v1::ContainerConfig, image: &ImageConfig) -> io::Result<Ve
         (true, true) => (entrypoint, default_arguments),
     };
     let all: Vec<String> = command.into_iter().chain(args).collect();
-    if all.is_empty() {
-        Err(invalid("no command specified"))
-    } else {
-        Ok(all)
-    }
+    if all.is_empty() { Err(invalid("no command specified")) } else { Ok(all) }
 }
 
 fn environment(input: &Input<'_>) -> io::Result<Vec<String>> {
@@ -281,20 +219,10 @@ fn environment(input: &Input<'_>) -> io::Result<Vec<String>> {
         set(format!("HOSTNAME={}", input.pod.hostname));
     }
     set(format!("HOME={}", input.user.home));
-    input
-        .image
-        .env()
-        .iter()
-        .flatten()
-        .cloned()
-        .for_each(&mut set);
+    input.image.env().iter().flatten().cloned().for_each(&mut set);
     for entry in &input.config.envs {
-        let value = std::str::from_utf8(&entry.value).map_err(|_| {
-            invalid(format!(
-                "the value of variable {} is not valid UTF-8",
-                entry.key
-            ))
-        })?;
+        let value = std::str::from_utf8(&entry.value)
+            .map_err(|_| invalid(format!("the value of variable {} is not valid UTF-8", entry.key)))?;
         set(format!("{}={value}", entry.key));
     }
     Ok(all)
@@ -303,22 +231,11 @@ fn environment(input: &Input<'_>) -> io::Result<Vec<String>> {
 /// The folder a container starts in.
 pub(crate) fn working_dir(config: &v1::ContainerConfig, image: &ImageConfig) -> String {
     let from_image = image.working_dir().as_deref().unwrap_or_default();
-    let asked = if config.working_dir.is_empty() {
-        from_image
-    } else {
-        &config.working_dir
-    };
-    if asked.starts_with('/') {
-        asked.to_owned()
-    } else {
-        format!("/{asked}")
-    }
+    let asked = if config.working_dir.is_empty() { from_image } else { &config.working_dir };
+    if asked.starts_with('/') { asked.to_owned() } else { format!("/{asked}") }
 }
 
-fn seccomp_profile(
-    context: &v1::LinuxContainerSecurityContext,
-    granted: &Granted,
-) -> io::Result<Option<Value>> {
+fn seccomp_profile(context: &v1::LinuxContainerSecurityContext, granted: &Granted) -> io::Result<Option<Value>> {
     use v1::security_profile::ProfileType;
     let Some(profile) = context.seccomp.as_ref().filter(|_| !context.privileged) else {
         return Ok(None);
@@ -329,10 +246,7 @@ fn seccomp_profile(
         ProfileType::Localhost => {
             let path = Path::new(&profile.localhost_ref);
             let text = std::fs::read(path).map_err(at("read the seccomp profile", path))?;
-            serde_json::from_slice(&text)
-                .map(Some)
-                .map_err(io::Error::from)
-                .map_err(at("decode", path))
+            serde_json::from_slice(&text).map(Some).map_err(io::Error::from).map_err(at("decode", path))
         }
     }
 }
@@ -363,12 +277,7 @@ fn resources(input: &Input<'_>, privileged: bool, devices: &[devices::Device]) -
         rules.extend(devices.iter().map(devices::Device::rule));
     }
     let mut all = json!({ "devices": rules });
-    let Some(asked) = input
-        .config
-        .linux
-        .as_ref()
-        .and_then(|linux| linux.resources.as_ref())
-    else {
+    let Some(asked) = input.config.linux.as_ref().and_then(|linux| linux.resources.as_ref()) else {
         return all;
     };
     let positive = |value: i64| (value > 0).then_some(value);
@@ -379,19 +288,10 @@ fn resources(input: &Input<'_>, privileged: bool, devices: &[devices::Device]) -
         }
     };
     put("shares", positive(asked.cpu_shares).map(Value::from));
-    put(
-        "quota",
-        (asked.cpu_quota != 0).then(|| asked.cpu_quota.into()),
-    );
+    put("quota", (asked.cpu_quota != 0).then(|| asked.cpu_quota.into()));
     put("period", positive(asked.cpu_period).map(Value::from));
-    put(
-        "cpus",
-        (!asked.cpuset_cpus.is_empty()).then(|| asked.cpuset_cpus.as_str().into()),
-    );
-    put(
-        "mems",
-        (!asked.cpuset_mems.is_empty()).then(|| asked.cpuset_mems.as_str().into()),
-    );
+    put("cpus", (!asked.cpuset_cpus.is_empty()).then(|| asked.cpuset_cpus.as_str().into()));
+    put("mems", (!asked.cpuset_mems.is_empty()).then(|| asked.cpuset_mems.as_str().into()));
     if !cpu.is_empty() {
         all["cpu"] = cpu.into();
     }
@@ -402,9 +302,7 @@ fn resources(input: &Input<'_>, privileged: bool, devices: &[devices::Device]) -
         }
     }
     let pages = asked.hugepage_limits.iter().filter(|limit| limit.limit > 0);
-    let pages: Vec<_> = pages
-        .map(|limit| json!({ "pageSize": limit.page_size, "limit": limit.limit }))
-        .collect();
+    let pages: Vec<_> = pages.map(|limit| json!({ "pageSize": limit.page_size, "limit": limit.limit })).collect();
     if !pages.is_empty() {
         all["hugepageLimits"] = pages.into();
     }
@@ -432,17 +330,8 @@ mod tests {
             config,
             mounts: &config.mounts,
             image: &image(),
-            pod: &PodView {
-                network: Some("/run/netns".into()),
-                hostname: "web".into(),
-                ..Default::default()
-            },
-            user: &User {
-                uid: 7,
-                gid: 8,
-                groups: vec![8],
-                home: "/h".into(),
-            },
+            pod: &PodView { network: Some("/run/netns".into()), hostname: "web".into(), ..Default::default() },
+            user: &User { uid: 7, gid: 8, groups: vec![8], home: "/h".into() },
             rootfs: Path::new("/rootfs"),
             cgroup: "/kubepods/pod1/c1",
             target_pid: None,
@@ -453,66 +342,40 @@ mod tests {
     }
 
     fn with_context(context: v1::LinuxContainerSecurityContext) -> v1::ContainerConfig {
-        let linux = v1::LinuxContainerConfig {
-            security_context: Some(context),
-            resources: None,
-        };
-        v1::ContainerConfig {
-            linux: Some(linux),
-            ..Default::default()
-        }
+        let linux = v1::LinuxContainerConfig { security_context: Some(context), resources: None };
+        v1::ContainerConfig { linux: Some(linux), ..Default::default() }
     }
 
     #[test]
     fn command_lines() {
         let check = |command: &[&str], args: &[&str], expected: &[&str]| {
             let strings = |list: &[&str]| list.iter().map(|s| (*s).to_owned()).collect();
-            let config = v1::ContainerConfig {
-                command: strings(command),
-                args: strings(args),
-                ..Default::default()
-            };
+            let config = v1::ContainerConfig { command: strings(command), args: strings(args), ..Default::default() };
             assert_eq!(arguments(&config, &image()).expect("a command"), expected);
         };
         check(&[], &[], &["/entry", "default"]);
         check(&[], &["x"], &["/entry", "x"]);
         check(&["/bin/y"], &[], &["/bin/y"]);
         check(&["/bin/y"], &["z"], &["/bin/y", "z"]);
-        let none = arguments(&v1::ContainerConfig::default(), &ImageConfig::default())
-            .expect_err("nothing to run");
+        let none = arguments(&v1::ContainerConfig::default(), &ImageConfig::default()).expect_err("nothing to run");
         assert_eq!(none.to_string(), "no command specified");
     }
 
     #[test]
     fn environment_layers() {
         let envs = vec![
-            v1::KeyValue {
-                key: "A".into(),
-                value: b"2".to_vec(),
-            },
-            v1::KeyValue {
-                key: "HOME".into(),
-                value: b"/mine".to_vec(),
-            },
+            v1::KeyValue { key: "A".into(), value: b"2".to_vec() },
+            v1::KeyValue { key: "HOME".into(), value: b"/mine".to_vec() },
         ];
-        let spec = spec(&v1::ContainerConfig {
-            envs,
-            ..Default::default()
-        });
-        assert_eq!(
-            spec["process"]["env"],
-            json!(["PATH=/image", "HOSTNAME=web", "HOME=/mine", "A=2"])
-        );
+        let spec = spec(&v1::ContainerConfig { envs, ..Default::default() });
+        assert_eq!(spec["process"]["env"], json!(["PATH=/image", "HOSTNAME=web", "HOME=/mine", "A=2"]));
         assert_eq!(spec["process"]["cwd"], "/srv");
     }
 
     #[test]
     fn isolation_by_default_and_privileged() {
         let plain = spec(&v1::ContainerConfig::default());
-        assert_eq!(
-            plain["linux"]["maskedPaths"].as_array().map(Vec::len),
-            Some(MASKED_PATHS.len())
-        );
+        assert_eq!(plain["linux"]["maskedPaths"].as_array().map(Vec::len), Some(MASKED_PATHS.len()));
         assert_eq!(
             plain["linux"]["namespaces"],
             json!([
@@ -520,22 +383,12 @@ mod tests {
             ])
         );
         assert_eq!(plain["process"].get("noNewPrivileges"), None);
-        assert_eq!(
-            plain["linux"]["resources"]["devices"],
-            json!([{ "allow": false, "access": "rwm" }])
-        );
-        let privileged = spec(&with_context(v1::LinuxContainerSecurityContext {
-            privileged: true,
-            ..Default::default()
-        }));
+        assert_eq!(plain["linux"]["resources"]["devices"], json!([{ "allow": false, "access": "rwm" }]));
+        let privileged =
+            spec(&with_context(v1::LinuxContainerSecurityContext { privileged: true, ..Default::default() }));
         assert_eq!(privileged["linux"]["maskedPaths"], json!([]));
-        assert_eq!(
-            privileged["linux"]["resources"]["devices"],
-            json!([{ "allow": true, "access": "rwm" }])
-        );
-        let held = privileged["process"]["capabilities"]["bounding"]
-            .as_array()
-            .map_or(0, Vec::len);
+        assert_eq!(privileged["linux"]["resources"]["devices"], json!([{ "allow": true, "access": "rwm" }]));
+        let held = privileged["process"]["capabilities"]["bounding"].as_array().map_or(0, Vec::len);
         assert_eq!(held, own_bounding_set().expect("own set").len());
     }
 
@@ -543,28 +396,13 @@ mod tests {
     fn seccomp_only_where_asked() {
         use v1::security_profile::ProfileType;
         let with = |kind: ProfileType, path: &str| {
-            let profile = v1::SecurityProfile {
-                profile_type: kind.into(),
-                localhost_ref: path.into(),
-            };
-            with_context(v1::LinuxContainerSecurityContext {
-                seccomp: Some(profile),
-                ..Default::default()
-            })
+            let profile = v1::SecurityProfile { profile_type: kind.into(), localhost_ref: path.into() };
+            with_context(v1::LinuxContainerSecurityContext { seccomp: Some(profile), ..Default::default() })
         };
-        assert!(
-            spec(&with(ProfileType::RuntimeDefault, ""))["linux"]["seccomp"]["syscalls"].is_array()
-        );
-        assert!(
-            spec(&with(ProfileType::Unconfined, ""))["linux"]
-                .get("seccomp")
-                .is_none()
-        );
+        assert!(spec(&with(ProfileType::RuntimeDefault, ""))["linux"]["seccomp"]["syscalls"].is_array());
+        assert!(spec(&with(ProfileType::Unconfined, ""))["linux"].get("seccomp").is_none());
         let context = security_context(&with(ProfileType::Localhost, "/nonexistent.json"));
-        let granted = Granted {
-            bounding: Default::default(),
-            ambient: Default::default(),
-        };
+        let granted = Granted { bounding: Default::default(), ambient: Default::default() };
         let error = seccomp_profile(&context, &granted).expect_err("missing profile");
         assert!(error.to_string().contains("/nonexistent.json"), "{error}");
     }

@@ -34,12 +34,7 @@ fn passwd_entries(text: &str) -> impl Iterator<Item = PasswdEntry<'_>> {
         let uid = fields.nth(1)?.parse().ok()?;
         let gid = fields.next()?.parse().ok()?;
         let home = fields.nth(1).unwrap_or("/");
-        Some(PasswdEntry {
-            name,
-            uid,
-            gid,
-            home,
-        })
+        Some(PasswdEntry { name, uid, gid, home })
     })
 }
 
@@ -71,8 +66,7 @@ pub(crate) fn resolve(
     }
     let passwd = read_in(&root, Path::new("/etc/passwd"))?;
     let group = read_in(&root, Path::new("/etc/group"))?;
-    resolve_with(&passwd, &group, context, image_user)
-        .map_err(|text| io::Error::new(io::ErrorKind::NotFound, text))
+    resolve_with(&passwd, &group, context, image_user).map_err(|text| io::Error::new(io::ErrorKind::NotFound, text))
 }
 
 fn resolve_with(
@@ -86,9 +80,7 @@ fn resolve_with(
         (None, "") => image_user.to_owned(),
         (None, name) => name.to_owned(),
     };
-    let (user, own_group) = asked
-        .split_once(':')
-        .map_or((asked.as_str(), ""), |(user, group)| (user, group));
+    let (user, own_group) = asked.split_once(':').map_or((asked.as_str(), ""), |(user, group)| (user, group));
     let user = if user.is_empty() { "0" } else { user };
     // A number is an id, never a name: an image could name a user `1000` that is root, and so get around runAsNonRoot.
     let number: Option<u32> = user.parse().ok();
@@ -98,13 +90,9 @@ fn resolve_with(
     });
     let uid = number
         .or(entry.as_ref().map(|entry| entry.uid))
-        .ok_or_else(|| {
-            format!("unable to find user {user}: no matching entries in passwd file")
-        })?;
+        .ok_or_else(|| format!("unable to find user {user}: no matching entries in passwd file"))?;
     let gid = match (&context.run_as_group, own_group) {
-        (Some(group), _) => {
-            u32::try_from(group.value).map_err(|_| format!("invalid group id {}", group.value))?
-        }
+        (Some(group), _) => u32::try_from(group.value).map_err(|_| format!("invalid group id {}", group.value))?,
         (None, "") => entry.as_ref().map_or(0, |entry| entry.gid),
         (None, name) => find_group(group, name)?,
     };
@@ -116,38 +104,19 @@ fn resolve_with(
         && let Some(entry) = &entry
     {
         let member = |members: &str| members.split(',').any(|member| member == entry.name);
-        groups.extend(
-            group_entries(group)
-                .filter(|(_, _, members)| member(members))
-                .map(|(_, gid, _)| gid),
-        );
+        groups.extend(group_entries(group).filter(|(_, _, members)| member(members)).map(|(_, gid, _)| gid));
     }
     groups.sort_unstable();
     groups.dedup();
-    let home = entry
-        .map(|entry| entry.home)
-        .filter(|home| !home.is_empty())
-        .unwrap_or("/")
-        .to_owned();
-    Ok(User {
-        uid,
-        gid,
-        groups,
-        home,
-    })
+    let home = entry.map(|entry| entry.home).filter(|home| !home.is_empty()).unwrap_or("/").to_owned();
+    Ok(User { uid, gid, groups, home })
 }
 
 fn find_group(text: &str, asked: &str) -> Result<u32, String> {
-    let named = || {
-        group_entries(text)
-            .find(|(name, ..)| *name == asked)
-            .map(|(_, gid, _)| gid)
-    };
+    let named = || group_entries(text).find(|(name, ..)| *name == asked).map(|(_, gid, _)| gid);
     // As with users, a number is an id.
     let number: Option<u32> = asked.parse().ok();
-    number
-        .or_else(named)
-        .ok_or_else(|| format!("unable to find group {asked}: no matching entries in group file"))
+    number.or_else(named).ok_or_else(|| format!("unable to find group {asked}: no matching entries in group file"))
 }
 
 #[cfg(test)]
@@ -157,22 +126,9 @@ mod tests {
     const PASSWD: &str = "root:x:0:0:root:/root:/bin/sh\napp:x:1000:100::/home/app:/bin/sh\n12:x:0:0::/x:\nbad line\n";
     const GROUP: &str = "root:x:0:\nusers:x:100:app\ndocker:x:999:bob,app\n5:x:0:\n";
 
-    fn check(
-        image_user: &str,
-        context: v1::LinuxContainerSecurityContext,
-        expected: (u32, u32, &[u32], &str),
-    ) {
+    fn check(image_user: &str, context: v1::LinuxContainerSecurityContext, expected: (u32, u32, &[u32], &str)) {
         let user = resolve_with(PASSWD, GROUP, &context, image_user).expect("known user");
-        assert_eq!(
-            (
-                user.uid,
-                user.gid,
-                user.groups.as_slice(),
-                user.home.as_str()
-            ),
-            expected,
-            "{image_user}"
-        );
+        assert_eq!((user.uid, user.gid, user.groups.as_slice(), user.home.as_str()), expected, "{image_user}");
     }
 
     fn context(user: Option<i64>, group: Option<i64>) -> v1::LinuxContainerSecurityContext {
@@ -187,47 +143,23 @@ mod tests {
     #[test]
     fn users_by_name_and_number() {
         check("", context(None, None), (0, 0, &[0], "/root"));
-        check(
-            "app",
-            context(None, None),
-            (1000, 100, &[100, 999], "/home/app"),
-        );
-        check(
-            "1000",
-            context(None, None),
-            (1000, 100, &[100, 999], "/home/app"),
-        );
-        check(
-            "app:docker",
-            context(None, None),
-            (1000, 999, &[100, 999], "/home/app"),
-        );
-        check(
-            "app:5",
-            context(None, None),
-            (1000, 5, &[5, 100, 999], "/home/app"),
-        );
+        check("app", context(None, None), (1000, 100, &[100, 999], "/home/app"));
+        check("1000", context(None, None), (1000, 100, &[100, 999], "/home/app"));
+        check("app:docker", context(None, None), (1000, 999, &[100, 999], "/home/app"));
+        check("app:5", context(None, None), (1000, 5, &[5, 100, 999], "/home/app"));
         check("4242", context(None, None), (4242, 0, &[0], "/"));
         // Numbers that the image uses as names of root and its group.
         check("12", context(None, None), (12, 0, &[0], "/"));
         check("app", context(Some(12), Some(5)), (12, 5, &[5], "/"));
         check("app", context(Some(65534), Some(7)), (65534, 7, &[7], "/"));
-        check(
-            "app",
-            context(Some(1000), None),
-            (1000, 100, &[100, 999], "/home/app"),
-        );
+        check("app", context(Some(1000), None), (1000, 100, &[100, 999], "/home/app"));
     }
 
     #[test]
     fn supplemental_groups() {
         let mut asked = context(None, None);
         asked.supplemental_groups = vec![50, 100];
-        check(
-            "app",
-            asked.clone(),
-            (1000, 100, &[50, 100, 999], "/home/app"),
-        );
+        check("app", asked.clone(), (1000, 100, &[50, 100, 999], "/home/app"));
         asked.supplemental_groups_policy = v1::SupplementalGroupsPolicy::Strict.into();
         check("app", asked, (1000, 100, &[50, 100], "/home/app"));
     }
@@ -245,13 +177,7 @@ mod tests {
     #[test]
     fn unknown_names() {
         let error = |user| resolve_with(PASSWD, GROUP, &context(None, None), user).expect_err(user);
-        assert_eq!(
-            error("eve"),
-            "unable to find user eve: no matching entries in passwd file"
-        );
-        assert_eq!(
-            error("app:none"),
-            "unable to find group none: no matching entries in group file"
-        );
+        assert_eq!(error("eve"), "unable to find user eve: no matching entries in passwd file");
+        assert_eq!(error("app:none"), "unable to find group none: no matching entries in group file");
     }
 }

@@ -23,12 +23,7 @@ type Answer<T> = Result<Response<T>, Status>;
 
 impl Service {
     fn view(&self, image: &ImageRecord) -> v1::Image {
-        let user = self
-            .engine
-            .images
-            .config(image)
-            .ok()
-            .and_then(|config| user_of(&config));
+        let user = self.engine.images.config(image).ok().and_then(|config| user_of(&config));
         let user = user.unwrap_or_default();
         let user = user.split(':').next().unwrap_or_default();
         let uid: Option<i64> = user.parse().ok();
@@ -38,16 +33,9 @@ impl Service {
             repo_digests: image.digests.iter().cloned().collect(),
             size: image.size,
             // Without a user an image runs as root, which the kubelet takes an absent number for as well.
-            username: if uid.is_none() {
-                user.to_owned()
-            } else {
-                String::new()
-            },
+            username: if uid.is_none() { user.to_owned() } else { String::new() },
             uid: uid.map(|value| v1::Int64Value { value }),
-            spec: Some(v1::ImageSpec {
-                image: image.id.clone(),
-                ..Default::default()
-            }),
+            spec: Some(v1::ImageSpec { image: image.id.clone(), ..Default::default() }),
             // The kubelet keeps pinned images when it makes room.
             pinned: image.imported,
         }
@@ -67,61 +55,37 @@ fn requested(image: Option<v1::ImageSpec>) -> Result<String, Status> {
 
 #[tonic::async_trait]
 impl ImageService for Service {
-    async fn list_images(
-        &self,
-        request: Request<v1::ListImagesRequest>,
-    ) -> Answer<v1::ListImagesResponse> {
-        let wanted = request
-            .into_inner()
-            .filter
-            .and_then(|filter| filter.image)
-            .map(|spec| spec.image);
+    async fn list_images(&self, request: Request<v1::ListImagesRequest>) -> Answer<v1::ListImagesResponse> {
+        let wanted = request.into_inner().filter.and_then(|filter| filter.image).map(|spec| spec.image);
         let images = match wanted.filter(|name| !name.is_empty()) {
             Some(name) => self.engine.images.find(&name).into_iter().collect(),
             None => self.engine.images.list(),
         };
-        Ok(Response::new(v1::ListImagesResponse {
-            images: images.iter().map(|image| self.view(image)).collect(),
-        }))
+        Ok(Response::new(v1::ListImagesResponse { images: images.iter().map(|image| self.view(image)).collect() }))
     }
 
-    async fn image_status(
-        &self,
-        request: Request<v1::ImageStatusRequest>,
-    ) -> Answer<v1::ImageStatusResponse> {
+    async fn image_status(&self, request: Request<v1::ImageStatusRequest>) -> Answer<v1::ImageStatusResponse> {
         let request = request.into_inner();
         let image = self.engine.images.find(&requested(request.image)?);
         let mut info = HashMap::new();
         if let Some(image) = image.as_ref().filter(|_| request.verbose) {
             let config = self.engine.images.config(image)?;
-            let text =
-                serde_json::json!({ "imageSpec": config, "layers": image.layers }).to_string();
+            let text = serde_json::json!({ "imageSpec": config, "layers": image.layers }).to_string();
             info.insert("info".to_owned(), text);
         }
-        Ok(Response::new(v1::ImageStatusResponse {
-            image: image.map(|image| self.view(&image)),
-            info,
-        }))
+        Ok(Response::new(v1::ImageStatusResponse { image: image.map(|image| self.view(&image)), info }))
     }
 
-    async fn pull_image(
-        &self,
-        request: Request<v1::PullImageRequest>,
-    ) -> Answer<v1::PullImageResponse> {
+    async fn pull_image(&self, request: Request<v1::PullImageRequest>) -> Answer<v1::PullImageResponse> {
         let request = request.into_inner();
         let reference = normalize(&requested(request.image)?)?;
         let auth = credentials(request.auth)?;
         let image = self.engine.puller.pull(&reference, &auth).await?;
         tracing::info!(image = %reference, id = image.id, "pulled");
-        Ok(Response::new(v1::PullImageResponse {
-            image_ref: image.id.clone(),
-        }))
+        Ok(Response::new(v1::PullImageResponse { image_ref: image.id.clone() }))
     }
 
-    async fn remove_image(
-        &self,
-        request: Request<v1::RemoveImageRequest>,
-    ) -> Answer<v1::RemoveImageResponse> {
+    async fn remove_image(&self, request: Request<v1::RemoveImageRequest>) -> Answer<v1::RemoveImageResponse> {
         let name = requested(request.into_inner().image)?;
         let images = Arc::clone(&self.engine.images);
         blocking(move || images.remove(&name).map_err(std::io::Error::other))
@@ -130,10 +94,7 @@ impl ImageService for Service {
         Ok(Response::new(v1::RemoveImageResponse {}))
     }
 
-    async fn image_fs_info(
-        &self,
-        _: Request<v1::ImageFsInfoRequest>,
-    ) -> Answer<v1::ImageFsInfoResponse> {
+    async fn image_fs_info(&self, _: Request<v1::ImageFsInfoRequest>) -> Answer<v1::ImageFsInfoResponse> {
         let layers = self.engine.images.layers();
         let containers = self.engine.paths.containers_root();
         let usages = blocking(move || Ok((disk_usage(&layers), disk_usage(&containers)))).await;
@@ -141,13 +102,9 @@ impl ImageService for Service {
         let mountpoint = self.engine.paths.root().display().to_string();
         let usage = |usage: crate::stats::DiskUsage| v1::FilesystemUsage {
             timestamp: now(),
-            fs_id: Some(v1::FilesystemIdentifier {
-                mountpoint: mountpoint.clone(),
-            }),
+            fs_id: Some(v1::FilesystemIdentifier { mountpoint: mountpoint.clone() }),
             used_bytes: Some(v1::UInt64Value { value: usage.bytes }),
-            inodes_used: Some(v1::UInt64Value {
-                value: usage.inodes,
-            }),
+            inodes_used: Some(v1::UInt64Value { value: usage.inodes }),
         };
         Ok(Response::new(v1::ImageFsInfoResponse {
             image_filesystems: vec![usage(images)],
@@ -160,36 +117,22 @@ impl ImageService for Service {
 impl ImageImport for Service {
     async fn import(&self, request: Request<Streaming<ImportRequest>>) -> Answer<ImportResponse> {
         let mut chunks = request.into_inner();
-        let mut file = self
-            .engine
-            .images
-            .scratch()
-            .map_err(status("failed to store the archive"))?;
+        let mut file = self.engine.images.scratch().map_err(status("failed to store the archive"))?;
         let (mut default_name, mut received) = (None, 0_u64);
         while let Some(message) = chunks.message().await? {
             received += message.chunk.len() as u64;
             if received > MAX_ARCHIVE {
-                return Err(Status::resource_exhausted(format!(
-                    "the archive is larger than {MAX_ARCHIVE} bytes"
-                )));
+                return Err(Status::resource_exhausted(format!("the archive is larger than {MAX_ARCHIVE} bytes")));
             }
             default_name.get_or_insert(message.default_name);
-            file.write_all(&message.chunk)
-                .map_err(status("failed to store the archive"))?;
+            file.write_all(&message.chunk).map_err(status("failed to store the archive"))?;
         }
-        let (images, default_name) = (
-            Arc::clone(&self.engine.images),
-            default_name.unwrap_or_default(),
-        );
+        let (images, default_name) = (Arc::clone(&self.engine.images), default_name.unwrap_or_default());
         let imported = tokio::task::spawn_blocking(move || import(&images, file, &default_name))
             .await
             .map_err(|_| Status::internal("the import panicked"))??;
-        let imported = imported.into_iter().map(|imported| ImportedImage {
-            id: imported.image.id.clone(),
-            names: imported.names,
-        });
-        Ok(Response::new(ImportResponse {
-            images: imported.collect(),
-        }))
+        let imported =
+            imported.into_iter().map(|imported| ImportedImage { id: imported.image.id.clone(), names: imported.names });
+        Ok(Response::new(ImportResponse { images: imported.collect() }))
     }
 }

@@ -41,27 +41,20 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> anyhow::Result<
     // Fails if the program installed one already, which is as good.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let socket = config.socket.clone();
-    let engine = Engine::open(config)
-        .await
-        .context("the container runtime cannot start")?;
+    let engine = Engine::open(config).await.context("the container runtime cannot start")?;
     if let Some(parent) = socket.parent() {
         create_private_dir(parent)?;
     }
     // A socket that is left over answers nobody; two runtimes on the same folders are kept apart by a lock.
     remove_file(&socket)?;
-    let listener = UnixListener::bind(&socket)
-        .with_context(|| format!("cannot listen on {}", socket.display()))?;
+    let listener = UnixListener::bind(&socket).with_context(|| format!("cannot listen on {}", socket.display()))?;
     std::fs::set_permissions(&socket, std::fs::Permissions::from_mode(0o600))?;
     tracing::info!(socket = %socket.display(), "the container runtime serves CRI");
 
     let streams = StreamServer::start(Arc::clone(&engine), shutdown.clone())
         .await
         .context("the streaming server cannot start")?;
-    let service = Service {
-        engine,
-        stats: Arc::default(),
-        streams,
-    };
+    let service = Service { engine, stats: Arc::default(), streams };
     let serving = Server::builder()
         .add_service(
             RuntimeServiceServer::new(service.clone())
@@ -74,10 +67,7 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> anyhow::Result<
                 .max_encoding_message_size(MAX_MESSAGE_SIZE),
         )
         .add_service(ImageImportServer::new(service).max_decoding_message_size(MAX_MESSAGE_SIZE))
-        .serve_with_incoming_shutdown(
-            UnixListenerStream::new(listener),
-            shutdown.clone().cancelled_owned(),
-        );
+        .serve_with_incoming_shutdown(UnixListenerStream::new(listener), shutdown.clone().cancelled_owned());
     let patience = async {
         shutdown.cancelled().await;
         tokio::time::sleep(SHUTDOWN_GRACE).await;

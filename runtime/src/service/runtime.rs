@@ -25,9 +25,7 @@ const API_VERSION: &str = "v1";
 const KUBE_RUNTIME_VERSION: &str = "0.1.0";
 
 fn selects(selector: &HashMap<String, String>, labels: &HashMap<String, String>) -> bool {
-    selector
-        .iter()
-        .all(|(key, value)| labels.get(key) == Some(value))
+    selector.iter().all(|(key, value)| labels.get(key) == Some(value))
 }
 
 fn required<T>(value: Option<T>, what: &str) -> Result<T, Status> {
@@ -40,8 +38,7 @@ impl Service {
         containers.retain(|container| {
             container.running()
                 && (filter.id.is_empty() || container.id.starts_with(&filter.id))
-                && (filter.pod_sandbox_id.is_empty()
-                    || container.sandbox_id.starts_with(&filter.pod_sandbox_id))
+                && (filter.pod_sandbox_id.is_empty() || container.sandbox_id.starts_with(&filter.pod_sandbox_id))
                 && selects(&filter.label_selector, &container.config().labels)
         });
         containers
@@ -49,24 +46,13 @@ impl Service {
 
     fn forget_stats(&self) {
         let engine = &self.engine;
-        self.stats
-            .forget(|id| engine.container(id).is_ok() || engine.sandbox(id).is_ok());
+        self.stats.forget(|id| engine.container(id).is_ok() || engine.sandbox(id).is_ok());
     }
 
-    async fn sandbox_stats(
-        &self,
-        sandboxes: Vec<Arc<Sandbox>>,
-    ) -> Result<Vec<v1::PodSandboxStats>, Status> {
+    async fn sandbox_stats(&self, sandboxes: Vec<Arc<Sandbox>>) -> Result<Vec<v1::PodSandboxStats>, Status> {
         let (engine, cache) = (Arc::clone(&self.engine), Arc::clone(&self.stats));
-        let work = move || {
-            Ok(sandboxes
-                .iter()
-                .map(|sandbox| cache.sandbox(&engine, sandbox))
-                .collect())
-        };
-        blocking(work)
-            .await
-            .map_err(status("failed to read statistics"))
+        let work = move || Ok(sandboxes.iter().map(|sandbox| cache.sandbox(&engine, sandbox)).collect());
+        blocking(work).await.map_err(status("failed to read statistics"))
     }
 }
 
@@ -84,28 +70,20 @@ impl RuntimeService for Service {
     async fn status(&self, request: Request<v1::StatusRequest>) -> Answer<v1::StatusResponse> {
         let problem = match &self.engine.network {
             Err(error) => Some(error.clone()),
-            Ok(network) if network.pod_cidr().is_none() => {
-                Some("the node has no pod range yet".to_owned())
-            }
+            Ok(network) if network.pod_cidr().is_none() => Some("the node has no pod range yet".to_owned()),
             Ok(_) => None,
         };
         let condition = |kind: &str, problem: Option<String>| v1::RuntimeCondition {
             r#type: kind.to_owned(),
             status: problem.is_none(),
-            reason: if problem.is_some() {
-                "NetworkPluginNotReady".to_owned()
-            } else {
-                String::new()
-            },
+            reason: if problem.is_some() { "NetworkPluginNotReady".to_owned() } else { String::new() },
             message: problem.unwrap_or_default(),
         };
-        let conditions = vec![
-            condition("RuntimeReady", None),
-            condition("NetworkReady", problem),
-        ];
+        let conditions = vec![condition("RuntimeReady", None), condition("NetworkReady", problem)];
         let mut info = HashMap::new();
         if request.into_inner().verbose {
-            let text = serde_json::json!({ "rootDir": self.engine.paths.root(), "stateDir": self.engine.paths.state() });
+            let text =
+                serde_json::json!({ "rootDir": self.engine.paths.root(), "stateDir": self.engine.paths.state() });
             info.insert("config".to_owned(), text.to_string());
         }
         Ok(Response::new(v1::StatusResponse {
@@ -113,49 +91,29 @@ impl RuntimeService for Service {
             info,
             runtime_handlers: vec![v1::RuntimeHandler {
                 name: String::new(),
-                features: Some(v1::RuntimeHandlerFeatures {
-                    recursive_read_only_mounts: true,
-                    user_namespaces: false,
-                }),
+                features: Some(v1::RuntimeHandlerFeatures { recursive_read_only_mounts: true, user_namespaces: false }),
             }],
-            features: Some(v1::RuntimeFeatures {
-                supplemental_groups_policy: true,
-                ..Default::default()
-            }),
+            features: Some(v1::RuntimeFeatures { supplemental_groups_policy: true, ..Default::default() }),
         }))
     }
 
-    async fn runtime_config(
-        &self,
-        _: Request<v1::RuntimeConfigRequest>,
-    ) -> Answer<v1::RuntimeConfigResponse> {
-        let linux = v1::LinuxRuntimeConfiguration {
-            cgroup_driver: v1::CgroupDriver::Cgroupfs.into(),
-        };
-        Ok(Response::new(v1::RuntimeConfigResponse {
-            linux: Some(linux),
-        }))
+    async fn runtime_config(&self, _: Request<v1::RuntimeConfigRequest>) -> Answer<v1::RuntimeConfigResponse> {
+        let linux = v1::LinuxRuntimeConfiguration { cgroup_driver: v1::CgroupDriver::Cgroupfs.into() };
+        Ok(Response::new(v1::RuntimeConfigResponse { linux: Some(linux) }))
     }
 
     async fn update_runtime_config(
         &self,
         request: Request<v1::UpdateRuntimeConfigRequest>,
     ) -> Answer<v1::UpdateRuntimeConfigResponse> {
-        let config = request
-            .into_inner()
-            .runtime_config
-            .and_then(|config| config.network_config)
-            .unwrap_or_default();
+        let config = request.into_inner().runtime_config.and_then(|config| config.network_config).unwrap_or_default();
         // Dual-stack nodes name several ranges; only IPv4 is served.
-        let ranges = config
-            .pod_cidr
-            .split(',')
-            .map(str::trim)
-            .filter(|range| !range.is_empty() && !range.contains("::"));
+        let ranges =
+            config.pod_cidr.split(',').map(str::trim).filter(|range| !range.is_empty() && !range.contains("::"));
         for range in ranges {
-            let range = range.parse().map_err(|error| {
-                Status::invalid_argument(format!("pod CIDR {range:?} is not valid: {error}"))
-            })?;
+            let range = range
+                .parse()
+                .map_err(|error| Status::invalid_argument(format!("pod CIDR {range:?} is not valid: {error}")))?;
             if let Ok(network) = &self.engine.network {
                 network.set_pod_cidr(range);
             }
@@ -163,19 +121,13 @@ impl RuntimeService for Service {
         Ok(Response::new(v1::UpdateRuntimeConfigResponse {}))
     }
 
-    async fn run_pod_sandbox(
-        &self,
-        request: Request<v1::RunPodSandboxRequest>,
-    ) -> Answer<v1::RunPodSandboxResponse> {
+    async fn run_pod_sandbox(&self, request: Request<v1::RunPodSandboxRequest>) -> Answer<v1::RunPodSandboxResponse> {
         let request = request.into_inner();
         let config = required(request.config, "sandbox config")?;
         // On a task of its own: a client that gives up must not leave a pod half made.
         let engine = Arc::clone(&self.engine);
-        let made =
-            tokio::spawn(async move { engine.run_sandbox(config, request.runtime_handler).await });
-        let pod_sandbox_id = made
-            .await
-            .map_err(|_| Status::internal("making the sandbox panicked"))??;
+        let made = tokio::spawn(async move { engine.run_sandbox(config, request.runtime_handler).await });
+        let pod_sandbox_id = made.await.map_err(|_| Status::internal("making the sandbox panicked"))??;
         Ok(Response::new(v1::RunPodSandboxResponse { pod_sandbox_id }))
     }
 
@@ -183,9 +135,7 @@ impl RuntimeService for Service {
         &self,
         request: Request<v1::StopPodSandboxRequest>,
     ) -> Answer<v1::StopPodSandboxResponse> {
-        self.engine
-            .stop_sandbox(&request.into_inner().pod_sandbox_id)
-            .await?;
+        self.engine.stop_sandbox(&request.into_inner().pod_sandbox_id).await?;
         Ok(Response::new(v1::StopPodSandboxResponse {}))
     }
 
@@ -193,9 +143,7 @@ impl RuntimeService for Service {
         &self,
         request: Request<v1::RemovePodSandboxRequest>,
     ) -> Answer<v1::RemovePodSandboxResponse> {
-        self.engine
-            .remove_sandbox(&request.into_inner().pod_sandbox_id)
-            .await?;
+        self.engine.remove_sandbox(&request.into_inner().pod_sandbox_id).await?;
         self.forget_stats();
         Ok(Response::new(v1::RemovePodSandboxResponse {}))
     }
@@ -209,16 +157,14 @@ impl RuntimeService for Service {
         let containers = self.engine.containers_of(&sandbox.id);
         let mut info = HashMap::new();
         if request.verbose {
-            let text = serde_json::json!({ "record": sandbox.record(), "networkNamespace": sandbox.network_namespace() });
+            let text =
+                serde_json::json!({ "record": sandbox.record(), "networkNamespace": sandbox.network_namespace() });
             info.insert("info".to_owned(), text.to_string());
         }
         Ok(Response::new(v1::PodSandboxStatusResponse {
             status: Some(sandbox.status()),
             info,
-            containers_statuses: containers
-                .iter()
-                .map(|container| self.engine.container_status(container))
-                .collect(),
+            containers_statuses: containers.iter().map(|container| self.engine.container_status(container)).collect(),
             timestamp: now(),
         }))
     }
@@ -228,21 +174,13 @@ impl RuntimeService for Service {
         request: Request<v1::ListPodSandboxRequest>,
     ) -> Answer<v1::ListPodSandboxResponse> {
         let filter = request.into_inner().filter.unwrap_or_default();
-        let all = self
-            .engine
-            .sandboxes()
-            .into_iter()
-            .map(|sandbox| sandbox.listed());
+        let all = self.engine.sandboxes().into_iter().map(|sandbox| sandbox.listed());
         let items = all.filter(|sandbox| {
             (filter.id.is_empty() || sandbox.id.starts_with(&filter.id))
-                && filter
-                    .state
-                    .is_none_or(|wanted| wanted.state == sandbox.state)
+                && filter.state.is_none_or(|wanted| wanted.state == sandbox.state)
                 && selects(&filter.label_selector, &sandbox.labels)
         });
-        Ok(Response::new(v1::ListPodSandboxResponse {
-            items: items.collect(),
-        }))
+        Ok(Response::new(v1::ListPodSandboxResponse { items: items.collect() }))
     }
 
     async fn create_container(
@@ -254,30 +192,20 @@ impl RuntimeService for Service {
         // On a task of its own, for the same reason.
         let engine = Arc::clone(&self.engine);
         let made = tokio::spawn(async move { engine.create(&request.pod_sandbox_id, config).await });
-        let container_id = made
-            .await
-            .map_err(|_| Status::internal("creating the container panicked"))??;
+        let container_id = made.await.map_err(|_| Status::internal("creating the container panicked"))??;
         Ok(Response::new(v1::CreateContainerResponse { container_id }))
     }
 
-    async fn start_container(
-        &self,
-        request: Request<v1::StartContainerRequest>,
-    ) -> Answer<v1::StartContainerResponse> {
+    async fn start_container(&self, request: Request<v1::StartContainerRequest>) -> Answer<v1::StartContainerResponse> {
         let container = self.engine.container(&request.into_inner().container_id)?;
         // On a task of its own: a client that gives up must not leave a container half started.
         let engine = Arc::clone(&self.engine);
         let started = tokio::spawn(async move { engine.start(&container).await });
-        started
-            .await
-            .map_err(|_| Status::internal("starting the container panicked"))??;
+        started.await.map_err(|_| Status::internal("starting the container panicked"))??;
         Ok(Response::new(v1::StartContainerResponse {}))
     }
 
-    async fn stop_container(
-        &self,
-        request: Request<v1::StopContainerRequest>,
-    ) -> Answer<v1::StopContainerResponse> {
+    async fn stop_container(&self, request: Request<v1::StopContainerRequest>) -> Answer<v1::StopContainerResponse> {
         let request = request.into_inner();
         if let Ok(container) = self.engine.container(&request.container_id) {
             self.engine.stop(&container, request.timeout).await?;
@@ -296,28 +224,16 @@ impl RuntimeService for Service {
         Ok(Response::new(v1::RemoveContainerResponse {}))
     }
 
-    async fn list_containers(
-        &self,
-        request: Request<v1::ListContainersRequest>,
-    ) -> Answer<v1::ListContainersResponse> {
+    async fn list_containers(&self, request: Request<v1::ListContainersRequest>) -> Answer<v1::ListContainersResponse> {
         let filter = request.into_inner().filter.unwrap_or_default();
-        let all = self
-            .engine
-            .containers()
-            .into_iter()
-            .map(|container| container.listed());
+        let all = self.engine.containers().into_iter().map(|container| container.listed());
         let containers = all.filter(|container| {
             (filter.id.is_empty() || container.id.starts_with(&filter.id))
-                && (filter.pod_sandbox_id.is_empty()
-                    || container.pod_sandbox_id.starts_with(&filter.pod_sandbox_id))
-                && filter
-                    .state
-                    .is_none_or(|wanted| wanted.state == container.state)
+                && (filter.pod_sandbox_id.is_empty() || container.pod_sandbox_id.starts_with(&filter.pod_sandbox_id))
+                && filter.state.is_none_or(|wanted| wanted.state == container.state)
                 && selects(&filter.label_selector, &container.labels)
         });
-        Ok(Response::new(v1::ListContainersResponse {
-            containers: containers.collect(),
-        }))
+        Ok(Response::new(v1::ListContainersResponse { containers: containers.collect() }))
     }
 
     async fn container_status(
@@ -342,9 +258,7 @@ impl RuntimeService for Service {
     ) -> Answer<v1::UpdateContainerResourcesResponse> {
         let request = request.into_inner();
         let container = self.engine.container(&request.container_id)?;
-        self.engine
-            .update_resources(&container, required(request.linux, "linux resources")?)
-            .await?;
+        self.engine.update_resources(&container, required(request.linux, "linux resources")?).await?;
         Ok(Response::new(v1::UpdateContainerResourcesResponse {}))
     }
 
@@ -354,10 +268,7 @@ impl RuntimeService for Service {
     ) -> Answer<v1::ReopenContainerLogResponse> {
         let container = self.engine.container(&request.into_inner().container_id)?;
         if !container.running() {
-            return Err(Status::failed_precondition(format!(
-                "container {:?} is not running",
-                container.id
-            )));
+            return Err(Status::failed_precondition(format!("container {:?} is not running", container.id)));
         }
         shim_client::call(&container.state_dir(), &protocol::Request::ReopenLog)
             .await
@@ -365,17 +276,11 @@ impl RuntimeService for Service {
         Ok(Response::new(v1::ReopenContainerLogResponse {}))
     }
 
-    async fn exec_sync(
-        &self,
-        request: Request<v1::ExecSyncRequest>,
-    ) -> Answer<v1::ExecSyncResponse> {
+    async fn exec_sync(&self, request: Request<v1::ExecSyncRequest>) -> Answer<v1::ExecSyncResponse> {
         let request = request.into_inner();
         let container = self.engine.container(&request.container_id)?;
         let limit = Duration::from_secs(u64::try_from(request.timeout).unwrap_or(0));
-        let finished = self
-            .engine
-            .exec_sync(&container, request.cmd, limit)
-            .await?;
+        let finished = self.engine.exec_sync(&container, request.cmd, limit).await?;
         Ok(Response::new(v1::ExecSyncResponse {
             stdout: finished.stdout,
             stderr: finished.stderr,
@@ -393,25 +298,17 @@ impl RuntimeService for Service {
         Ok(Response::new(v1::AttachResponse { url }))
     }
 
-    async fn port_forward(
-        &self,
-        request: Request<v1::PortForwardRequest>,
-    ) -> Answer<v1::PortForwardResponse> {
+    async fn port_forward(&self, request: Request<v1::PortForwardRequest>) -> Answer<v1::PortForwardResponse> {
         let url = self.streams.port_forward(request.into_inner())?;
         Ok(Response::new(v1::PortForwardResponse { url }))
     }
 
-    async fn container_stats(
-        &self,
-        request: Request<v1::ContainerStatsRequest>,
-    ) -> Answer<v1::ContainerStatsResponse> {
+    async fn container_stats(&self, request: Request<v1::ContainerStatsRequest>) -> Answer<v1::ContainerStatsResponse> {
         let container = self.engine.container(&request.into_inner().container_id)?;
         let (engine, cache) = (Arc::clone(&self.engine), Arc::clone(&self.stats));
         let stats = blocking(move || Ok(cache.container(&engine, &container))).await;
         let stats = stats.map_err(status("failed to read statistics"))?;
-        Ok(Response::new(v1::ContainerStatsResponse {
-            stats: Some(stats),
-        }))
+        Ok(Response::new(v1::ContainerStatsResponse { stats: Some(stats) }))
     }
 
     async fn list_container_stats(
@@ -420,13 +317,7 @@ impl RuntimeService for Service {
     ) -> Answer<v1::ListContainerStatsResponse> {
         let containers = self.stats_of(&request.into_inner().filter.unwrap_or_default());
         let (engine, cache) = (Arc::clone(&self.engine), Arc::clone(&self.stats));
-        let stats = blocking(move || {
-            Ok(containers
-                .iter()
-                .map(|c| cache.container(&engine, c))
-                .collect())
-        })
-        .await;
+        let stats = blocking(move || Ok(containers.iter().map(|c| cache.container(&engine, c)).collect())).await;
         let stats = stats.map_err(status("failed to read statistics"))?;
         Ok(Response::new(v1::ListContainerStatsResponse { stats }))
     }
@@ -460,9 +351,7 @@ impl RuntimeService for Service {
         _: Request<v1::GetEventsRequest>,
     ) -> Answer<BoxStream<v1::ContainerEventResponse>> {
         let events = BroadcastStream::new(self.engine.events()).map(|event| {
-            event.map_err(|lagged| {
-                Status::resource_exhausted(format!("the subscriber was too slow: {lagged}"))
-            })
+            event.map_err(|lagged| Status::resource_exhausted(format!("the subscriber was too slow: {lagged}")))
         });
         Ok(Response::new(Box::pin(events)))
     }

@@ -8,9 +8,7 @@ use std::time::{Duration, Instant};
 
 use rustix::event::PollFlags;
 
-use super::protocol::{
-    CHANNEL_STDERR, CHANNEL_STDIN, CHANNEL_STDOUT, FRAME_HEADER, MAX_MESSAGE, Request, Response,
-};
+use super::protocol::{CHANNEL_STDERR, CHANNEL_STDIN, CHANNEL_STDOUT, FRAME_HEADER, MAX_MESSAGE, Request, Response};
 
 /// Output waiting for a client, in bytes; above it the container's output is not read until the client takes some.
 const MAX_OUTPUT: usize = 256 * 1024;
@@ -22,11 +20,7 @@ pub(super) enum Session {
     /// Waits for the container's end.
     Waiting,
     /// Connected to the container's streams.
-    Attached {
-        stdin: bool,
-        stdout: bool,
-        stderr: bool,
-    },
+    Attached { stdin: bool, stdout: bool, stderr: bool },
     /// Only the answer has to be taken.
     Answered,
 }
@@ -94,13 +88,7 @@ impl Client {
             _ if self.broken => true,
             Session::Answered => nothing_to_say,
             // A peer that only closed its writing half still wants the container's output.
-            Session::Attached {
-                stdout: false,
-                stderr: false,
-                ..
-            }
-            | Session::New
-            | Session::Waiting => self.read_ended,
+            Session::Attached { stdout: false, stderr: false, .. } | Session::New | Session::Waiting => self.read_ended,
             Session::Attached { .. } => false,
         }
     }
@@ -122,11 +110,7 @@ impl Client {
                 self.received.extend_from_slice(&chunk[..count]);
             }
             Ok(_) => self.broken = true,
-            Err(error)
-                if matches!(
-                    error.kind(),
-                    io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted
-                ) => {}
+            Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => {}
             Err(_) => {
                 self.broken = true;
                 self.read_ended = true;

@@ -14,9 +14,7 @@ use rustix::process::Pid;
 use super::console::accept_terminal;
 use super::launch::{ContainerEnds, launch};
 use super::log::Log;
-use super::protocol::{
-    CONSOLE_FILE, LAUNCH_FILE, LOCK_FILE, Launch, Process, SOCKET_FILE, STARTED_FILE, Started,
-};
+use super::protocol::{CONSOLE_FILE, LAUNCH_FILE, LOCK_FILE, Launch, Process, SOCKET_FILE, STARTED_FILE, Started};
 use super::serve::{Serving, Streams};
 use crate::cgroup::Hierarchies;
 use crate::files::{read_json, remove_dir, short_path, write_json};
@@ -51,24 +49,14 @@ fn prepare(state: &Path) -> io::Result<(Serving, Process)> {
     become_independent()?;
     let lock = File::create(state.join(LOCK_FILE))?;
     flock(&lock, FlockOperation::NonBlockingLockExclusive)?;
-    let folder = File::from(rustix::fs::open(
-        state,
-        OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC,
-        Mode::empty(),
-    )?);
+    let folder =
+        File::from(rustix::fs::open(state, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?);
     let listener = UnixListener::bind(short_path(&folder, SOCKET_FILE))?;
     listener.set_nonblocking(true)?;
     let log = Log::open(launch_spec.log_path.as_deref())?;
 
-    let console = launch_spec
-        .tty
-        .then(|| UnixListener::bind(short_path(&folder, CONSOLE_FILE)))
-        .transpose()?;
-    let (mut streams, ends) = if launch_spec.tty {
-        (Streams::default(), no_ends())
-    } else {
-        pipes(&launch_spec)?
-    };
+    let console = launch_spec.tty.then(|| UnixListener::bind(short_path(&folder, CONSOLE_FILE))).transpose()?;
+    let (mut streams, ends) = if launch_spec.tty { (Streams::default(), no_ends()) } else { pipes(&launch_spec)? };
     let process = match start(&launch_spec, state, ends) {
         Ok(process) => process,
         Err(error) => {
@@ -83,8 +71,7 @@ fn prepare(state: &Path) -> io::Result<(Serving, Process)> {
         streams = Streams::terminal(terminal)?;
     }
     write_json(&state.join(STARTED_FILE), &process)?;
-    let pid = Pid::from_raw(process.pid)
-        .ok_or_else(|| io::Error::other("the container has no process"))?;
+    let pid = Pid::from_raw(process.pid).ok_or_else(|| io::Error::other("the container has no process"))?;
     let serving = Serving::new(launch_spec, lock, listener, log, streams, pid)?;
     Ok((serving, process))
 }
@@ -108,11 +95,7 @@ fn become_independent() -> io::Result<()> {
 }
 
 fn no_ends() -> ContainerEnds {
-    ContainerEnds {
-        stdin: None,
-        stdout: None,
-        stderr: None,
-    }
+    ContainerEnds { stdin: None, stdout: None, stderr: None }
 }
 
 fn pipes(spec: &Launch) -> io::Result<(Streams, ContainerEnds)> {

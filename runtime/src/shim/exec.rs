@@ -20,9 +20,7 @@ use nix::unistd::{Gid, Uid};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fs::{Mode, OFlags};
 use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
-use rustix::process::{
-    Pid, PidfdFlags, Signal, WaitOptions, WaitStatus, kill_process, pidfd_open, waitpid,
-};
+use rustix::process::{Pid, PidfdFlags, Signal, WaitOptions, WaitStatus, kill_process, pidfd_open, waitpid};
 use rustix::thread::{ThreadNameSpaceType, move_into_thread_name_spaces};
 
 use super::executor::execve;
@@ -54,17 +52,13 @@ fn execute(request: &ExecRequest) -> io::Result<u8> {
     let _ = rustix::process::setsid();
     rustix::process::umask(Mode::from_raw_mode(0o022));
     let spec: Spec = read_json(&request.config)?;
-    let process = spec
-        .process()
-        .as_ref()
-        .ok_or_else(|| io::Error::other("the container has no process"))?;
+    let process = spec.process().as_ref().ok_or_else(|| io::Error::other("the container has no process"))?;
     // Root in the container must not look into this process while it is half inside.
     rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable)?;
     let namespaces = open_container(request)?;
     let procs = Hierarchies::detect()?.group(&request.cgroup).open_procs()?;
     if let Some(score) = process.oom_score_adj() {
-        std::fs::write("/proc/self/oom_score_adj", score.to_string())
-            .map_err(at("set", Path::new("oom_score_adj")))?;
+        std::fs::write("/proc/self/oom_score_adj", score.to_string()).map_err(at("set", Path::new("oom_score_adj")))?;
     }
     let kinds = ThreadNameSpaceType::MOUNT
         | ThreadNameSpaceType::PROCESS_ID
@@ -78,10 +72,7 @@ fn execute(request: &ExecRequest) -> io::Result<u8> {
     match fork()? {
         Forked::Child => {
             drop(read);
-            let seccomp = spec
-                .linux()
-                .as_ref()
-                .and_then(|linux| linux.seccomp().as_ref());
+            let seccomp = spec.linux().as_ref().and_then(|linux| linux.seccomp().as_ref());
             let error = become_command(request, process, seccomp, &procs);
             let _ = File::from(write).write_all(error.to_string().as_bytes());
             std::process::exit(i32::from(EXEC_FAILED));
@@ -98,8 +89,7 @@ fn open_container(request: &ExecRequest) -> io::Result<OwnedFd> {
     let gone = || io::Error::other(format!("container {} is not running", request.container_id));
     let pid = Pid::from_raw(request.pid).ok_or_else(gone)?;
     let handle = pidfd_open(pid, PidfdFlags::empty()).map_err(|_| gone())?;
-    let groups =
-        std::fs::read_to_string(format!("/proc/{}/cgroup", request.pid)).map_err(|_| gone())?;
+    let groups = std::fs::read_to_string(format!("/proc/{}/cgroup", request.pid)).map_err(|_| gone())?;
     if !groups.contains(&request.container_id) {
         return Err(gone());
     }
@@ -109,12 +99,7 @@ fn open_container(request: &ExecRequest) -> io::Result<OwnedFd> {
 fn wait_for(child: Pid, errors: OwnedFd) -> io::Result<u8> {
     // The terminal and the pipes belong to the command now.
     let null = File::options().read(true).write(true).open("/dev/null");
-    if let Ok(null) = null.or_else(|_| {
-        File::options()
-            .read(true)
-            .write(true)
-            .open("/proc/self/exe")
-    }) {
+    if let Ok(null) = null.or_else(|_| File::options().read(true).write(true).open("/proc/self/exe")) {
         let _ = rustix::stdio::dup2_stdin(&null);
         let _ = rustix::stdio::dup2_stdout(&null);
         let _ = rustix::stdio::dup2_stderr(&null);
@@ -125,9 +110,7 @@ fn wait_for(child: Pid, errors: OwnedFd) -> io::Result<u8> {
     if !message.is_empty() {
         return Err(io::Error::other(message));
     }
-    let code = status
-        .exit_status()
-        .or_else(|| status.terminating_signal().map(|signal| 128 + signal));
+    let code = status.exit_status().or_else(|| status.terminating_signal().map(|signal| 128 + signal));
     Ok(u8::try_from(code.unwrap_or(255)).unwrap_or(255))
 }
 
@@ -138,10 +121,7 @@ fn end_of(child: Pid) -> io::Result<WaitStatus> {
     asked.thread_block()?;
     let asked = SignalFd::with_flags(&asked, SfdFlags::SFD_CLOEXEC)?;
     let command = pidfd_open(child, PidfdFlags::empty())?;
-    let mut events = [
-        PollFd::new(&command, PollFlags::IN),
-        PollFd::new(&asked, PollFlags::IN),
-    ];
+    let mut events = [PollFd::new(&command, PollFlags::IN), PollFd::new(&asked, PollFlags::IN)];
     while let Err(error) = poll(&mut events, None) {
         if error != rustix::io::Errno::INTR {
             return Err(error.into());
@@ -170,11 +150,7 @@ fn become_command(
         Ok(path) => {
             let environment = environment(request, process);
             let error = execve(&path, &request.args, &environment);
-            io::Error::other(format!(
-                "exec {}: {}",
-                path.display(),
-                error.desc().to_lowercase()
-            ))
+            io::Error::other(format!("exec {}: {}", path.display(), error.desc().to_lowercase()))
         }
         Err(error) => error,
     }
@@ -196,22 +172,17 @@ fn prepare(
 ) -> io::Result<std::path::PathBuf> {
     rustix::process::setsid()?;
     for mut file in procs {
-        file.write_all(b"0")
-            .map_err(|e| io::Error::new(e.kind(), format!("cannot join the cgroup: {e}")))?;
+        file.write_all(b"0").map_err(|e| io::Error::new(e.kind(), format!("cannot join the cgroup: {e}")))?;
     }
     if request.tty {
         open_terminal(process)?;
     }
     let cwd = process.cwd();
-    rustix::process::chdir(cwd)
-        .map_err(io::Error::from)
-        .map_err(at("change to", cwd))?;
+    rustix::process::chdir(cwd).map_err(io::Error::from).map_err(at("change to", cwd))?;
     let environment = process.env().clone().unwrap_or_default();
-    let path = look_up(
-        request.args.first().map_or("", String::as_str),
-        variable(&environment, "PATH").unwrap_or_default(),
-    )
-    .map_err(io::Error::other)?;
+    let path =
+        look_up(request.args.first().map_or("", String::as_str), variable(&environment, "PATH").unwrap_or_default())
+            .map_err(io::Error::other)?;
     if let Some(profile) = process.apparmor_profile() {
         libcontainer::apparmor::apply_profile(profile).map_err(io::Error::other)?;
     }
@@ -227,9 +198,7 @@ fn prepare(
 fn take_identity(process: &Process, seccomp: Option<&LinuxSeccomp>) -> io::Result<()> {
     let no_new_privileges = process.no_new_privileges() == Some(true);
     let filter = || match seccomp {
-        Some(seccomp) => libcontainer::seccomp::initialize_seccomp(seccomp)
-            .map(drop)
-            .map_err(io::Error::other),
+        Some(seccomp) => libcontainer::seccomp::initialize_seccomp(seccomp).map(drop).map_err(io::Error::other),
         None => Ok(()),
     };
     if no_new_privileges {
@@ -238,12 +207,7 @@ fn take_identity(process: &Process, seccomp: Option<&LinuxSeccomp>) -> io::Resul
         filter()?;
     }
     let user = process.user();
-    let groups: Vec<Gid> = user
-        .additional_gids()
-        .iter()
-        .flatten()
-        .map(|gid| Gid::from_raw(*gid))
-        .collect();
+    let groups: Vec<Gid> = user.additional_gids().iter().flatten().map(|gid| Gid::from_raw(*gid)).collect();
     nix::unistd::setgroups(&groups)?;
     let syscall = create_syscall();
     if let Some(capabilities) = process.capabilities() {
@@ -252,8 +216,7 @@ fn take_identity(process: &Process, seccomp: Option<&LinuxSeccomp>) -> io::Resul
         nix::unistd::setresgid(gid, gid, gid)?;
         nix::unistd::setresuid(uid, uid, uid)?;
         libcontainer::capabilities::reset_effective(syscall.as_ref()).map_err(io::Error::other)?;
-        libcontainer::capabilities::drop_privileges(capabilities, syscall.as_ref())
-            .map_err(io::Error::other)?;
+        libcontainer::capabilities::drop_privileges(capabilities, syscall.as_ref()).map_err(io::Error::other)?;
     }
     if no_new_privileges { filter() } else { Ok(()) }
 }
@@ -266,26 +229,15 @@ fn open_terminal(process: &Process) -> io::Result<()> {
         .map_err(io::Error::from)
         .map_err(at("open", Path::new("/dev/pts/ptmx")))?;
     rustix::pty::unlockpt(&master)?;
-    let terminal = rustix::pty::ioctl_tiocgptpeer(
-        &master,
-        rustix::pty::OpenptFlags::RDWR | rustix::pty::OpenptFlags::NOCTTY,
-    )?;
+    let terminal =
+        rustix::pty::ioctl_tiocgptpeer(&master, rustix::pty::OpenptFlags::RDWR | rustix::pty::OpenptFlags::NOCTTY)?;
     // The command's user must be able to open its own terminal by name.
-    rustix::fs::fchown(
-        &terminal,
-        Some(rustix::fs::Uid::from_raw(process.user().uid())),
-        None,
-    )?;
+    rustix::fs::fchown(&terminal, Some(rustix::fs::Uid::from_raw(process.user().uid())), None)?;
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
     let mut ancillary = SendAncillaryBuffer::new(&mut space);
     let descriptors = [master.as_fd()];
     ancillary.push(SendAncillaryMessage::ScmRights(&descriptors));
-    sendmsg(
-        rustix::stdio::stdin(),
-        &[IoSlice::new(b"t")],
-        &mut ancillary,
-        SendFlags::empty(),
-    )?;
+    sendmsg(rustix::stdio::stdin(), &[IoSlice::new(b"t")], &mut ancillary, SendFlags::empty())?;
     rustix::process::ioctl_tiocsctty(&terminal)?;
     rustix::stdio::dup2_stdin(&terminal)?;
     rustix::stdio::dup2_stdout(&terminal)?;

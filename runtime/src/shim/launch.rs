@@ -50,8 +50,7 @@ pub(super) fn launch(launch: &Launch, state: &Path, ends: ContainerEnds) -> io::
             let mut text = Vec::new();
             File::from(read).read_to_end(&mut text)?;
             let _ = waitpid(Some(helper), WaitOptions::empty());
-            serde_json::from_slice(&text)
-                .map_err(|_| io::Error::other("the process creating the container died"))
+            serde_json::from_slice(&text).map_err(|_| io::Error::other("the process creating the container died"))
         }
     }
 }
@@ -73,20 +72,13 @@ fn build(launch: &Launch, state: &Path, ends: ContainerEnds) -> anyhow::Result<P
     if let Some(stderr) = ends.stderr {
         builder = builder.with_stderr(high(stderr)?);
     }
-    let mut container = builder
-        .as_init(&launch.bundle)
-        .with_systemd(false)
-        .with_detach(true)
-        .as_sibling(true)
-        .build()?;
+    let mut container =
+        builder.as_init(&launch.bundle).with_systemd(false).with_detach(true).as_sibling(true).build()?;
     limit_devices(launch)?;
     // Taken before the program runs: it may have ended by the time anything after this is reached.
     let started_at = super::serve::now();
     container.start()?;
-    let pid = container
-        .pid()
-        .ok_or_else(|| anyhow::anyhow!("the container has no process"))?
-        .as_raw();
+    let pid = container.pid().ok_or_else(|| anyhow::anyhow!("the container has no process"))?.as_raw();
     Ok(Process { pid, started_at })
 }
 
@@ -97,13 +89,8 @@ fn limit_devices(launch: &Launch) -> io::Result<()> {
         return Ok(());
     };
     let spec: Spec = read_json(&launch.bundle.join("config.json"))?;
-    let resources = spec
-        .linux()
-        .as_ref()
-        .and_then(|linux| linux.resources().as_ref());
-    let rules = resources
-        .and_then(|resources| resources.devices().as_deref())
-        .unwrap_or_default();
+    let resources = spec.linux().as_ref().and_then(|linux| linux.resources().as_ref());
+    let rules = resources.and_then(|resources| resources.devices().as_deref()).unwrap_or_default();
     device_filter::attach(&folder, rules)
 }
 
@@ -121,10 +108,7 @@ fn explain(error: &anyhow::Error, traced: &Path) -> String {
         }
     }
     // What the container's first process says is wrapped in texts that only repeat that something failed.
-    if let Some(found) = parts
-        .iter()
-        .find_map(|part| part.find("exec: ").map(|at| part[at..].to_owned()))
-    {
+    if let Some(found) = parts.iter().find_map(|part| part.find("exec: ").map(|at| part[at..].to_owned())) {
         return found;
     }
     if let Some(first) = trace::first_error(traced) {

@@ -25,10 +25,7 @@ pub(super) struct Lines {
 
 impl Log {
     pub(super) fn open(path: Option<&Path>) -> io::Result<Self> {
-        let mut log = Self {
-            path: path.map(Path::to_owned),
-            file: None,
-        };
+        let mut log = Self { path: path.map(Path::to_owned), file: None };
         log.reopen()?;
         Ok(log)
     }
@@ -41,13 +38,7 @@ impl Log {
         if let Some(parent) = path.parent() {
             std::fs::create_dir_all(parent)?;
         }
-        self.file = Some(
-            File::options()
-                .create(true)
-                .append(true)
-                .mode(0o640)
-                .open(path)?,
-        );
+        self.file = Some(File::options().create(true).append(true).mode(0o640).open(path)?);
         Ok(())
     }
 
@@ -63,10 +54,7 @@ impl Log {
 
 impl Lines {
     pub(super) fn new(stream: &'static str) -> Self {
-        Self {
-            stream,
-            pending: Vec::new(),
-        }
+        Self { stream, pending: Vec::new() }
     }
 
     /// Formats every line that `bytes` completes into `out`; the rest waits, at most [`MAX_TEXT`] bytes.
@@ -137,10 +125,7 @@ mod tests {
     fn long_lines_are_split() {
         let long = vec![b'x'; MAX_TEXT + 3];
         let part = "x".repeat(MAX_TEXT);
-        check(
-            &[&long, b"\n"],
-            &format!("T stdout P {part}\nT stdout F xxx\n"),
-        );
+        check(&[&long, b"\n"], &format!("T stdout P {part}\nT stdout F xxx\n"));
         // Exactly the limit is one line.
         check(&[&long[..MAX_TEXT], b"\n"], &format!("T stdout F {part}\n"));
     }
@@ -148,10 +133,6 @@ mod tests {
     #[test]
     fn timestamps_have_nine_digits_and_utc() {
         let time = timestamp();
-        assert_eq!(
-            (time.len(), time.as_bytes()[10], time.as_bytes()[29]),
-            (30, b'T', b'Z'),
-            "{time}"
-        );
+        assert_eq!((time.len(), time.as_bytes()[10], time.as_bytes()[29]), (30, b'T', b'Z'), "{time}");
     }
 }

@@ -30,10 +30,7 @@ fn start(pin: &Path) -> std::io::Result<()> {
         Forked::Parent(child) => {
             let namespace = format!("/proc/{}/ns/pid", child.as_raw_nonzero());
             rustix::mount::mount_bind(namespace.as_str(), pin)?;
-            std::fs::write(
-                pin.with_extension("pid"),
-                child.as_raw_nonzero().to_string(),
-            )?;
+            std::fs::write(pin.with_extension("pid"), child.as_raw_nonzero().to_string())?;
             // Nobody needs this process; the child is adopted by init.
             Ok(())
         }

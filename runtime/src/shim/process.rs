@@ -17,9 +17,9 @@ pub(super) enum Forked {
 pub(super) fn fork() -> io::Result<Forked> {
     // SAFETY: shims never start a thread, so the child may do anything the parent could.
     match unsafe { nix::unistd::fork() }.map_err(io::Error::from)? {
-        nix::unistd::ForkResult::Parent { child } => Pid::from_raw(child.as_raw())
-            .map(Forked::Parent)
-            .ok_or_else(|| io::Error::other("fork returned 0")),
+        nix::unistd::ForkResult::Parent { child } => {
+            Pid::from_raw(child.as_raw()).map(Forked::Parent).ok_or_else(|| io::Error::other("fork returned 0"))
+        }
         nix::unistd::ForkResult::Child => Ok(Forked::Child),
     }
 }
@@ -60,9 +60,7 @@ pub(super) fn look_up(program: &str, path: &str) -> Result<PathBuf, String> {
     use std::os::unix::fs::PermissionsExt;
     let executable = |candidate: &PathBuf| -> Result<(), &'static str> {
         match std::fs::metadata(candidate) {
-            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
-                Err("permission denied")
-            }
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Err("permission denied"),
             Err(_) => Err("no such file or directory"),
             Ok(metadata) if metadata.is_dir() => Err("is a directory"),
             Ok(metadata) if metadata.permissions().mode() & 0o111 == 0 => Err("permission denied"),
@@ -79,9 +77,7 @@ pub(super) fn look_up(program: &str, path: &str) -> Result<PathBuf, String> {
             Err(reason) => Err(format!("exec: {program:?}: stat {program}: {reason}")),
         };
     }
-    let folders = path
-        .split(':')
-        .map(|folder| if folder.is_empty() { "." } else { folder });
+    let folders = path.split(':').map(|folder| if folder.is_empty() { "." } else { folder });
     let mut candidates = folders.map(|folder| PathBuf::from(folder).join(program));
     candidates
         .find(|candidate| executable(candidate).is_ok())
@@ -90,10 +86,7 @@ pub(super) fn look_up(program: &str, path: &str) -> Result<PathBuf, String> {
 
 /// The value of a variable in a `NAME=value` list; the last one wins.
 pub(super) fn variable<'a>(environment: &'a [String], name: &str) -> Option<&'a str> {
-    environment
-        .iter()
-        .rev()
-        .find_map(|entry| entry.strip_prefix(name)?.strip_prefix('='))
+    environment.iter().rev().find_map(|entry| entry.strip_prefix(name)?.strip_prefix('='))
 }
 
 #[cfg(test)]
@@ -102,22 +95,13 @@ mod tests {
 
     #[test]
     fn programs_are_found_or_explained() {
-        assert_eq!(
-            look_up("sh", "/nonexistent:/bin"),
-            Ok(PathBuf::from("/bin/sh"))
-        );
+        assert_eq!(look_up("sh", "/nonexistent:/bin"), Ok(PathBuf::from("/bin/sh")));
         assert_eq!(look_up("/bin/sh", ""), Ok(PathBuf::from("/bin/sh")));
         let cases = [
             ("nope", "exec: \"nope\": executable file not found in $PATH"),
-            (
-                "/nope",
-                "exec: \"/nope\": stat /nope: no such file or directory",
-            ),
+            ("/nope", "exec: \"/nope\": stat /nope: no such file or directory"),
             ("/etc", "exec: \"/etc\": stat /etc: is a directory"),
-            (
-                "/etc/passwd",
-                "exec: \"/etc/passwd\": stat /etc/passwd: permission denied",
-            ),
+            ("/etc/passwd", "exec: \"/etc/passwd\": stat /etc/passwd: permission denied"),
             ("", "exec: no command given"),
         ];
         for (program, expected) in cases {
@@ -127,11 +111,7 @@ mod tests {
 
     #[test]
     fn the_last_variable_wins() {
-        let environment = [
-            "PATH=/a".to_owned(),
-            "PATHX=/b".to_owned(),
-            "PATH=/c".to_owned(),
-        ];
+        let environment = ["PATH=/a".to_owned(), "PATHX=/b".to_owned(), "PATH=/c".to_owned()];
         assert_eq!(variable(&environment, "PATH"), Some("/c"));
         assert_eq!(variable(&environment, "HOME"), None);
     }

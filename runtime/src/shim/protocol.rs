@@ -83,11 +83,7 @@ pub(crate) enum Request {
     /// Changes the size of the terminal.
     Resize { width: u16, height: u16 },
     /// Connects to the streams of the container.
-    Attach {
-        stdin: bool,
-        stdout: bool,
-        stderr: bool,
-    },
+    Attach { stdin: bool, stdout: bool, stderr: bool },
 }
 
 /// The answer to a [`Request`].

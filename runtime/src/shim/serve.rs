@@ -76,35 +76,17 @@ enum Source {
 // === impl Streams ===
 
 impl Streams {
-    pub(super) fn pipes(
-        stdin: Option<OwnedFd>,
-        stdout: Option<OwnedFd>,
-        stderr: Option<OwnedFd>,
-    ) -> Self {
-        Self {
-            stdin,
-            stdout,
-            stderr,
-            terminal: false,
-        }
+    pub(super) fn pipes(stdin: Option<OwnedFd>, stdout: Option<OwnedFd>, stderr: Option<OwnedFd>) -> Self {
+        Self { stdin, stdout, stderr, terminal: false }
     }
 
     pub(super) fn terminal(terminal: OwnedFd) -> io::Result<Self> {
         let writer = rustix::io::fcntl_dupfd_cloexec(&terminal, 3)?;
-        Ok(Self {
-            stdin: Some(writer),
-            stdout: Some(terminal),
-            stderr: None,
-            terminal: true,
-        })
+        Ok(Self { stdin: Some(writer), stdout: Some(terminal), stderr: None, terminal: true })
     }
 
     fn output(&mut self, channel: u8) -> &mut Option<OwnedFd> {
-        if channel == CHANNEL_STDOUT {
-            &mut self.stdout
-        } else {
-            &mut self.stderr
-        }
+        if channel == CHANNEL_STDOUT { &mut self.stdout } else { &mut self.stderr }
     }
 
     fn open(&self) -> bool {
@@ -126,8 +108,7 @@ impl Serving {
         // Blocked only now: a mask set earlier would have been inherited by the container.
         let blocked = SigSet::from(Signal::SIGCHLD);
         blocked.thread_block()?;
-        let signals =
-            SignalFd::with_flags(&blocked, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC)?;
+        let signals = SignalFd::with_flags(&blocked, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC)?;
         Ok(Self {
             launch,
             _lock: lock,
@@ -155,9 +136,7 @@ impl Serving {
     }
 
     fn finished(&self) -> bool {
-        self.ended
-            .as_ref()
-            .is_some_and(|ended| !self.streams.open() || Instant::now() >= ended.drain_until)
+        self.ended.as_ref().is_some_and(|ended| !self.streams.open() || Instant::now() >= ended.drain_until)
     }
 
     /// Waits for something to do and does it.
@@ -175,8 +154,7 @@ impl Serving {
                 Source::Client(descriptor) => self.client(descriptor, flags),
             }
         }
-        self.clients
-            .retain(|client| !client.closed() && !client.stalled(STALL_LIMIT));
+        self.clients.retain(|client| !client.closed() && !client.stalled(STALL_LIMIT));
     }
 
     /// What there is to wait for, now.
@@ -186,32 +164,16 @@ impl Serving {
             wanted.push((Source::Listener, self.listener.as_fd(), PollFlags::IN));
         }
         if !self.held_up() {
-            for (channel, stream) in [
-                (CHANNEL_STDOUT, &self.streams.stdout),
-                (CHANNEL_STDERR, &self.streams.stderr),
-            ] {
-                wanted.extend(
-                    stream
-                        .as_ref()
-                        .map(|s| (Source::Output(channel), s.as_fd(), PollFlags::IN)),
-                );
+            for (channel, stream) in [(CHANNEL_STDOUT, &self.streams.stdout), (CHANNEL_STDERR, &self.streams.stderr)] {
+                wanted.extend(stream.as_ref().map(|s| (Source::Output(channel), s.as_fd(), PollFlags::IN)));
             }
         }
-        if let Some(stdin) = self
-            .streams
-            .stdin
-            .as_ref()
-            .filter(|_| !self.input.is_empty())
-        {
+        if let Some(stdin) = self.streams.stdin.as_ref().filter(|_| !self.input.is_empty()) {
             wanted.push((Source::Stdin, stdin.as_fd(), PollFlags::OUT));
         }
         let take_input = self.input.len() < MAX_STDIN;
         for client in &self.clients {
-            wanted.push((
-                Source::Client(client.as_fd().as_raw_fd()),
-                client.as_fd(),
-                client.interest(take_input),
-            ));
+            wanted.push((Source::Client(client.as_fd().as_raw_fd()), client.as_fd(), client.interest(take_input)));
         }
         wanted
     }
@@ -223,25 +185,14 @@ impl Serving {
 
     fn poll(&self) -> Vec<(Source, PollFlags)> {
         let wanted = self.wanted();
-        let mut polled: Vec<_> = wanted
-            .iter()
-            .map(|(_, fd, flags)| PollFd::from_borrowed_fd(*fd, *flags))
-            .collect();
+        let mut polled: Vec<_> = wanted.iter().map(|(_, fd, flags)| PollFd::from_borrowed_fd(*fd, *flags)).collect();
         let needs_clock = self.held_up() || self.ended.is_some();
-        let tick = Timespec {
-            tv_sec: 0,
-            tv_nsec: i64::from(TICK.subsec_nanos()),
-        };
+        let tick = Timespec { tv_sec: 0, tv_nsec: i64::from(TICK.subsec_nanos()) };
         // An interruption is like a turn in which nothing is ready.
         let _ = poll(&mut polled, needs_clock.then_some(&tick));
         let events: Vec<_> = polled.iter().map(PollFd::revents).collect();
-        let ready = wanted
-            .into_iter()
-            .zip(events)
-            .filter(|(_, flags)| !flags.is_empty());
-        ready
-            .map(|((source, _, _), flags)| (source, flags))
-            .collect()
+        let ready = wanted.into_iter().zip(events).filter(|(_, flags)| !flags.is_empty());
+        ready.map(|((source, _, _), flags)| (source, flags)).collect()
     }
 
     fn accept(&mut self) {
@@ -269,11 +220,7 @@ impl Serving {
 
     fn publish(&mut self, channel: u8, bytes: &[u8]) {
         let mut formatted = Vec::with_capacity(bytes.len() + 64);
-        self.lines[usize::from(channel == CHANNEL_STDERR)].push(
-            bytes,
-            &timestamp(),
-            &mut formatted,
-        );
+        self.lines[usize::from(channel == CHANNEL_STDERR)].push(bytes, &timestamp(), &mut formatted);
         self.log.append(&formatted);
         for client in &mut self.clients {
             client.publish(channel, bytes);
@@ -288,8 +235,7 @@ impl Serving {
         let (front, _) = self.input.as_slices();
         match rustix::io::write(stdin, front) {
             Ok(count) => drop(self.input.drain(..count)),
-            Err(rustix::io::Errno::AGAIN | rustix::io::Errno::INTR)
-                if !flags.contains(PollFlags::ERR) => {}
+            Err(rustix::io::Errno::AGAIN | rustix::io::Errno::INTR) if !flags.contains(PollFlags::ERR) => {}
             // Nobody reads it any more.
             Err(_) => {
                 self.input.clear();
@@ -306,11 +252,7 @@ impl Serving {
     }
 
     fn client(&mut self, descriptor: RawFd, flags: PollFlags) {
-        let Some(index) = self
-            .clients
-            .iter()
-            .position(|c| c.as_fd().as_raw_fd() == descriptor)
-        else {
+        let Some(index) = self.clients.iter().position(|c| c.as_fd().as_raw_fd() == descriptor) else {
             return;
         };
         if flags.contains(PollFlags::OUT) {
@@ -340,17 +282,9 @@ impl Serving {
                 self.clients[index].session = Session::Waiting;
                 return;
             }
-            Request::Attach {
-                stdin,
-                stdout,
-                stderr,
-            } => {
+            Request::Attach { stdin, stdout, stderr } => {
                 self.clients[index].respond(&Response::Ok);
-                self.clients[index].session = Session::Attached {
-                    stdin,
-                    stdout,
-                    stderr,
-                };
+                self.clients[index].session = Session::Attached { stdin, stdout, stderr };
                 return;
             }
             Request::Kill { signal } => self.kill(signal),
@@ -366,12 +300,8 @@ impl Serving {
     }
 
     fn kill(&self, signal: i32) -> io::Result<()> {
-        let signal = rustix::process::Signal::from_named_raw(signal).ok_or_else(|| {
-            io::Error::new(
-                io::ErrorKind::InvalidInput,
-                format!("no such signal: {signal}"),
-            )
-        })?;
+        let signal = rustix::process::Signal::from_named_raw(signal)
+            .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, format!("no such signal: {signal}")))?;
         // Until the exit is reaped the process id cannot belong to anyone else.
         match self.ended {
             Some(_) => Ok(()),
@@ -380,12 +310,7 @@ impl Serving {
     }
 
     fn resize(&self, width: u16, height: u16) -> io::Result<()> {
-        let size = Winsize {
-            ws_row: height,
-            ws_col: width,
-            ws_xpixel: 0,
-            ws_ypixel: 0,
-        };
+        let size = Winsize { ws_row: height, ws_col: width, ws_xpixel: 0, ws_ypixel: 0 };
         match &self.streams.stdout {
             Some(terminal) if self.streams.terminal => Ok(tcsetwinsize(terminal, size)?),
             _ => Err(io::Error::other("the container has no terminal")),
@@ -398,14 +323,9 @@ impl Serving {
             if pid != self.pid {
                 continue;
             }
-            let code = status
-                .exit_status()
-                .or_else(|| status.terminating_signal().map(|signal| 128 + signal));
-            self.ended = Some(Ended {
-                code: code.unwrap_or(255),
-                at: now(),
-                drain_until: Instant::now() + DRAIN_LIMIT,
-            });
+            let code = status.exit_status().or_else(|| status.terminating_signal().map(|signal| 128 + signal));
+            self.ended =
+                Some(Ended { code: code.unwrap_or(255), at: now(), drain_until: Instant::now() + DRAIN_LIMIT });
             // Processes that shared the pod's or the node's pid namespace end with their container.
             if let Ok(hierarchies) = Hierarchies::detect() {
                 let _ = hierarchies.group(&self.launch.cgroup).kill_all();
@@ -427,15 +347,8 @@ impl Serving {
             let _ = group.remove();
         }
         let _ = remove_dir(&self.launch.oci_root.join(&self.launch.id));
-        let (code, finished_at) = self
-            .ended
-            .as_ref()
-            .map_or((255, now()), |ended| (ended.code, ended.at));
-        let exit = Exit {
-            code,
-            finished_at,
-            oom_killed: oom_killed && code != 0,
-        };
+        let (code, finished_at) = self.ended.as_ref().map_or((255, now()), |ended| (ended.code, ended.at));
+        let exit = Exit { code, finished_at, oom_killed: oom_killed && code != 0 };
         let _ = write_json(&self.launch.exit_file, &exit);
         for client in &mut self.clients {
             if matches!(client.session, Session::Waiting) {
@@ -452,10 +365,7 @@ impl Serving {
         while self.clients.iter().any(Client::has_output) && Instant::now() < deadline {
             for (source, flags) in self.poll() {
                 if let Source::Client(descriptor) = source
-                    && let Some(client) = self
-                        .clients
-                        .iter_mut()
-                        .find(|c| c.as_fd().as_raw_fd() == descriptor)
+                    && let Some(client) = self.clients.iter_mut().find(|c| c.as_fd().as_raw_fd() == descriptor)
                 {
                     if flags.contains(PollFlags::OUT) {
                         client.flush();

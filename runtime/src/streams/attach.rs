@@ -9,9 +9,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::UnixStream;
 
 use crate::container::Container;
-use crate::shim::protocol::{
-    CHANNEL_STDERR, CHANNEL_STDIN, CHANNEL_STDOUT, MAX_MESSAGE, Request, Response,
-};
+use crate::shim::protocol::{CHANNEL_STDERR, CHANNEL_STDIN, CHANNEL_STDOUT, MAX_MESSAGE, Request, Response};
 use crate::shim_client;
 
 /// Bytes of input sent at a time.
@@ -23,37 +21,22 @@ pub(super) async fn run(container: Arc<Container>, pending: Pending) {
         Ok(remote) => remote,
         Err(error) => return tracing::debug!(%error, "an attach did not connect"),
     };
-    let RemoteCommand {
-        stdin,
-        stdout,
-        stderr,
-        mut resize,
-        status,
-    } = remote;
+    let RemoteCommand { stdin, stdout, stderr, mut resize, status } = remote;
     let gone = status.client_gone();
     let (resized, state) = (Arc::clone(&container), container.state_dir());
     let resizing = tokio::spawn(async move {
         while let Some(size) = resize.recv().await {
-            let request = Request::Resize {
-                width: size.width,
-                height: size.height,
-            };
+            let request = Request::Resize { width: size.width, height: size.height };
             let _ = shim_client::call(&resized.state_dir(), &request).await;
         }
     });
-    let request = Request::Attach {
-        stdin: stdin.is_some(),
-        stdout: stdout.is_some(),
-        stderr: stderr.is_some(),
-    };
+    let request = Request::Attach { stdin: stdin.is_some(), stdout: stdout.is_some(), stderr: stderr.is_some() };
     let outcome = tokio::select! {
         outcome = serve(&state, &request, stdin, stdout, stderr) => outcome,
         () = gone => Ok(()),
     };
     resizing.abort();
-    status
-        .finish(outcome.map(|()| 0).map_err(|error| error.to_string()))
-        .await;
+    status.finish(outcome.map(|()| 0).map_err(|error| error.to_string())).await;
 }
 
 async fn serve(
@@ -75,10 +58,7 @@ async fn serve(
     outcome
 }
 
-async fn send_input<S: AsyncWrite + Unpin>(
-    stdin: Option<BoxRead>,
-    mut to_shim: S,
-) -> io::Result<()> {
+async fn send_input<S: AsyncWrite + Unpin>(stdin: Option<BoxRead>, mut to_shim: S) -> io::Result<()> {
     let Some(mut stdin) = stdin else {
         return Ok(());
     };
@@ -105,10 +85,7 @@ async fn receive_output(
     let mut bytes = Vec::new();
     while let Some((channel, length)) = frame_header(&mut from_shim).await? {
         if length > MAX_MESSAGE {
-            return Err(io::Error::new(
-                io::ErrorKind::InvalidData,
-                "a frame of the shim is too large",
-            ));
+            return Err(io::Error::new(io::ErrorKind::InvalidData, "a frame of the shim is too large"));
         }
         bytes.resize(length, 0);
         from_shim.read_exact(&mut bytes).await?;

@@ -31,13 +31,7 @@ pub(super) async fn run(
         Ok(remote) => remote,
         Err(error) => return tracing::debug!(%error, "an exec did not connect"),
     };
-    let RemoteCommand {
-        stdin,
-        stdout,
-        stderr,
-        resize,
-        status,
-    } = remote;
+    let RemoteCommand { stdin, stdout, stderr, resize, status } = remote;
     let outcome = match engine.exec(&container, command, tty, stdin.is_some()).await {
         Ok(exec) => serve(exec, stdin, stdout, stderr, resize, status.client_gone()).await,
         Err(error) => Err(error.message().to_owned()),
@@ -60,11 +54,7 @@ async fn serve(
     };
     let mut inputs = Vec::new();
     match std::mem::replace(&mut exec.streams, ExecStreams::none()) {
-        ExecStreams::Pipes {
-            stdin: to,
-            stdout: out,
-            stderr: err,
-        } => {
+        ExecStreams::Pipes { stdin: to, stdout: out, stderr: err } => {
             if let Some(out) = out {
                 output(Box::new(out), stdout);
             }
@@ -78,10 +68,7 @@ async fn serve(
         ExecStreams::Terminal(terminal) => {
             output(Box::new(TerminalStream(Arc::clone(&terminal))), stdout);
             if let Some(from) = stdin {
-                inputs.push(tokio::spawn(copy_input(
-                    from,
-                    TerminalStream(Arc::clone(&terminal)),
-                )));
+                inputs.push(tokio::spawn(copy_input(from, TerminalStream(Arc::clone(&terminal)))));
             }
             inputs.push(tokio::spawn(async move {
                 while let Some(size) = resize.recv().await {
@@ -111,18 +98,12 @@ async fn serve(
 
 /// Copies until the output ends, or until it is silent after the command has ended. Waiting for a slow client has no
 /// limit.
-async fn copy_output(
-    mut from: impl AsyncRead + Unpin,
-    to: Option<BoxWrite>,
-    ended: CancellationToken,
-) {
+async fn copy_output(mut from: impl AsyncRead + Unpin, to: Option<BoxWrite>, ended: CancellationToken) {
     let mut to = to.unwrap_or_else(|| Box::new(tokio::io::sink()));
     let mut chunk = vec![0; CHUNK];
     loop {
         let read = if ended.is_cancelled() {
-            timeout(SILENCE, from.read(&mut chunk))
-                .await
-                .unwrap_or(Ok(0))
+            timeout(SILENCE, from.read(&mut chunk)).await.unwrap_or(Ok(0))
         } else {
             tokio::select! {
                 read = from.read(&mut chunk) => read,

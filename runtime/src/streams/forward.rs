@@ -34,10 +34,7 @@ pub(super) async fn run(sandbox: Arc<Sandbox>, pending: Pending) {
 async fn serve(sandbox: Arc<Sandbox>, forward: Forward) {
     let Forward { port, data, error } = forward;
     let namespace = sandbox.network_namespace();
-    let outcome = match blocking(move || connect(namespace, port))
-        .await
-        .and_then(TcpStream::from_std)
-    {
+    let outcome = match blocking(move || connect(namespace, port)).await.and_then(TcpStream::from_std) {
         Ok(connection) => {
             relay(data, connection).await;
             Ok(())
@@ -48,15 +45,9 @@ async fn serve(sandbox: Arc<Sandbox>, forward: Forward) {
         Ok(()) => error.finish().await,
         Err(failure) => {
             let metadata = sandbox.config.metadata.as_ref();
-            let uid = metadata
-                .map(|metadata| metadata.uid.as_str())
-                .unwrap_or_default();
+            let uid = metadata.map(|metadata| metadata.uid.as_str()).unwrap_or_default();
             let id = &sandbox.id;
-            error
-                .fail(&format!(
-                    "error forwarding port {port} to pod {id}, uid {uid}: {failure}"
-                ))
-                .await;
+            error.fail(&format!("error forwarding port {port} to pod {id}, uid {uid}: {failure}")).await;
         }
     }
 }
@@ -91,9 +82,7 @@ fn connect(namespace: Option<PathBuf>, port: u16) -> io::Result<StdStream> {
         let connected = StdStream::connect_timeout(&v4, CONNECT_TIMEOUT)
             .or_else(|first| StdStream::connect_timeout(&v6, CONNECT_TIMEOUT).map_err(|_| first));
         connected.map_err(|error| {
-            let text = format!(
-                "failed to connect to localhost:{port} inside the pod's network namespace: {error}"
-            );
+            let text = format!("failed to connect to localhost:{port} inside the pod's network namespace: {error}");
             io::Error::new(error.kind(), text)
         })
     };

@@ -51,19 +51,9 @@ struct Ticket {
 
 /// What a ticket admits to.
 enum Purpose {
-    Exec {
-        container: Arc<Container>,
-        command: Vec<String>,
-        options: Options,
-    },
-    Attach {
-        container: Arc<Container>,
-        options: Options,
-    },
-    PortForward {
-        sandbox: Arc<Sandbox>,
-        ports: Vec<u16>,
-    },
+    Exec { container: Arc<Container>, command: Vec<String>, options: Options },
+    Attach { container: Arc<Container>, options: Options },
+    PortForward { sandbox: Arc<Sandbox>, ports: Vec<u16> },
 }
 
 type HttpResponse = Response<Full<Bytes>>;
@@ -72,16 +62,9 @@ type HttpResponse = Response<Full<Bytes>>;
 
 impl StreamServer {
     /// Listens on a free port of loopback until `shutdown`.
-    pub(crate) async fn start(
-        engine: Arc<Engine>,
-        shutdown: CancellationToken,
-    ) -> io::Result<Arc<Self>> {
+    pub(crate) async fn start(engine: Arc<Engine>, shutdown: CancellationToken) -> io::Result<Arc<Self>> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
-        let server = Arc::new(Self {
-            engine,
-            address: listener.local_addr()?,
-            tickets: Mutex::default(),
-        });
+        let server = Arc::new(Self { engine, address: listener.local_addr()?, tickets: Mutex::default() });
         tokio::spawn(Arc::clone(&server).serve(listener, shutdown));
         Ok(server)
     }
@@ -115,13 +98,7 @@ impl StreamServer {
     }
 
     fn respond(&self, mut request: Request<Incoming>) -> HttpResponse {
-        let token = request
-            .uri()
-            .path()
-            .rsplit('/')
-            .next()
-            .unwrap_or_default()
-            .to_owned();
+        let token = request.uri().path().rsplit('/').next().unwrap_or_default().to_owned();
         let Some(purpose) = self.redeem(&token) else {
             let mut response = Response::new(Full::from("this URL has been used or has expired\n"));
             *response.status_mut() = StatusCode::NOT_FOUND;
@@ -129,30 +106,24 @@ impl StreamServer {
         };
         let engine = Arc::clone(&self.engine);
         let accepted = match purpose {
-            Purpose::Exec {
-                container,
-                command,
-                options,
-            } => remote_command::accept(&mut request, options).map(|(response, pending)| {
-                tokio::spawn(command::run(
-                    engine,
-                    container,
-                    command,
-                    options.tty,
-                    pending,
-                ));
-                response
-            }),
-            Purpose::Attach { container, options } => remote_command::accept(&mut request, options)
-                .map(|(response, pending)| {
+            Purpose::Exec { container, command, options } => {
+                remote_command::accept(&mut request, options).map(|(response, pending)| {
+                    tokio::spawn(command::run(engine, container, command, options.tty, pending));
+                    response
+                })
+            }
+            Purpose::Attach { container, options } => {
+                remote_command::accept(&mut request, options).map(|(response, pending)| {
                     tokio::spawn(attach::run(container, pending));
                     response
-                }),
-            Purpose::PortForward { sandbox, ports } => port_forward::accept(&mut request, &ports)
-                .map(|(response, pending)| {
+                })
+            }
+            Purpose::PortForward { sandbox, ports } => {
+                port_forward::accept(&mut request, &ports).map(|(response, pending)| {
                     tokio::spawn(forward::run(sandbox, pending));
                     response
-                }),
+                })
+            }
         };
         accepted.unwrap_or_else(|refusal| *refusal)
     }
@@ -167,49 +138,26 @@ impl StreamServer {
         let mut tickets = self.tickets.lock();
         tickets.retain(|_, ticket| ticket.issued.elapsed() < TICKET_LIFE);
         if tickets.len() >= MAX_TICKETS {
-            return Err(Status::resource_exhausted(
-                "maximum number of in-flight requests exceeded",
-            ));
+            return Err(Status::resource_exhausted("maximum number of in-flight requests exceeded"));
         }
-        tickets.insert(
-            token.clone(),
-            Ticket {
-                purpose,
-                issued: Instant::now(),
-            },
-        );
+        tickets.insert(token.clone(), Ticket { purpose, issued: Instant::now() });
         Ok(format!("http://{}/{kind}/{token}", self.address))
     }
 
     /// A URL for running a command.
     pub(crate) fn exec(&self, request: v1::ExecRequest) -> Result<String, Status> {
         let container = self.running(&request.container_id)?;
-        let options = Options {
-            stdin: request.stdin,
-            stdout: request.stdout,
-            stderr: request.stderr,
-            tty: request.tty,
-        };
+        let options =
+            Options { stdin: request.stdin, stdout: request.stdout, stderr: request.stderr, tty: request.tty };
         check(options)?;
-        self.issue(
-            "exec",
-            Purpose::Exec {
-                container,
-                command: request.cmd,
-                options,
-            },
-        )
+        self.issue("exec", Purpose::Exec { container, command: request.cmd, options })
     }
 
     /// A URL for attaching to a container.
     pub(crate) fn attach(&self, request: v1::AttachRequest) -> Result<String, Status> {
         let container = self.running(&request.container_id)?;
-        let options = Options {
-            stdin: request.stdin,
-            stdout: request.stdout,
-            stderr: request.stderr,
-            tty: request.tty,
-        };
+        let options =
+            Options { stdin: request.stdin, stdout: request.stdout, stderr: request.stderr, tty: request.tty };
         check(options)?;
         self.issue("attach", Purpose::Attach { container, options })
     }
@@ -218,18 +166,11 @@ impl StreamServer {
     pub(crate) fn port_forward(&self, request: v1::PortForwardRequest) -> Result<String, Status> {
         let sandbox = self.engine.sandbox(&request.pod_sandbox_id)?;
         if !sandbox.ready() {
-            return Err(Status::failed_precondition(format!(
-                "sandbox container {:?} is not running",
-                sandbox.id
-            )));
+            return Err(Status::failed_precondition(format!("sandbox container {:?} is not running", sandbox.id)));
         }
-        let ports = request
-            .port
-            .iter()
-            .map(|port| u16::try_from(*port).ok().filter(|port| *port > 0));
+        let ports = request.port.iter().map(|port| u16::try_from(*port).ok().filter(|port| *port > 0));
         let ports = ports.collect::<Option<Vec<u16>>>();
-        let ports = ports
-            .ok_or_else(|| Status::invalid_argument(format!("invalid ports {:?}", request.port)))?;
+        let ports = ports.ok_or_else(|| Status::invalid_argument(format!("invalid ports {:?}", request.port)))?;
         self.issue("portforward", Purpose::PortForward { sandbox, ports })
     }
 
@@ -239,23 +180,17 @@ impl StreamServer {
             return Ok(container);
         }
         let state = container.state().as_str_name();
-        Err(Status::failed_precondition(format!(
-            "container {id:?} is in state {state}"
-        )))
+        Err(Status::failed_precondition(format!("container {id:?} is in state {state}")))
     }
 }
 
 /// What a client may ask for (upstream: `cri-streaming/pkg/streaming/server.go`, validateExecRequest).
 fn check(options: Options) -> Result<(), Status> {
     if options.tty && options.stderr {
-        return Err(Status::invalid_argument(
-            "tty and stderr cannot both be true",
-        ));
+        return Err(Status::invalid_argument("tty and stderr cannot both be true"));
     }
     if !(options.stdin || options.stdout || options.stderr) {
-        return Err(Status::invalid_argument(
-            "one of stdin, stdout, or stderr must be set",
-        ));
+        return Err(Status::invalid_argument("one of stdin, stdout, or stderr must be set"));
     }
     Ok(())
 }

@@ -1,11 +1,6 @@
 //! A runtime of its own for one test: own folders, cluster name, cgroups and network namespace, driven over its socket.
 
-#![allow(
-    dead_code,
-    missing_docs,
-    unreachable_pub,
-    reason = "each test file uses a part of it"
-)]
+#![allow(dead_code, missing_docs, unreachable_pub, reason = "each test file uses a part of it")]
 
 pub mod image;
 pub mod registry;
@@ -42,10 +37,7 @@ impl Node {
     /// Starts a runtime that has the busybox image as `test.local/busybox:v1`.
     pub async fn start(name: &str) -> Self {
         let mut node = Self::start_empty(name).await;
-        let imported = node
-            .import(&image::busybox_archive("test.local/busybox:v1"), "")
-            .await
-            .expect("import");
+        let imported = node.import(&image::busybox_archive("test.local/busybox:v1"), "").await.expect("import");
         assert_eq!(imported[0].names, ["test.local/busybox:v1"]);
         node
     }
@@ -54,15 +46,11 @@ impl Node {
     pub async fn start_empty(name: &str) -> Self {
         assert!(rustix::process::geteuid().is_root(), "containers need root");
         let name = format!("t{}-{name}", std::process::id());
-        let folder = tempfile::Builder::new()
-            .prefix("skiff-rt-")
-            .tempdir()
-            .expect("temp dir");
+        let folder = tempfile::Builder::new().prefix("skiff-rt-").tempdir().expect("temp dir");
         netns::create(&folder.path().join("netns")).expect("a network namespace");
         let mut node = Self {
             name,
-            client: Client::connect_lazy(&format!("unix://{}/cri.sock", folder.path().display()))
-                .expect("a path"),
+            client: Client::connect_lazy(&format!("unix://{}/cri.sock", folder.path().display())).expect("a path"),
             folder,
             process: None,
         };
@@ -73,49 +61,23 @@ impl Node {
     fn command(&self) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_skiff-runtime"));
         command.args(["--name", &self.name, "--pod-cidr", "10.244.7.0/24"]);
-        for (flag, path) in [
-            ("--root-dir", "root"),
-            ("--state-dir", "state"),
-            ("--socket", "cri.sock"),
-        ] {
+        for (flag, path) in [("--root-dir", "root"), ("--state-dir", "state"), ("--socket", "cri.sock")] {
             command.arg(flag).arg(self.path(path));
         }
-        let log = File::options()
-            .create(true)
-            .append(true)
-            .open(self.path("log"))
-            .expect("log");
-        command
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(log);
+        let log = File::options().create(true).append(true).open(self.path("log")).expect("log");
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
         command
     }
 
     /// Starts the process and waits until it answers.
     pub async fn run(&mut self) {
         let mut command = self.command();
-        let child = netns::run_in(&self.path("netns"), move || command.spawn())
-            .expect("enter")
-            .expect("spawn");
+        let child = netns::run_in(&self.path("netns"), move || command.spawn()).expect("enter").expect("spawn");
         self.process = Some(child);
         let deadline = Instant::now() + DEADLINE;
-        while self
-            .client
-            .runtime
-            .version(v1::VersionRequest::default())
-            .await
-            .is_err()
-        {
-            let ended = self
-                .process
-                .as_mut()
-                .and_then(|process| process.try_wait().expect("wait"));
-            assert!(
-                ended.is_none() && Instant::now() < deadline,
-                "the runtime does not start: {}",
-                self.log()
-            );
+        while self.client.runtime.version(v1::VersionRequest::default()).await.is_err() {
+            let ended = self.process.as_mut().and_then(|process| process.try_wait().expect("wait"));
+            assert!(ended.is_none() && Instant::now() < deadline, "the runtime does not start: {}", self.log());
             tokio::time::sleep(POLL).await;
         }
     }
@@ -140,9 +102,7 @@ impl Node {
     pub fn run_second(&self) -> String {
         let mut command = self.command();
         command.stderr(Stdio::piped());
-        let child = netns::run_in(&self.path("netns"), move || command.spawn())
-            .expect("enter")
-            .expect("spawn");
+        let child = netns::run_in(&self.path("netns"), move || command.spawn()).expect("enter").expect("spawn");
         let output = child.wait_with_output().expect("wait");
         assert!(!output.status.success());
         String::from_utf8_lossy(&output.stderr).into_owned()
@@ -165,14 +125,8 @@ impl Node {
     }
 
     /// Imports an image archive.
-    pub async fn import(
-        &mut self,
-        archive: &[u8],
-        name: &str,
-    ) -> Result<Vec<extension::ImportedImage>, tonic::Status> {
-        self.client
-            .import_archive(io::Cursor::new(archive.to_vec()), name)
-            .await
+    pub async fn import(&mut self, archive: &[u8], name: &str) -> Result<Vec<extension::ImportedImage>, tonic::Status> {
+        self.client.import_archive(io::Cursor::new(archive.to_vec()), name).await
     }
 
     /// A pod called `name` with the log folder `logs/NAME`.
@@ -186,10 +140,7 @@ impl Node {
             }),
             hostname: name.into(),
             log_directory: self.path("logs").join(name).display().to_string(),
-            dns_config: Some(v1::DnsConfig {
-                servers: vec!["10.96.0.10".into()],
-                ..Default::default()
-            }),
+            dns_config: Some(v1::DnsConfig { servers: vec!["10.96.0.10".into()], ..Default::default() }),
             linux: Some(v1::LinuxPodSandboxConfig {
                 security_context: Some(v1::LinuxSandboxSecurityContext {
                     namespace_options: Some(container_pids()),
@@ -207,20 +158,9 @@ impl Node {
     }
 
     pub async fn pod_with(&mut self, config: v1::PodSandboxConfig) -> Pod {
-        let request = v1::RunPodSandboxRequest {
-            config: Some(config.clone()),
-            ..Default::default()
-        };
-        let answer = self
-            .client
-            .runtime
-            .run_pod_sandbox(request)
-            .await
-            .expect("run the pod");
-        Pod {
-            id: answer.into_inner().pod_sandbox_id,
-            config,
-        }
+        let request = v1::RunPodSandboxRequest { config: Some(config.clone()), ..Default::default() };
+        let answer = self.client.runtime.run_pod_sandbox(request).await.expect("run the pod");
+        Pod { id: answer.into_inner().pod_sandbox_id, config }
     }
 
     /// Creates and starts a container.
@@ -230,11 +170,7 @@ impl Node {
         id
     }
 
-    pub async fn create(
-        &mut self,
-        pod: &Pod,
-        config: v1::ContainerConfig,
-    ) -> Result<String, tonic::Status> {
+    pub async fn create(&mut self, pod: &Pod, config: v1::ContainerConfig) -> Result<String, tonic::Status> {
         let request = v1::CreateContainerRequest {
             pod_sandbox_id: pod.id.clone(),
             config: Some(config),
@@ -245,33 +181,18 @@ impl Node {
     }
 
     pub async fn start_container(&mut self, id: &str) -> Result<(), tonic::Status> {
-        let request = v1::StartContainerRequest {
-            container_id: id.into(),
-        };
+        let request = v1::StartContainerRequest { container_id: id.into() };
         self.client.runtime.start_container(request).await.map(drop)
     }
 
     pub async fn stop_container(&mut self, id: &str, timeout: i64) {
-        let request = v1::StopContainerRequest {
-            container_id: id.into(),
-            timeout,
-        };
-        self.client
-            .runtime
-            .stop_container(request)
-            .await
-            .expect("stop");
+        let request = v1::StopContainerRequest { container_id: id.into(), timeout };
+        self.client.runtime.stop_container(request).await.expect("stop");
     }
 
     pub async fn remove_pod(&mut self, pod: &Pod) {
-        let request = v1::RemovePodSandboxRequest {
-            pod_sandbox_id: pod.id.clone(),
-        };
-        self.client
-            .runtime
-            .remove_pod_sandbox(request)
-            .await
-            .expect("remove the pod");
+        let request = v1::RemovePodSandboxRequest { pod_sandbox_id: pod.id.clone() };
+        self.client.runtime.remove_pod_sandbox(request).await.expect("remove the pod");
     }
 
     pub async fn status(&mut self, id: &str) -> v1::ContainerStatus {
@@ -280,22 +201,10 @@ impl Node {
 
     /// The status of a container and the id of its process.
     pub async fn verbose_status(&mut self, id: &str) -> (v1::ContainerStatus, i32) {
-        let request = v1::ContainerStatusRequest {
-            container_id: id.into(),
-            verbose: true,
-        };
-        let answer = self
-            .client
-            .runtime
-            .container_status(request)
-            .await
-            .expect("status")
-            .into_inner();
+        let request = v1::ContainerStatusRequest { container_id: id.into(), verbose: true };
+        let answer = self.client.runtime.container_status(request).await.expect("status").into_inner();
         let info: serde_json::Value = serde_json::from_str(&answer.info["info"]).expect("info");
-        let pid = info["pid"]
-            .as_i64()
-            .and_then(|pid| i32::try_from(pid).ok())
-            .expect("a pid");
+        let pid = info["pid"].as_i64().and_then(|pid| i32::try_from(pid).ok()).expect("a pid");
         (answer.status.expect("a status"), pid)
     }
 
@@ -313,11 +222,7 @@ impl Node {
     }
 
     /// Waits until `condition` holds.
-    pub async fn wait_until(
-        &mut self,
-        what: &str,
-        mut condition: impl AsyncFnMut(&mut Self) -> bool,
-    ) {
+    pub async fn wait_until(&mut self, what: &str, mut condition: impl AsyncFnMut(&mut Self) -> bool) {
         let deadline = Instant::now() + DEADLINE;
         while !condition(self).await {
             assert!(Instant::now() < deadline, "never: {what}");
@@ -327,15 +232,9 @@ impl Node {
 
     /// Runs a shell command in a container and returns its output and exit code.
     pub async fn shell(&mut self, id: &str, command: &str) -> (String, i32) {
-        let answer = self
-            .exec_sync(id, &["sh", "-c", command], 10)
-            .await
-            .expect("exec");
+        let answer = self.exec_sync(id, &["sh", "-c", command], 10).await.expect("exec");
         let output = [answer.stdout, answer.stderr].concat();
-        (
-            String::from_utf8_lossy(&output).into_owned(),
-            answer.exit_code,
-        )
+        (String::from_utf8_lossy(&output).into_owned(), answer.exit_code)
     }
 
     pub async fn exec_sync(
@@ -344,15 +243,8 @@ impl Node {
         command: &[&str],
         timeout: i64,
     ) -> Result<v1::ExecSyncResponse, tonic::Status> {
-        let cmd = command
-            .iter()
-            .map(|argument| (*argument).to_owned())
-            .collect();
-        let request = v1::ExecSyncRequest {
-            container_id: id.into(),
-            cmd,
-            timeout,
-        };
+        let cmd = command.iter().map(|argument| (*argument).to_owned()).collect();
+        let request = v1::ExecSyncRequest { container_id: id.into(), cmd, timeout };
         Ok(self.client.runtime.exec_sync(request).await?.into_inner())
     }
 
@@ -360,13 +252,7 @@ impl Node {
     pub async fn log_lines(&mut self, id: &str) -> Vec<String> {
         let path = self.status(id).await.log_path;
         let text = std::fs::read_to_string(path).unwrap_or_default();
-        text.lines()
-            .map(|line| {
-                line.split_once(' ')
-                    .map_or(line, |(_, rest)| rest)
-                    .to_owned()
-            })
-            .collect()
+        text.lines().map(|line| line.split_once(' ').map_or(line, |(_, rest)| rest).to_owned()).collect()
     }
 
     /// Takes every process and mount away without anyone noting it down.
@@ -378,8 +264,7 @@ impl Node {
         let containers = self.path("root/containers");
         self.clean().expect("cleanup");
         for container in std::fs::read_dir(containers).expect("containers").flatten() {
-            if std::fs::read_to_string(container.path().join("record.json"))
-                .is_ok_and(|r| r.contains("\"ended\":null"))
+            if std::fs::read_to_string(container.path().join("record.json")).is_ok_and(|r| r.contains("\"ended\":null"))
             {
                 let _ = std::fs::remove_file(container.path().join("exit.json"));
             }
@@ -394,8 +279,7 @@ impl Node {
             let command = std::fs::read(process.path().join("cmdline")).unwrap_or_default();
             String::from_utf8_lossy(&command).contains(&folder)
         });
-        own.filter_map(|process| process.file_name().to_str()?.parse().ok())
-            .collect()
+        own.filter_map(|process| process.file_name().to_str()?.parse().ok()).collect()
     }
 
     /// Ends the runtime, takes everything away, and checks that nothing is left on the machine.
@@ -411,13 +295,8 @@ impl Node {
     fn clean(&self) -> io::Result<()> {
         let mut command = self.command();
         command.arg("--cleanup");
-        let status = netns::run_in(&self.path("netns"), move || command.status())
-            .map_err(io::Error::other)??;
-        if status.success() {
-            Ok(())
-        } else {
-            Err(io::Error::other(self.log()))
-        }
+        let status = netns::run_in(&self.path("netns"), move || command.status()).map_err(io::Error::other)??;
+        if status.success() { Ok(()) } else { Err(io::Error::other(self.log())) }
     }
 
     /// Mounts, processes, cgroups and namespaces that carry this node's folder or name.
@@ -425,24 +304,16 @@ impl Node {
         let folder = self.folder.path().display().to_string();
         let mounts = std::fs::read_to_string("/proc/self/mountinfo").expect("mounts");
         let own = self.path("netns").display().to_string();
-        let mounts = mounts
-            .lines()
-            .filter(|line| line.contains(&folder) && !line.contains(&format!("{own} ")));
+        let mounts = mounts.lines().filter(|line| line.contains(&folder) && !line.contains(&format!("{own} ")));
         let mut found: Vec<String> = mounts.map(str::to_owned).collect();
         for process in std::fs::read_dir("/proc").expect("proc").flatten() {
             let command = std::fs::read(process.path().join("cmdline")).unwrap_or_default();
             let command = String::from_utf8_lossy(&command).replace('\0', " ");
             if command.contains(&folder) {
-                found.push(format!(
-                    "process {}: {command}",
-                    process.file_name().display()
-                ));
+                found.push(format!("process {}: {command}", process.file_name().display()));
             }
         }
-        for hierarchy in std::fs::read_dir("/sys/fs/cgroup")
-            .expect("cgroups")
-            .flatten()
-        {
+        for hierarchy in std::fs::read_dir("/sys/fs/cgroup").expect("cgroups").flatten() {
             found.extend(find(&hierarchy.path(), &self.name));
         }
         found
@@ -473,23 +344,14 @@ impl Drop for Node {
 
 /// Namespace options of an ordinary pod: every container has its own pid namespace.
 pub fn container_pids() -> v1::NamespaceOption {
-    v1::NamespaceOption {
-        pid: v1::NamespaceMode::Container.into(),
-        ..Default::default()
-    }
+    v1::NamespaceOption { pid: v1::NamespaceMode::Container.into(), ..Default::default() }
 }
 
 /// A busybox container called `name` that runs a shell command.
 pub fn shell(name: &str, command: &str) -> v1::ContainerConfig {
     v1::ContainerConfig {
-        metadata: Some(v1::ContainerMetadata {
-            name: name.into(),
-            attempt: 0,
-        }),
-        image: Some(v1::ImageSpec {
-            image: "test.local/busybox:v1".into(),
-            ..Default::default()
-        }),
+        metadata: Some(v1::ContainerMetadata { name: name.into(), attempt: 0 }),
+        image: Some(v1::ImageSpec { image: "test.local/busybox:v1".into(), ..Default::default() }),
         command: vec!["sh".into(), "-c".into(), command.into()],
         log_path: format!("{name}/0.log"),
         linux: Some(v1::LinuxContainerConfig {
@@ -507,11 +369,7 @@ pub fn shell(name: &str, command: &str) -> v1::ContainerConfig {
 
 /// The security context of a configuration, to change it.
 pub fn context(config: &mut v1::ContainerConfig) -> &mut v1::LinuxContainerSecurityContext {
-    config
-        .linux
-        .get_or_insert_default()
-        .security_context
-        .get_or_insert_default()
+    config.linux.get_or_insert_default().security_context.get_or_insert_default()
 }
 
 /// Waits until `condition` holds.

@@ -41,10 +41,7 @@ impl Registry {
         let listener = listener.expect("enter the namespace").expect("bind");
         listener.set_nonblocking(true).expect("nonblocking");
         let listener = TcpListener::from_std(listener).expect("a listener");
-        let (address, content) = (
-            listener.local_addr().expect("address"),
-            Arc::new(Mutex::new(Content::default())),
-        );
+        let (address, content) = (listener.local_addr().expect("address"), Arc::new(Mutex::new(Content::default())));
         let shared = Arc::clone(&content);
         tokio::spawn(async move {
             while let Ok((socket, _)) = listener.accept().await {
@@ -54,8 +51,7 @@ impl Registry {
                     async move { Ok::<_, Infallible>(response) }
                 });
                 tokio::spawn(
-                    hyper::server::conn::http1::Builder::new()
-                        .serve_connection(TokioIo::new(socket), service),
+                    hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(socket), service),
                 );
             }
         });
@@ -70,21 +66,13 @@ impl Registry {
     pub fn add(&mut self, repository: &str, tag: &str, image: &Image) {
         let mut content = self.content.lock().expect("lock");
         for (digest, bytes) in &image.blobs {
-            let file = (
-                Bytes::from(bytes.clone()),
-                "application/octet-stream",
-                digest.clone(),
-            );
-            content
-                .files
-                .insert(format!("/v2/{repository}/blobs/{digest}"), file);
+            let file = (Bytes::from(bytes.clone()), "application/octet-stream", digest.clone());
+            content.files.insert(format!("/v2/{repository}/blobs/{digest}"), file);
         }
         for name in [tag, &image.manifest] {
             let bytes = Bytes::from(image.blobs[&image.manifest].clone());
             let file = (bytes, MANIFEST, image.manifest.clone());
-            content
-                .files
-                .insert(format!("/v2/{repository}/manifests/{name}"), file);
+            content.files.insert(format!("/v2/{repository}/manifests/{name}"), file);
         }
     }
 
@@ -96,44 +84,30 @@ impl Registry {
     /// Asks for credentials from now on.
     pub fn require(&mut self, user: &str, password: &str) {
         use base64::Engine;
-        let encoded =
-            base64::engine::general_purpose::STANDARD.encode(format!("{user}:{password}"));
+        let encoded = base64::engine::general_purpose::STANDARD.encode(format!("{user}:{password}"));
         self.content.lock().expect("lock").credentials = Some(format!("Basic {encoded}"));
     }
 }
 
 fn respond(content: &mut Content, request: &Request<Incoming>) -> Response<Full<Bytes>> {
-    let given = request
-        .headers()
-        .get("authorization")
-        .and_then(|value| value.to_str().ok());
+    let given = request.headers().get("authorization").and_then(|value| value.to_str().ok());
     let response = Response::builder();
     if content.credentials.is_some() && content.credentials.as_deref() != given {
-        let response = response
-            .status(StatusCode::UNAUTHORIZED)
-            .header("www-authenticate", "Basic realm=\"test\"");
-        return response
-            .body(Full::from("{\"errors\":[{\"code\":\"UNAUTHORIZED\"}]}"))
-            .expect("response");
+        let response = response.status(StatusCode::UNAUTHORIZED).header("www-authenticate", "Basic realm=\"test\"");
+        return response.body(Full::from("{\"errors\":[{\"code\":\"UNAUTHORIZED\"}]}")).expect("response");
     }
     if request.uri().path().contains("/blobs/") {
         content.blobs_served += 1;
     }
     match content.files.get(request.uri().path()) {
         Some((bytes, kind, digest)) => {
-            let response = response
-                .header("content-type", *kind)
-                .header("docker-content-digest", digest);
+            let response = response.header("content-type", *kind).header("docker-content-digest", digest);
             response.body(Full::new(bytes.clone())).expect("response")
         }
         None if request.uri().path() == "/v2/" => response.body(Full::default()).expect("response"),
         None => {
-            let body =
-                "{\"errors\":[{\"code\":\"MANIFEST_UNKNOWN\",\"message\":\"manifest unknown\"}]}";
-            response
-                .status(StatusCode::NOT_FOUND)
-                .body(Full::from(body))
-                .expect("response")
+            let body = "{\"errors\":[{\"code\":\"MANIFEST_UNKNOWN\",\"message\":\"manifest unknown\"}]}";
+            response.status(StatusCode::NOT_FOUND).body(Full::from(body)).expect("response")
         }
     }
 }

@@ -28,19 +28,14 @@ pub async fn upgrade(url: &Url, headers: &str) -> (String, TcpStream) {
     let connected = connected.expect("enter the namespace").expect("connect");
     connected.set_nonblocking(true).expect("nonblocking");
     let mut stream = TcpStream::from_std(connected).expect("a socket");
-    let request = format!(
-        "POST /{path} HTTP/1.1\r\nHost: {address}\r\nConnection: Upgrade\r\n{headers}\r\n\r\n"
-    );
+    let request = format!("POST /{path} HTTP/1.1\r\nHost: {address}\r\nConnection: Upgrade\r\n{headers}\r\n\r\n");
     stream.write_all(request.as_bytes()).await.expect("write");
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {
         let byte = stream.read_u8().await.expect("the head of the response");
         head.push(byte);
     }
-    (
-        String::from_utf8(head).expect("text").to_ascii_lowercase(),
-        stream,
-    )
+    (String::from_utf8(head).expect("text").to_ascii_lowercase(), stream)
 }
 
 /// A SPDY connection that speaks `protocol`.
@@ -48,10 +43,7 @@ pub async fn spdy(url: &Url, protocol: &str) -> Connection {
     let headers = format!("Upgrade: SPDY/3.1\r\nX-Stream-Protocol-Version: {protocol}");
     let (head, stream) = upgrade(url, &headers).await;
     assert!(head.starts_with("http/1.1 101 "), "{head}");
-    assert!(
-        head.contains(&format!("x-stream-protocol-version: {protocol}").to_ascii_lowercase()),
-        "{head}"
-    );
+    assert!(head.contains(&format!("x-stream-protocol-version: {protocol}").to_ascii_lowercase()), "{head}");
     Connection::client(stream).expect("a SPDY connection")
 }
 
@@ -69,11 +61,7 @@ pub async fn text(stream: &mut Stream) -> String {
 
 /// A WebSocket that speaks `protocol`.
 pub async fn websocket(url: &Url, protocol: &str) -> WebSocketStream<TcpStream> {
-    let offered = if protocol.is_empty() {
-        String::new()
-    } else {
-        format!("\r\nSec-WebSocket-Protocol: {protocol}")
-    };
+    let offered = if protocol.is_empty() { String::new() } else { format!("\r\nSec-WebSocket-Protocol: {protocol}") };
     let headers = format!(
         "Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ=={offered}"
     );
@@ -95,8 +83,5 @@ pub async fn drain(socket: &mut WebSocketStream<TcpStream>) -> [Vec<u8>; 5] {
 
 pub async fn send(socket: &mut WebSocketStream<TcpStream>, channel: u8, bytes: &[u8]) {
     let message = [&[channel], bytes].concat();
-    socket
-        .send(Message::Binary(message.into()))
-        .await
-        .expect("send");
+    socket.send(Message::Binary(message.into())).await.expect("send");
 }

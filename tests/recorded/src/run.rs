@@ -46,8 +46,7 @@ pub async fn run(server: &Server, case: &Case) -> anyhow::Result<Vec<Value>> {
 }
 
 fn body(raw: &Raw) -> Value {
-    serde_json::from_slice(&raw.body)
-        .unwrap_or_else(|_| Value::String(String::from_utf8_lossy(&raw.body).into_owned()))
+    serde_json::from_slice(&raw.body).unwrap_or_else(|_| Value::String(String::from_utf8_lossy(&raw.body).into_owned()))
 }
 
 /// Keeps what later requests use. Of an error nothing is kept.

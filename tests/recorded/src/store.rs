@@ -34,7 +34,9 @@ pub fn files(filters: &[String]) -> anyhow::Result<Vec<CaseFile>> {
                 continue;
             }
             let mut cases = case::parse(&name, &text).with_context(|| format!("cases/{name}.yaml"))?;
-            cases.retain(|case| filters.is_empty() || filters.iter().any(|filter| case.name.starts_with(filter.as_str())));
+            cases.retain(|case| {
+                filters.is_empty() || filters.iter().any(|filter| case.name.starts_with(filter.as_str()))
+            });
             let answers = root.join("answers").join(area).join(format!("{file}.json"));
             found.push(CaseFile { name, cases, answers });
         }
@@ -59,7 +61,9 @@ impl CaseFile {
 
     /// Replaces what was recorded: a line for each case.
     pub fn write(&self, answers: &Answers) -> anyhow::Result<()> {
-        let line = |(name, answers): (&String, &Vec<Value>)| format!("{}:{}", Value::from(name.as_str()), Value::from(answers.clone()));
+        let line = |(name, answers): (&String, &Vec<Value>)| {
+            format!("{}:{}", Value::from(name.as_str()), Value::from(answers.clone()))
+        };
         let lines = answers.iter().map(line).collect::<Vec<_>>();
         std::fs::create_dir_all(self.answers.parent().context("no folder")?)?;
         std::fs::write(&self.answers, format!("{{\n{}\n}}\n", lines.join(",\n")))?;

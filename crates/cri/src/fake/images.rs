@@ -19,10 +19,7 @@ impl FakeRuntime {
         let id = image_id(reference);
         let mut state = self.shared.state.lock();
         let image = state.images.entry(id.clone());
-        let image = image.or_insert_with(|| Image {
-            tags: BTreeSet::new(),
-            size: IMAGE_SIZE,
-        });
+        let image = image.or_insert_with(|| Image { tags: BTreeSet::new(), size: IMAGE_SIZE });
         image.tags.insert(reference.to_owned());
         id
     }
@@ -43,10 +40,7 @@ fn view(id: &str, image: &Image) -> v1::Image {
         size: image.size,
         uid: None,
         username: String::new(),
-        spec: Some(v1::ImageSpec {
-            image: id.to_owned(),
-            ..Default::default()
-        }),
+        spec: Some(v1::ImageSpec { image: id.to_owned(), ..Default::default() }),
         pinned: false,
     }
 }
@@ -65,19 +59,13 @@ impl ImageService for FakeRuntime {
         request: Request<v1::ListImagesRequest>,
     ) -> Result<Response<v1::ListImagesResponse>, Status> {
         self.enter("ListImages", "")?;
-        let filter = request
-            .into_inner()
-            .filter
-            .and_then(|f| f.image)
-            .map(|spec| spec.image)
-            .unwrap_or_default();
+        let filter = request.into_inner().filter.and_then(|f| f.image).map(|spec| spec.image).unwrap_or_default();
         let state = self.shared.state.lock();
-        let matching = state.images.iter().filter(|(id, image)| {
-            filter.is_empty() || **id == filter || image.tags.contains(&filter)
-        });
-        Ok(Response::new(v1::ListImagesResponse {
-            images: matching.map(|(id, image)| view(id, image)).collect(),
-        }))
+        let matching = state
+            .images
+            .iter()
+            .filter(|(id, image)| filter.is_empty() || **id == filter || image.tags.contains(&filter));
+        Ok(Response::new(v1::ListImagesResponse { images: matching.map(|(id, image)| view(id, image)).collect() }))
     }
 
     async fn image_status(
@@ -87,13 +75,8 @@ impl ImageService for FakeRuntime {
         let reference = requested(request.into_inner().image)?;
         self.enter("ImageStatus", &reference)?;
         let state = self.shared.state.lock();
-        let image = state
-            .image_of(&reference)
-            .map(|(id, image)| view(id, image));
-        Ok(Response::new(v1::ImageStatusResponse {
-            image,
-            info: HashMap::new(),
-        }))
+        let image = state.image_of(&reference).map(|(id, image)| view(id, image));
+        Ok(Response::new(v1::ImageStatusResponse { image, info: HashMap::new() }))
     }
 
     async fn pull_image(
@@ -104,17 +87,12 @@ impl ImageService for FakeRuntime {
         self.enter("PullImage", &reference)?;
         let (delay, error) = {
             let settings = self.shared.settings.lock();
-            (
-                settings.pull_delay,
-                settings.pull_errors.get(&reference).cloned(),
-            )
+            (settings.pull_delay, settings.pull_errors.get(&reference).cloned())
         };
         tokio::time::sleep(delay).await;
         match error {
             Some(error) => Err(error),
-            None => Ok(Response::new(v1::PullImageResponse {
-                image_ref: self.add_image(&reference),
-            })),
+            None => Ok(Response::new(v1::PullImageResponse { image_ref: self.add_image(&reference) })),
         }
     }
 
@@ -140,9 +118,7 @@ impl ImageService for FakeRuntime {
         let used = state.images.values().map(|image| image.size).sum();
         let usage = v1::FilesystemUsage {
             timestamp: now(),
-            fs_id: Some(v1::FilesystemIdentifier {
-                mountpoint: "/".to_owned(),
-            }),
+            fs_id: Some(v1::FilesystemIdentifier { mountpoint: "/".to_owned() }),
             used_bytes: Some(v1::UInt64Value { value: used }),
             inodes_used: Some(v1::UInt64Value { value: 1 }),
         };

@@ -131,14 +131,7 @@ impl Script {
 
     /// Ends by itself `after` the start.
     pub fn exits_after(after: Duration, code: i32) -> Self {
-        Self {
-            exit: Some(Exit {
-                after,
-                code,
-                reason: String::new(),
-            }),
-            ..Self::default()
-        }
+        Self { exit: Some(Exit { after, code, reason: String::new() }), ..Self::default() }
     }
 
     /// Adds a line to what the process prints on standard output.
@@ -160,31 +153,18 @@ impl FakeRuntime {
     /// A runtime with nothing in it.
     pub fn new() -> Self {
         let (events, _) = broadcast::channel(EVENT_QUEUE);
-        let shared = Shared {
-            state: Mutex::default(),
-            settings: Mutex::default(),
-            events,
-        };
-        Self {
-            shared: Arc::new(shared),
-        }
+        let shared = Shared { state: Mutex::default(), settings: Mutex::default(), events };
+        Self { shared: Arc::new(shared) }
     }
 
     /// Sets what successive containers with this container name or image do. The name wins over the image; the last
     /// script repeats.
     pub fn script(&self, name_or_image: &str, scripts: impl IntoIterator<Item = Script>) {
-        self.shared
-            .settings
-            .lock()
-            .scripts
-            .insert(name_or_image.to_owned(), scripts.into_iter().collect());
+        self.shared.settings.lock().scripts.insert(name_or_image.to_owned(), scripts.into_iter().collect());
     }
 
     /// Answers every exec, given the container name and the command.
-    pub fn on_exec(
-        &self,
-        handler: impl Fn(&str, &[String]) -> ExecOutcome + Send + Sync + 'static,
-    ) {
+    pub fn on_exec(&self, handler: impl Fn(&str, &[String]) -> ExecOutcome + Send + Sync + 'static) {
         self.shared.settings.lock().exec = Some(Arc::new(handler));
     }
 
@@ -204,13 +184,7 @@ impl FakeRuntime {
 
     /// Makes the next call of a CRI method, for example `RunPodSandbox`, fail with `status`. Failures queue up.
     pub fn fail_next(&self, method: &str, status: Status) {
-        self.shared
-            .settings
-            .lock()
-            .failures
-            .entry(method.to_owned())
-            .or_default()
-            .push_back(status);
+        self.shared.settings.lock().failures.entry(method.to_owned()).or_default().push_back(status);
     }
 
     /// Reports the network as not ready with this message; `None` makes it ready.
@@ -236,11 +210,7 @@ impl FakeRuntime {
             settings.calls.pop_front();
         }
         settings.calls.push_back(format!("{method} {subject}"));
-        match settings
-            .failures
-            .get_mut(method)
-            .and_then(VecDeque::pop_front)
-        {
+        match settings.failures.get_mut(method).and_then(VecDeque::pop_front) {
             Some(status) => Err(status),
             None => Ok(()),
         }
@@ -248,11 +218,7 @@ impl FakeRuntime {
 
     fn next_script(&self, container_name: &str, image: &str) -> Script {
         let mut settings = self.shared.settings.lock();
-        let key = if settings.scripts.contains_key(container_name) {
-            container_name
-        } else {
-            image
-        };
+        let key = if settings.scripts.contains_key(container_name) { container_name } else { image };
         match settings.scripts.get_mut(key) {
             Some(scripts) if scripts.len() > 1 => scripts.pop_front().unwrap_or_default(),
             Some(scripts) => scripts.front().cloned().unwrap_or_default(),

@@ -56,20 +56,10 @@ impl FakeRuntime {
             ("", _) => "Error",
             (reason, _) => reason,
         };
-        container.finished = Some(Finished {
-            at: now(),
-            code,
-            reason: reason.to_owned(),
-            message: message.to_owned(),
-        });
+        container.finished = Some(Finished { at: now(), code, reason: reason.to_owned(), message: message.to_owned() });
         container.done.send_replace(true);
         let pod = container.pod.clone();
-        self.emit(
-            &state,
-            id,
-            &pod,
-            v1::ContainerEventType::ContainerStoppedEvent,
-        );
+        self.emit(&state, id, &pod, v1::ContainerEventType::ContainerStoppedEvent);
         true
     }
 
@@ -109,32 +99,19 @@ impl FakeRuntime {
 
     fn containers_of(&self, pod: &str) -> Vec<String> {
         let state = self.shared.state.lock();
-        state
-            .containers
-            .iter()
-            .filter(|(_, c)| c.pod == pod)
-            .map(|(id, _)| id.clone())
-            .collect()
+        state.containers.iter().filter(|(_, c)| c.pod == pod).map(|(id, _)| id.clone()).collect()
     }
 
     fn remove_container_now(&self, id: &str) {
         let mut state = self.shared.state.lock();
         if let Some(container) = state.containers.remove(id) {
-            self.emit(
-                &state,
-                id,
-                &container.pod,
-                v1::ContainerEventType::ContainerDeletedEvent,
-            );
+            self.emit(&state, id, &container.pod, v1::ContainerEventType::ContainerDeletedEvent);
         }
     }
 
     fn stats_of(&self, id: &str) -> Result<v1::ContainerStats, Status> {
         let state = self.shared.state.lock();
-        let container = state
-            .containers
-            .get(id)
-            .ok_or_else(|| not_found("container", id))?;
+        let container = state.containers.get(id).ok_or_else(|| not_found("container", id))?;
         let value = |value| Some(v1::UInt64Value { value });
         Ok(v1::ContainerStats {
             attributes: Some(v1::ContainerAttributes {
@@ -143,11 +120,7 @@ impl FakeRuntime {
                 labels: container.config.labels.clone(),
                 annotations: container.config.annotations.clone(),
             }),
-            cpu: Some(v1::CpuUsage {
-                timestamp: now(),
-                usage_core_nano_seconds: value(0),
-                ..Default::default()
-            }),
+            cpu: Some(v1::CpuUsage { timestamp: now(), usage_core_nano_seconds: value(0), ..Default::default() }),
             memory: Some(v1::MemoryUsage {
                 timestamp: now(),
                 working_set_bytes: value(1 << 20),
@@ -178,100 +151,48 @@ impl RuntimeService for FakeRuntime {
         let condition = |kind: &str, problem: Option<String>| v1::RuntimeCondition {
             r#type: kind.to_owned(),
             status: problem.is_none(),
-            reason: if problem.is_some() {
-                format!("{kind}IsFalse")
-            } else {
-                String::new()
-            },
+            reason: if problem.is_some() { format!("{kind}IsFalse") } else { String::new() },
             message: problem.unwrap_or_default(),
         };
-        let conditions = vec![
-            condition("RuntimeReady", None),
-            condition("NetworkReady", network),
-        ];
-        Ok(Response::new(v1::StatusResponse {
-            status: Some(v1::RuntimeStatus { conditions }),
-            ..Default::default()
-        }))
+        let conditions = vec![condition("RuntimeReady", None), condition("NetworkReady", network)];
+        Ok(Response::new(v1::StatusResponse { status: Some(v1::RuntimeStatus { conditions }), ..Default::default() }))
     }
 
-    async fn runtime_config(
-        &self,
-        _: Request<v1::RuntimeConfigRequest>,
-    ) -> Answer<v1::RuntimeConfigResponse> {
-        let linux = v1::LinuxRuntimeConfiguration {
-            cgroup_driver: v1::CgroupDriver::Cgroupfs.into(),
-        };
-        Ok(Response::new(v1::RuntimeConfigResponse {
-            linux: Some(linux),
-        }))
+    async fn runtime_config(&self, _: Request<v1::RuntimeConfigRequest>) -> Answer<v1::RuntimeConfigResponse> {
+        let linux = v1::LinuxRuntimeConfiguration { cgroup_driver: v1::CgroupDriver::Cgroupfs.into() };
+        Ok(Response::new(v1::RuntimeConfigResponse { linux: Some(linux) }))
     }
 
     async fn update_runtime_config(
         &self,
         request: Request<v1::UpdateRuntimeConfigRequest>,
     ) -> Answer<v1::UpdateRuntimeConfigResponse> {
-        let config = request
-            .into_inner()
-            .runtime_config
-            .and_then(|c| c.network_config)
-            .unwrap_or_default();
+        let config = request.into_inner().runtime_config.and_then(|c| c.network_config).unwrap_or_default();
         self.enter("UpdateRuntimeConfig", &config.pod_cidr)?;
         let base = config.pod_cidr.split('/').next().unwrap_or_default();
         if !base.is_empty() {
-            let base = base
-                .parse::<Ipv4Addr>()
-                .map_err(|e| Status::invalid_argument(format!("pod CIDR: {e}")))?;
+            let base = base.parse::<Ipv4Addr>().map_err(|e| Status::invalid_argument(format!("pod CIDR: {e}")))?;
             self.shared.state.lock().pod_cidr = Some(base);
         }
         Ok(Response::new(v1::UpdateRuntimeConfigResponse {}))
     }
 
-    async fn run_pod_sandbox(
-        &self,
-        request: Request<v1::RunPodSandboxRequest>,
-    ) -> Answer<v1::RunPodSandboxResponse> {
+    async fn run_pod_sandbox(&self, request: Request<v1::RunPodSandboxRequest>) -> Answer<v1::RunPodSandboxResponse> {
         let request = request.into_inner();
-        let config = request
-            .config
-            .ok_or_else(|| Status::invalid_argument("sandbox config is required"))?;
+        let config = request.config.ok_or_else(|| Status::invalid_argument("sandbox config is required"))?;
         let metadata = config.metadata.clone().unwrap_or_default();
-        self.enter(
-            "RunPodSandbox",
-            &format!("{}/{}", metadata.namespace, metadata.name),
-        )?;
+        self.enter("RunPodSandbox", &format!("{}/{}", metadata.namespace, metadata.name))?;
         let mut state = self.shared.state.lock();
-        let options = config
-            .linux
-            .as_ref()
-            .and_then(|l| l.security_context.as_ref());
+        let options = config.linux.as_ref().and_then(|l| l.security_context.as_ref());
         let options = options.and_then(|c| c.namespace_options.as_ref());
         let host_network = options.is_some_and(|o| o.network == v1::NamespaceMode::Node as i32);
         let ip = (!host_network).then(|| state.new_address());
         let id = state.new_id();
-        let pod = Pod {
-            config,
-            runtime_handler: request.runtime_handler,
-            ready: true,
-            created_at: now(),
-            ip,
-        };
+        let pod = Pod { config, runtime_handler: request.runtime_handler, ready: true, created_at: now(), ip };
         state.pods.insert(id.clone(), pod);
-        self.emit(
-            &state,
-            &id,
-            &id,
-            v1::ContainerEventType::ContainerCreatedEvent,
-        );
-        self.emit(
-            &state,
-            &id,
-            &id,
-            v1::ContainerEventType::ContainerStartedEvent,
-        );
-        Ok(Response::new(v1::RunPodSandboxResponse {
-            pod_sandbox_id: id,
-        }))
+        self.emit(&state, &id, &id, v1::ContainerEventType::ContainerCreatedEvent);
+        self.emit(&state, &id, &id, v1::ContainerEventType::ContainerStartedEvent);
+        Ok(Response::new(v1::RunPodSandboxResponse { pod_sandbox_id: id }))
     }
 
     async fn stop_pod_sandbox(
@@ -288,12 +209,7 @@ impl RuntimeService for FakeRuntime {
             && std::mem::replace(&mut pod.ready, false)
         {
             pod.ip = None;
-            self.emit(
-                &state,
-                &id,
-                &id,
-                v1::ContainerEventType::ContainerStoppedEvent,
-            );
+            self.emit(&state, &id, &id, v1::ContainerEventType::ContainerStoppedEvent);
         }
         Ok(Response::new(v1::StopPodSandboxResponse {}))
     }
@@ -310,12 +226,7 @@ impl RuntimeService for FakeRuntime {
         }
         let mut state = self.shared.state.lock();
         if state.pods.remove(&id).is_some() {
-            self.emit(
-                &state,
-                &id,
-                &id,
-                v1::ContainerEventType::ContainerDeletedEvent,
-            );
+            self.emit(&state, &id, &id, v1::ContainerEventType::ContainerDeletedEvent);
         }
         Ok(Response::new(v1::RemovePodSandboxResponse {}))
     }
@@ -326,10 +237,7 @@ impl RuntimeService for FakeRuntime {
     ) -> Answer<v1::PodSandboxStatusResponse> {
         let id = request.into_inner().pod_sandbox_id;
         let state = self.shared.state.lock();
-        let pod = state
-            .pods
-            .get(&id)
-            .ok_or_else(|| not_found("sandbox", &id))?;
+        let pod = state.pods.get(&id).ok_or_else(|| not_found("sandbox", &id))?;
         Ok(Response::new(v1::PodSandboxStatusResponse {
             status: Some(pod.status(&id)),
             info: HashMap::new(),
@@ -346,14 +254,10 @@ impl RuntimeService for FakeRuntime {
         let state = self.shared.state.lock();
         let items = state.pods.iter().filter(|(id, pod)| {
             (filter.id.is_empty() || id.starts_with(&filter.id))
-                && filter
-                    .state
-                    .is_none_or(|wanted| wanted.state == pod.state())
+                && filter.state.is_none_or(|wanted| wanted.state == pod.state())
                 && selects(&filter.label_selector, &pod.config.labels)
         });
-        Ok(Response::new(v1::ListPodSandboxResponse {
-            items: items.map(|(id, pod)| pod.listed(id)).collect(),
-        }))
+        Ok(Response::new(v1::ListPodSandboxResponse { items: items.map(|(id, pod)| pod.listed(id)).collect() }))
     }
 
     async fn create_container(
@@ -361,14 +265,8 @@ impl RuntimeService for FakeRuntime {
         request: Request<v1::CreateContainerRequest>,
     ) -> Answer<v1::CreateContainerResponse> {
         let request = request.into_inner();
-        let config = request
-            .config
-            .ok_or_else(|| Status::invalid_argument("container config is required"))?;
-        let name = config
-            .metadata
-            .as_ref()
-            .map(|m| m.name.clone())
-            .unwrap_or_default();
+        let config = request.config.ok_or_else(|| Status::invalid_argument("container config is required"))?;
+        let name = config.metadata.as_ref().map(|m| m.name.clone()).unwrap_or_default();
         let image = config.image.clone().unwrap_or_default().image;
         self.enter("CreateContainer", &name)?;
         let script = self.next_script(&name, &image);
@@ -376,11 +274,7 @@ impl RuntimeService for FakeRuntime {
             return Err(error);
         }
         let mut state = self.shared.state.lock();
-        if !state
-            .pods
-            .get(&request.pod_sandbox_id)
-            .is_some_and(|pod| pod.ready)
-        {
+        if !state.pods.get(&request.pod_sandbox_id).is_some_and(|pod| pod.ready) {
             return Err(not_found("running sandbox", &request.pod_sandbox_id));
         }
         let Some((image_id, _)) = state.image_of(&image) else {
@@ -398,32 +292,17 @@ impl RuntimeService for FakeRuntime {
         };
         let id = state.new_id();
         state.containers.insert(id.clone(), container);
-        self.emit(
-            &state,
-            &id,
-            &request.pod_sandbox_id,
-            v1::ContainerEventType::ContainerCreatedEvent,
-        );
-        Ok(Response::new(v1::CreateContainerResponse {
-            container_id: id,
-        }))
+        self.emit(&state, &id, &request.pod_sandbox_id, v1::ContainerEventType::ContainerCreatedEvent);
+        Ok(Response::new(v1::CreateContainerResponse { container_id: id }))
     }
 
-    async fn start_container(
-        &self,
-        request: Request<v1::StartContainerRequest>,
-    ) -> Answer<v1::StartContainerResponse> {
+    async fn start_container(&self, request: Request<v1::StartContainerRequest>) -> Answer<v1::StartContainerResponse> {
         let id = request.into_inner().container_id;
         let (name, script) = {
             let state = self.shared.state.lock();
-            let container = state
-                .containers
-                .get(&id)
-                .ok_or_else(|| not_found("container", &id))?;
+            let container = state.containers.get(&id).ok_or_else(|| not_found("container", &id))?;
             if container.state() != v1::ContainerState::ContainerCreated {
-                return Err(Status::failed_precondition(format!(
-                    "container {id:?} was started already"
-                )));
+                return Err(Status::failed_precondition(format!("container {id:?} was started already")));
             }
             (container.name().to_owned(), container.script.clone())
         };
@@ -435,22 +314,12 @@ impl RuntimeService for FakeRuntime {
         }
         {
             let mut state = self.shared.state.lock();
-            let container = state
-                .containers
-                .get_mut(&id)
-                .ok_or_else(|| not_found("container", &id))?;
+            let container = state.containers.get_mut(&id).ok_or_else(|| not_found("container", &id))?;
             container.started_at = now();
             let pod = container.pod.clone();
-            self.emit(
-                &state,
-                &id,
-                &pod,
-                v1::ContainerEventType::ContainerStartedEvent,
-            );
+            self.emit(&state, &id, &pod, v1::ContainerEventType::ContainerStartedEvent);
             if let Some(container) = state.containers.get(&id) {
-                container
-                    .write_logs(&state)
-                    .map_err(|e| Status::internal(format!("cannot write the log: {e}")))?;
+                container.write_logs(&state).map_err(|e| Status::internal(format!("cannot write the log: {e}")))?;
             }
         }
         if let Some(exit) = &script.exit {
@@ -459,10 +328,7 @@ impl RuntimeService for FakeRuntime {
         Ok(Response::new(v1::StartContainerResponse {}))
     }
 
-    async fn stop_container(
-        &self,
-        request: Request<v1::StopContainerRequest>,
-    ) -> Answer<v1::StopContainerResponse> {
+    async fn stop_container(&self, request: Request<v1::StopContainerRequest>) -> Answer<v1::StopContainerResponse> {
         let request = request.into_inner();
         self.enter("StopContainer", &request.container_id)?;
         let grace = Duration::from_secs(request.timeout.try_into().unwrap_or(0));
@@ -481,23 +347,16 @@ impl RuntimeService for FakeRuntime {
         Ok(Response::new(v1::RemoveContainerResponse {}))
     }
 
-    async fn list_containers(
-        &self,
-        request: Request<v1::ListContainersRequest>,
-    ) -> Answer<v1::ListContainersResponse> {
+    async fn list_containers(&self, request: Request<v1::ListContainersRequest>) -> Answer<v1::ListContainersResponse> {
         let filter = request.into_inner().filter.unwrap_or_default();
         let state = self.shared.state.lock();
         let containers = state.containers.iter().filter(|(id, container)| {
             (filter.id.is_empty() || id.starts_with(&filter.id))
                 && (filter.pod_sandbox_id.is_empty() || filter.pod_sandbox_id == container.pod)
-                && filter
-                    .state
-                    .is_none_or(|wanted| wanted.state == i32::from(container.state()))
+                && filter.state.is_none_or(|wanted| wanted.state == i32::from(container.state()))
                 && selects(&filter.label_selector, &container.config.labels)
         });
-        let containers = containers
-            .map(|(id, container)| container.listed(id))
-            .collect();
+        let containers = containers.map(|(id, container)| container.listed(id)).collect();
         Ok(Response::new(v1::ListContainersResponse { containers }))
     }
 
@@ -507,15 +366,9 @@ impl RuntimeService for FakeRuntime {
     ) -> Answer<v1::ContainerStatusResponse> {
         let id = request.into_inner().container_id;
         let state = self.shared.state.lock();
-        let container = state
-            .containers
-            .get(&id)
-            .ok_or_else(|| not_found("container", &id))?;
+        let container = state.containers.get(&id).ok_or_else(|| not_found("container", &id))?;
         let status = container.status(&id, &state);
-        Ok(Response::new(v1::ContainerStatusResponse {
-            status: Some(status),
-            info: HashMap::new(),
-        }))
+        Ok(Response::new(v1::ContainerStatusResponse { status: Some(status), info: HashMap::new() }))
     }
 
     async fn update_container_resources(
@@ -526,10 +379,7 @@ impl RuntimeService for FakeRuntime {
         self.enter("UpdateContainerResources", &request.container_id)?;
         let mut state = self.shared.state.lock();
         let id = request.container_id;
-        let container = state
-            .containers
-            .get_mut(&id)
-            .ok_or_else(|| not_found("container", &id))?;
+        let container = state.containers.get_mut(&id).ok_or_else(|| not_found("container", &id))?;
         container.config.linux.get_or_insert_default().resources = request.linux;
         Ok(Response::new(v1::UpdateContainerResourcesResponse {}))
     }
@@ -542,18 +392,12 @@ impl RuntimeService for FakeRuntime {
         Ok(Response::new(v1::ReopenContainerLogResponse {}))
     }
 
-    async fn exec_sync(
-        &self,
-        request: Request<v1::ExecSyncRequest>,
-    ) -> Answer<v1::ExecSyncResponse> {
+    async fn exec_sync(&self, request: Request<v1::ExecSyncRequest>) -> Answer<v1::ExecSyncResponse> {
         let request = request.into_inner();
         let name = {
             let state = self.shared.state.lock();
             let id = &request.container_id;
-            let container = state
-                .containers
-                .get(id)
-                .ok_or_else(|| not_found("container", id))?;
+            let container = state.containers.get(id).ok_or_else(|| not_found("container", id))?;
             if container.state() != v1::ContainerState::ContainerRunning {
                 return Err(Status::unknown(format!("container {id:?} is not running")));
             }
@@ -561,38 +405,20 @@ impl RuntimeService for FakeRuntime {
         };
         self.enter("ExecSync", &format!("{name} {}", request.cmd.join(" ")))?;
         let handler = self.shared.settings.lock().exec.clone();
-        let outcome =
-            handler.map_or_else(ExecOutcome::default, |handler| handler(&name, &request.cmd));
+        let outcome = handler.map_or_else(ExecOutcome::default, |handler| handler(&name, &request.cmd));
         let timeout = Duration::from_secs(request.timeout.try_into().unwrap_or(0));
         if !timeout.is_zero() && outcome.takes > timeout {
             tokio::time::sleep(timeout).await;
-            return Err(Status::deadline_exceeded(format!(
-                "command {:?} timed out",
-                request.cmd
-            )));
+            return Err(Status::deadline_exceeded(format!("command {:?} timed out", request.cmd)));
         }
         tokio::time::sleep(outcome.takes).await;
-        let ExecOutcome {
-            stdout,
-            stderr,
-            exit_code,
-            ..
-        } = outcome;
-        Ok(Response::new(v1::ExecSyncResponse {
-            stdout,
-            stderr,
-            exit_code,
-        }))
+        let ExecOutcome { stdout, stderr, exit_code, .. } = outcome;
+        Ok(Response::new(v1::ExecSyncResponse { stdout, stderr, exit_code }))
     }
 
-    async fn container_stats(
-        &self,
-        request: Request<v1::ContainerStatsRequest>,
-    ) -> Answer<v1::ContainerStatsResponse> {
+    async fn container_stats(&self, request: Request<v1::ContainerStatsRequest>) -> Answer<v1::ContainerStatsResponse> {
         let stats = self.stats_of(&request.into_inner().container_id)?;
-        Ok(Response::new(v1::ContainerStatsResponse {
-            stats: Some(stats),
-        }))
+        Ok(Response::new(v1::ContainerStatsResponse { stats: Some(stats) }))
     }
 
     async fn list_container_stats(
@@ -620,9 +446,7 @@ impl RuntimeService for FakeRuntime {
     ) -> Answer<BoxStream<v1::ContainerEventResponse>> {
         let receiver: broadcast::Receiver<_> = self.shared.events.subscribe();
         let events = BroadcastStream::new(receiver).map(|event| {
-            event.map_err(|lagged| {
-                Status::resource_exhausted(format!("the subscriber was too slow: {lagged}"))
-            })
+            event.map_err(|lagged| Status::resource_exhausted(format!("the subscriber was too slow: {lagged}")))
         });
         Ok(Response::new(Box::pin(events)))
     }

@@ -56,16 +56,11 @@ impl FakeRuntime {
             let connections = connections.clone();
             async move {
                 let (ours, theirs) = tokio::io::duplex(DUPLEX_BUFFER);
-                connections
-                    .send(theirs)
-                    .await
-                    .map_err(std::io::Error::other)?;
+                connections.send(theirs).await.map_err(std::io::Error::other)?;
                 Ok::<_, std::io::Error>(TokioIo::new(ours))
             }
         });
-        Ok(Client::from_channel(
-            base_endpoint().connect_with_connector(connector).await?,
-        ))
+        Ok(Client::from_channel(base_endpoint().connect_with_connector(connector).await?))
     }
 
     fn router(&self) -> Router {

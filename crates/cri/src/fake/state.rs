@@ -64,20 +64,13 @@ pub(super) struct Image {
 
 /// Nanoseconds since the epoch, as CRI counts time.
 pub(super) fn now() -> i64 {
-    let elapsed = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or_default();
+    let elapsed = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     i64::try_from(elapsed.as_nanos()).unwrap_or(i64::MAX)
 }
 
 /// True if every label that `selector` asks for is there with that value.
-pub(super) fn selects(
-    selector: &HashMap<String, String>,
-    labels: &HashMap<String, String>,
-) -> bool {
-    selector
-        .iter()
-        .all(|(key, value)| labels.get(key) == Some(value))
+pub(super) fn selects(selector: &HashMap<String, String>, labels: &HashMap<String, String>) -> bool {
+    selector.iter().all(|(key, value)| labels.get(key) == Some(value))
 }
 
 // === impl State ===
@@ -97,21 +90,12 @@ impl State {
     }
 
     pub(super) fn newest_running(&self, container_name: &str) -> Option<String> {
-        let running = self
-            .containers
-            .iter()
-            .rev()
-            .filter(|(_, c)| c.state() == v1::ContainerState::ContainerRunning);
-        running
-            .into_iter()
-            .find(|(_, c)| c.name() == container_name)
-            .map(|(id, _)| id.clone())
+        let running = self.containers.iter().rev().filter(|(_, c)| c.state() == v1::ContainerState::ContainerRunning);
+        running.into_iter().find(|(_, c)| c.name() == container_name).map(|(id, _)| id.clone())
     }
 
     pub(super) fn image_of(&self, reference: &str) -> Option<(&String, &Image)> {
-        self.images
-            .iter()
-            .find(|(id, image)| *id == reference || image.tags.contains(reference))
+        self.images.iter().find(|(id, image)| *id == reference || image.tags.contains(reference))
     }
 
     pub(super) fn container_statuses(&self, pod: &str) -> Vec<v1::ContainerStatus> {
@@ -124,20 +108,13 @@ impl State {
 
 impl Pod {
     pub(super) fn state(&self) -> i32 {
-        let state = if self.ready {
-            v1::PodSandboxState::SandboxReady
-        } else {
-            v1::PodSandboxState::SandboxNotready
-        };
+        let state = if self.ready { v1::PodSandboxState::SandboxReady } else { v1::PodSandboxState::SandboxNotready };
         state.into()
     }
 
     pub(super) fn status(&self, id: &str) -> v1::PodSandboxStatus {
         let linux = self.config.linux.clone().unwrap_or_default();
-        let options = linux
-            .security_context
-            .and_then(|c| c.namespace_options)
-            .unwrap_or_default();
+        let options = linux.security_context.and_then(|c| c.namespace_options).unwrap_or_default();
         v1::PodSandboxStatus {
             id: id.to_owned(),
             metadata: self.config.metadata.clone(),
@@ -147,11 +124,7 @@ impl Pod {
                 ip: self.ip.map(|ip| ip.to_string()).unwrap_or_default(),
                 additional_ips: Vec::new(),
             }),
-            linux: Some(v1::LinuxPodSandboxStatus {
-                namespaces: Some(v1::Namespace {
-                    options: Some(options),
-                }),
-            }),
+            linux: Some(v1::LinuxPodSandboxStatus { namespaces: Some(v1::Namespace { options: Some(options) }) }),
             labels: self.config.labels.clone(),
             annotations: self.config.annotations.clone(),
             runtime_handler: self.runtime_handler.clone(),
@@ -175,10 +148,7 @@ impl Pod {
 
 impl Container {
     pub(super) fn name(&self) -> &str {
-        self.config
-            .metadata
-            .as_ref()
-            .map_or("", |m| m.name.as_str())
+        self.config.metadata.as_ref().map_or("", |m| m.name.as_str())
     }
 
     pub(super) fn state(&self) -> v1::ContainerState {
@@ -207,18 +177,12 @@ impl Container {
             labels: self.config.labels.clone(),
             annotations: self.config.annotations.clone(),
             mounts: self.config.mounts.clone(),
-            log_path: self
-                .log_path(state)
-                .map(|p| p.display().to_string())
-                .unwrap_or_default(),
+            log_path: self.log_path(state).map(|p| p.display().to_string()).unwrap_or_default(),
             resources: self
                 .config
                 .linux
                 .as_ref()
-                .map(|linux| v1::ContainerResources {
-                    linux: linux.resources.clone(),
-                    windows: None,
-                }),
+                .map(|linux| v1::ContainerResources { linux: linux.resources.clone(), windows: None }),
             user: None,
             stop_signal: self.config.stop_signal,
         }
@@ -255,10 +219,7 @@ impl Container {
         if let Some(parent) = path.parent() {
             std::fs::create_dir_all(parent)?;
         }
-        let mut file = std::fs::OpenOptions::new()
-            .create(true)
-            .append(true)
-            .open(path)?;
+        let mut file = std::fs::OpenOptions::new().create(true).append(true).open(path)?;
         for (stream, line) in &self.script.logs {
             let stream = match stream {
                 LogStream::Stdout => "stdout",

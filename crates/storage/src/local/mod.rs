@@ -72,7 +72,13 @@ impl LocalStorage {
             .name("store-writer".into())
             .spawn(move || writer.run())
             .map_err(|error| StorageError::Unavailable(format!("cannot start the store's writer thread: {error}")))?;
-        Ok(Self { shared, requests: Some(sender), queue: Semaphore::new(QUEUED_WRITES), writer: Some(writer), files: Vec::new() })
+        Ok(Self {
+            shared,
+            requests: Some(sender),
+            queue: Semaphore::new(QUEUED_WRITES),
+            writer: Some(writer),
+            files: Vec::new(),
+        })
     }
 
     /// Says in which files it is kept.

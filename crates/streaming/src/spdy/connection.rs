@@ -90,10 +90,7 @@ impl Connection {
         Self::new(io, 1)
     }
 
-    fn new(
-        io: impl AsyncRead + AsyncWrite + Send + 'static,
-        first_id: u32,
-    ) -> Result<Self, SpdyError> {
+    fn new(io: impl AsyncRead + AsyncWrite + Send + 'static, first_id: u32) -> Result<Self, SpdyError> {
         let (frames, outgoing) = mpsc::channel(QUEUED_FRAMES);
         let (accepted, incoming) = mpsc::channel(PENDING_STREAMS);
         let (read, write) = tokio::io::split(io);
@@ -106,12 +103,7 @@ impl Connection {
             closed: CancellationToken::new(),
         });
         let encoder = Encoder::new()?;
-        tokio::spawn(write_frames(
-            write,
-            encoder,
-            outgoing,
-            shared.closed.clone(),
-        ));
+        tokio::spawn(write_frames(write, encoder, outgoing, shared.closed.clone()));
         tokio::spawn(read_frames(read, Arc::clone(&shared), accepted));
         Ok(Self { shared, incoming })
     }
@@ -125,20 +117,9 @@ impl Connection {
     pub async fn open(&self, headers: Headers) -> io::Result<Stream> {
         let id = self.shared.next_id.fetch_add(2, Ordering::Relaxed);
         let (replied, reply) = oneshot::channel();
-        let stream = self
-            .shared
-            .stream(id, headers.clone(), false, Some(replied));
-        let frame = Frame::SynStream {
-            id,
-            priority: 0,
-            fin: false,
-            headers,
-        };
-        self.shared
-            .frames
-            .send(Outgoing::Frame(frame))
-            .await
-            .map_err(|_| io::ErrorKind::BrokenPipe)?;
+        let stream = self.shared.stream(id, headers.clone(), false, Some(replied));
+        let frame = Frame::SynStream { id, priority: 0, fin: false, headers };
+        self.shared.frames.send(Outgoing::Frame(frame)).await.map_err(|_| io::ErrorKind::BrokenPipe)?;
         match timeout(STREAM_CREATION_TIMEOUT, reply).await {
             Ok(Ok(())) => Ok(stream),
             Ok(Err(_)) => Err(io::ErrorKind::ConnectionRefused.into()),
@@ -177,11 +158,7 @@ impl Shared {
             0 => None,
             size => Some(Arc::new(Semaphore::new(size as usize))),
         };
-        let entry = Entry {
-            received: (!read_ended).then_some(sender),
-            window: window.clone(),
-            replied,
-        };
+        let entry = Entry { received: (!read_ended).then_some(sender), window: window.clone(), replied };
         self.streams.lock().insert(id, entry);
         Stream {
             id,
@@ -228,9 +205,7 @@ async fn write_frames(
         };
         loop {
             match next {
-                Outgoing::Frame(frame) if encoder.encode(&frame, &mut batch).is_err() => {
-                    closing = true
-                }
+                Outgoing::Frame(frame) if encoder.encode(&frame, &mut batch).is_err() => closing = true,
                 Outgoing::Frame(_) => {}
                 Outgoing::Close => closing = true,
             }
@@ -251,11 +226,7 @@ async fn write_frames(
     let _ = write.shutdown().await;
 }
 
-async fn read_frames(
-    mut read: impl AsyncRead + Unpin,
-    shared: Arc<Shared>,
-    accepted: mpsc::Sender<Stream>,
-) {
+async fn read_frames(mut read: impl AsyncRead + Unpin, shared: Arc<Shared>, accepted: mpsc::Sender<Stream>) {
     let (mut decoder, mut buffer) = (Decoder::default(), BytesMut::with_capacity(READ_BUFFER));
     let closed = shared.closed.clone();
     'connection: loop {
@@ -285,9 +256,7 @@ async fn read_frames(
 /// Acts on one frame. Waits while a stream's queue is full, which holds up the peer.
 async fn handle(shared: &Arc<Shared>, accepted: &mpsc::Sender<Stream>, frame: Frame) {
     match frame {
-        Frame::SynStream {
-            id, fin, headers, ..
-        } => new_stream(shared, accepted, id, fin, headers).await,
+        Frame::SynStream { id, fin, headers, .. } => new_stream(shared, accepted, id, fin, headers).await,
         Frame::SynReply { id, fin, .. } => {
             if let Some(entry) = shared.streams.lock().get_mut(&id) {
                 if let Some(replied) = entry.replied.take() {
@@ -300,11 +269,7 @@ async fn handle(shared: &Arc<Shared>, accepted: &mpsc::Sender<Stream>, frame: Fr
             }
         }
         Frame::Data { id, fin, bytes } => {
-            let queue = shared
-                .streams
-                .lock()
-                .get(&id)
-                .and_then(|entry| entry.received.clone());
+            let queue = shared.streams.lock().get(&id).and_then(|entry| entry.received.clone());
             // Data for a stream that is gone, or whose reader is, has nowhere to go.
             if let Some(queue) = queue {
                 queue.send(bytes).await;
@@ -331,16 +296,9 @@ async fn handle(shared: &Arc<Shared>, accepted: &mpsc::Sender<Stream>, frame: Fr
         }
         // Our own pings would have our own parity; we send none, so all of them want an answer.
         Frame::Ping { .. } => shared.send(frame).await,
-        Frame::Settings {
-            initial_window: Some(window),
-        } => shared.initial_window.store(window, Ordering::Relaxed),
+        Frame::Settings { initial_window: Some(window) } => shared.initial_window.store(window, Ordering::Relaxed),
         Frame::WindowUpdate { id, delta } => {
-            if let Some(window) = shared
-                .streams
-                .lock()
-                .get(&id)
-                .and_then(|entry| entry.window.clone())
-            {
+            if let Some(window) = shared.streams.lock().get(&id).and_then(|entry| entry.window.clone()) {
                 let room = Semaphore::MAX_PERMITS - window.available_permits();
                 window.add_permits((delta as usize).min(room));
             }
@@ -349,13 +307,7 @@ async fn handle(shared: &Arc<Shared>, accepted: &mpsc::Sender<Stream>, frame: Fr
     }
 }
 
-async fn new_stream(
-    shared: &Arc<Shared>,
-    accepted: &mpsc::Sender<Stream>,
-    id: u32,
-    fin: bool,
-    headers: Headers,
-) {
+async fn new_stream(shared: &Arc<Shared>, accepted: &mpsc::Sender<Stream>, id: u32, fin: bool, headers: Headers) {
     let refuse = |status| shared.send(Frame::RstStream { id, status });
     // Stream ids only grow, and the two ends use different parities.
     let own = shared.next_id.load(Ordering::Relaxed) % 2 == id % 2;
@@ -367,13 +319,7 @@ async fn new_stream(
         return refuse(ResetStatus::REFUSED).await;
     }
     let stream = shared.stream(id, headers, fin, None);
-    shared
-        .send(Frame::SynReply {
-            id,
-            fin: false,
-            headers: Headers::default(),
-        })
-        .await;
+    shared.send(Frame::SynReply { id, fin: false, headers: Headers::default() }).await;
     // Nobody accepts any more: dropping the stream breaks it off.
     let _ = accepted.send(stream).await;
 }
@@ -394,10 +340,7 @@ impl Stream {
     fn report_read(&mut self, count: usize) {
         self.unreported += u32::try_from(count).unwrap_or(u32::MAX);
         if self.unreported >= WINDOW_STEP {
-            let frame = Frame::WindowUpdate {
-                id: self.id,
-                delta: self.unreported,
-            };
+            let frame = Frame::WindowUpdate { id: self.id, delta: self.unreported };
             // With a full queue the next read reports it.
             if self.shared.frames.try_send(Outgoing::Frame(frame)).is_ok() {
                 self.unreported = 0;
@@ -415,10 +358,7 @@ impl Stream {
         };
         permit.forget();
         let more = (wanted - 1).min(window.available_permits());
-        let taken = match window
-            .as_ref()
-            .try_acquire_many(u32::try_from(more).unwrap_or(0))
-        {
+        let taken = match window.as_ref().try_acquire_many(u32::try_from(more).unwrap_or(0)) {
             Ok(permits) => {
                 permits.forget();
                 more
@@ -429,9 +369,7 @@ impl Stream {
     }
 
     fn poll_send(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.frames
-            .poll_reserve(context)
-            .map_err(|_| io::ErrorKind::BrokenPipe.into())
+        self.frames.poll_reserve(context).map_err(|_| io::ErrorKind::BrokenPipe.into())
     }
 }
 
@@ -452,11 +390,7 @@ impl AsyncRead for Stream {
 }
 
 impl AsyncWrite for Stream {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
+    fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         if self.write_ended || self.shared.closed.is_cancelled() {
             return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
         }
@@ -472,15 +406,8 @@ impl AsyncWrite for Stream {
                 return Poll::Pending;
             }
         };
-        let frame = Frame::Data {
-            id: self.id,
-            fin: false,
-            bytes: Bytes::copy_from_slice(&bytes[..count]),
-        };
-        let sent = self
-            .frames
-            .send_item(Outgoing::Frame(frame))
-            .map_err(|_| io::ErrorKind::BrokenPipe.into());
+        let frame = Frame::Data { id: self.id, fin: false, bytes: Bytes::copy_from_slice(&bytes[..count]) };
+        let sent = self.frames.send_item(Outgoing::Frame(frame)).map_err(|_| io::ErrorKind::BrokenPipe.into());
         Poll::Ready(sent.map(|()| count))
     }
 
@@ -495,16 +422,8 @@ impl AsyncWrite for Stream {
         }
         ready!(self.poll_send(context))?;
         self.write_ended = true;
-        let frame = Frame::Data {
-            id: self.id,
-            fin: true,
-            bytes: Bytes::new(),
-        };
-        Poll::Ready(
-            self.frames
-                .send_item(Outgoing::Frame(frame))
-                .map_err(|_| io::ErrorKind::BrokenPipe.into()),
-        )
+        let frame = Frame::Data { id: self.id, fin: true, bytes: Bytes::new() };
+        Poll::Ready(self.frames.send_item(Outgoing::Frame(frame)).map_err(|_| io::ErrorKind::BrokenPipe.into()))
     }
 }
 
@@ -514,10 +433,7 @@ impl Drop for Stream {
         let peer_ended = self.read_ended || entry.is_none_or(|entry| entry.received.is_none());
         let ended = peer_ended && self.write_ended;
         if !ended && !self.shared.closed.is_cancelled() {
-            let frame = Frame::RstStream {
-                id: self.id,
-                status: ResetStatus::CANCEL,
-            };
+            let frame = Frame::RstStream { id: self.id, status: ResetStatus::CANCEL };
             // With a full queue the peer finds out by its next frame, which nobody takes.
             let _ = self.shared.frames.try_send(Outgoing::Frame(frame));
         }
@@ -530,10 +446,7 @@ mod tests {
 
     fn pair() -> (Connection, Connection) {
         let (ours, theirs) = tokio::io::duplex(1_024);
-        (
-            Connection::client(ours).expect("client"),
-            Connection::server(theirs).expect("server"),
-        )
+        (Connection::client(ours).expect("client"), Connection::server(theirs).expect("server"))
     }
 
     fn headers(kind: &str) -> Headers {
@@ -545,10 +458,7 @@ mod tests {
         let (client, mut server) = pair();
         let mut stdin = client.open(headers("stdin")).await.expect("open");
         let mut accepted = server.accept().await.expect("accept");
-        assert_eq!(
-            (accepted.id(), accepted.headers().get("streamtype")),
-            (1, Some("stdin"))
-        );
+        assert_eq!((accepted.id(), accepted.headers().get("streamtype")), (1, Some("stdin")));
         let sent: Vec<u8> = (0..200_000_u32).map(|n| n as u8).collect();
         let (expected, echo) = (
             sent.clone(),
@@ -577,10 +487,7 @@ mod tests {
         let (client, mut server) = pair();
         let mut stream = client.open(headers("data")).await.expect("open");
         drop(server.accept().await.expect("accept"));
-        let error = stream
-            .read_to_end(&mut Vec::new())
-            .await
-            .expect_err("reset");
+        let error = stream.read_to_end(&mut Vec::new()).await.expect_err("reset");
         assert_eq!(error.kind(), io::ErrorKind::ConnectionReset);
         // The connection goes on.
         client.open(headers("data")).await.expect("open again");
@@ -613,9 +520,7 @@ mod tests {
         server.shared.closed.cancel();
         drop((server, accepted));
         let mut rest = Vec::new();
-        let _ = timeout(LINGER, stream.read_to_end(&mut rest))
-            .await
-            .expect("ends");
+        let _ = timeout(LINGER, stream.read_to_end(&mut rest)).await.expect("ends");
         assert!(rest.is_empty());
     }
 
@@ -624,24 +529,13 @@ mod tests {
         let (mut peer, ours) = tokio::io::duplex(1 << 20);
         let mut server = Connection::server(ours).expect("server");
         let (mut encoder, mut wire) = (Encoder::new().expect("encoder"), BytesMut::new());
-        let syn = Frame::SynStream {
-            id: 1,
-            priority: 0,
-            fin: false,
-            headers: headers("stdout"),
-        };
-        for frame in [
-            Frame::Settings {
-                initial_window: Some(10),
-            },
-            syn,
-        ] {
+        let syn = Frame::SynStream { id: 1, priority: 0, fin: false, headers: headers("stdout") };
+        for frame in [Frame::Settings { initial_window: Some(10) }, syn] {
             encoder.encode(&frame, &mut wire).expect("encode");
         }
         peer.write_all(&wire).await.expect("write");
         let mut stream = server.accept().await.expect("accept");
-        let writing =
-            tokio::spawn(async move { stream.write_all(&[1; 25]).await.map(|()| stream) });
+        let writing = tokio::spawn(async move { stream.write_all(&[1; 25]).await.map(|()| stream) });
         let (mut decoder, mut buffer, mut received) = (Decoder::default(), BytesMut::new(), 0);
         while received < 25 {
             peer.read_buf(&mut buffer).await.expect("read");
@@ -651,15 +545,10 @@ mod tests {
                     if received == 10 || received == 20 {
                         assert!(!writing.is_finished());
                         let mut wire = BytesMut::new();
-                        encoder
-                            .encode(&Frame::WindowUpdate { id: 1, delta: 10 }, &mut wire)
-                            .expect("encode");
+                        encoder.encode(&Frame::WindowUpdate { id: 1, delta: 10 }, &mut wire).expect("encode");
                         peer.write_all(&wire).await.expect("write");
                     }
-                    assert!(
-                        received == 10 || received == 20 || received == 25,
-                        "{received}"
-                    );
+                    assert!(received == 10 || received == 20 || received == 25, "{received}");
                 }
             }
         }

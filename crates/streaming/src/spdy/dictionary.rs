@@ -9,15 +9,7 @@ content-length content-location content-md5 content-range content-type date etag
 if-modified-since if-none-match if-range if-unmodified-since last-modified location max-forwards pragma \
 proxy-authenticate proxy-authorization range referer retry-after server te trailer transfer-encoding upgrade \
 user-agent vary via warning www-authenticate method get status";
-const MORE_WORDS: [&str; 7] = [
-    "200 OK",
-    "version",
-    "HTTP/1.1",
-    "url",
-    "public",
-    "set-cookie",
-    "keep-alive",
-];
+const MORE_WORDS: [&str; 7] = ["200 OK", "version", "HTTP/1.1", "url", "public", "set-cookie", "keep-alive"];
 const LAST_WORD: &str = "origin";
 /// What follows them, run together.
 const TAIL: &str = "1001012012022052063003023033043053063074024054064074084094104114124134144154164175025045052\

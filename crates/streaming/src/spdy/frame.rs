@@ -27,45 +27,15 @@ const WINDOW_UPDATE: u16 = 9;
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[allow(missing_docs, reason = "the fields are the specification's")]
 pub enum Frame {
-    SynStream {
-        id: u32,
-        priority: u8,
-        fin: bool,
-        headers: Headers,
-    },
-    SynReply {
-        id: u32,
-        fin: bool,
-        headers: Headers,
-    },
-    RstStream {
-        id: u32,
-        status: ResetStatus,
-    },
-    Settings {
-        initial_window: Option<u32>,
-    },
-    Ping {
-        id: u32,
-    },
-    GoAway {
-        last_id: u32,
-        status: u32,
-    },
-    Headers {
-        id: u32,
-        fin: bool,
-        headers: Headers,
-    },
-    WindowUpdate {
-        id: u32,
-        delta: u32,
-    },
-    Data {
-        id: u32,
-        fin: bool,
-        bytes: Bytes,
-    },
+    SynStream { id: u32, priority: u8, fin: bool, headers: Headers },
+    SynReply { id: u32, fin: bool, headers: Headers },
+    RstStream { id: u32, status: ResetStatus },
+    Settings { initial_window: Option<u32> },
+    Ping { id: u32 },
+    GoAway { last_id: u32, status: u32 },
+    Headers { id: u32, fin: bool, headers: Headers },
+    WindowUpdate { id: u32, delta: u32 },
+    Data { id: u32, fin: bool, bytes: Bytes },
 }
 
 /// Why a stream is broken off.
@@ -107,10 +77,7 @@ impl ResetStatus {
 
 impl Default for Decoder {
     fn default() -> Self {
-        Self {
-            headers: HeaderDecoder::new(),
-            data: None,
-        }
+        Self { headers: HeaderDecoder::new(), data: None }
     }
 }
 
@@ -121,27 +88,15 @@ impl Decoder {
             let Some(head) = buffer.first_chunk::<HEAD>() else {
                 return Ok(None);
             };
-            let (first, second) = (
-                u32::from_be_bytes([head[0], head[1], head[2], head[3]]),
-                &head[4..],
-            );
-            let (flags, length) = (
-                second[0],
-                u32::from_be_bytes([0, second[1], second[2], second[3]]) as usize,
-            );
+            let (first, second) = (u32::from_be_bytes([head[0], head[1], head[2], head[3]]), &head[4..]);
+            let (flags, length) = (second[0], u32::from_be_bytes([0, second[1], second[2], second[3]]) as usize);
             if head[0] & 0x80 != 0 {
-                let (version, kind) = (
-                    u16::from_be_bytes([head[0] & 0x7f, head[1]]),
-                    u16::from_be_bytes([head[2], head[3]]),
-                );
+                let (version, kind) =
+                    (u16::from_be_bytes([head[0] & 0x7f, head[1]]), u16::from_be_bytes([head[2], head[3]]));
                 return self.control(buffer, version, kind, flags, length);
             }
             buffer.advance(HEAD);
-            self.data = Some(PartialData {
-                id: first & ID_MASK,
-                fin: flags & FLAG_FIN != 0,
-                left: length,
-            });
+            self.data = Some(PartialData { id: first & ID_MASK, fin: flags & FLAG_FIN != 0, left: length });
         }
         Ok(self.data(buffer))
     }
@@ -151,16 +106,10 @@ impl Decoder {
         if data.left > 0 && buffer.is_empty() {
             return None;
         }
-        let bytes = buffer
-            .split_to(data.left.min(buffer.len()).min(MAX_CHUNK))
-            .freeze();
+        let bytes = buffer.split_to(data.left.min(buffer.len()).min(MAX_CHUNK)).freeze();
         data.left -= bytes.len();
         let last = data.left == 0;
-        let frame = Frame::Data {
-            id: data.id,
-            fin: last && data.fin,
-            bytes,
-        };
+        let frame = Frame::Data { id: data.id, fin: last && data.fin, bytes };
         if last {
             self.data = None;
         }
@@ -196,45 +145,23 @@ impl Decoder {
                 }
                 let priority = body.get_u8() >> 5;
                 let _slot = body.get_u8();
-                Frame::SynStream {
-                    id,
-                    priority,
-                    fin,
-                    headers: self.headers.decode(&body)?,
-                }
+                Frame::SynStream { id, priority, fin, headers: self.headers.decode(&body)? }
             }
             SYN_REPLY => {
                 let id = stream_id(&mut body)?;
-                Frame::SynReply {
-                    id,
-                    fin,
-                    headers: self.headers.decode(&body)?,
-                }
+                Frame::SynReply { id, fin, headers: self.headers.decode(&body)? }
             }
             HEADERS => {
                 let id = stream_id(&mut body)?;
-                Frame::Headers {
-                    id,
-                    fin,
-                    headers: self.headers.decode(&body)?,
-                }
+                Frame::Headers { id, fin, headers: self.headers.decode(&body)? }
             }
-            RST_STREAM => Frame::RstStream {
-                id: stream_id(&mut body)?,
-                status: ResetStatus(number(&mut body)?),
-            },
+            RST_STREAM => Frame::RstStream { id: stream_id(&mut body)?, status: ResetStatus(number(&mut body)?) },
             SETTINGS => settings(&mut body)?,
-            PING => Frame::Ping {
-                id: number(&mut body)?,
-            },
-            GOAWAY => Frame::GoAway {
-                last_id: number(&mut body)? & ID_MASK,
-                status: number(&mut body)?,
-            },
-            WINDOW_UPDATE => Frame::WindowUpdate {
-                id: number(&mut body)? & ID_MASK,
-                delta: number(&mut body)? & ID_MASK,
-            },
+            PING => Frame::Ping { id: number(&mut body)? },
+            GOAWAY => Frame::GoAway { last_id: number(&mut body)? & ID_MASK, status: number(&mut body)? },
+            WINDOW_UPDATE => {
+                Frame::WindowUpdate { id: number(&mut body)? & ID_MASK, delta: number(&mut body)? & ID_MASK }
+            }
             _ => return Err(SpdyError::Invalid("unknown control frame")),
         };
         Ok(Some(frame))
@@ -272,9 +199,7 @@ fn settings(body: &mut Bytes) -> Result<Frame, SpdyError> {
 impl Encoder {
     /// An encoder with a fresh compression state.
     pub fn new() -> Result<Self, SpdyError> {
-        Ok(Self {
-            headers: HeaderEncoder::new()?,
-        })
+        Ok(Self { headers: HeaderEncoder::new()? })
     }
 
     /// Appends a frame to `out`.
@@ -285,12 +210,7 @@ impl Encoder {
                 put_length(out, u8::from(*fin), bytes.len())?;
                 out.extend_from_slice(bytes);
             }
-            Frame::SynStream {
-                id,
-                priority,
-                fin,
-                headers,
-            } => {
+            Frame::SynStream { id, priority, fin, headers } => {
                 let block = self.headers.encode(headers)?;
                 put_control(out, SYN_STREAM, u8::from(*fin), 10 + block.len())?;
                 out.put_u32(id & ID_MASK);
@@ -299,19 +219,11 @@ impl Encoder {
                 out.put_u8(0);
                 out.extend_from_slice(&block);
             }
-            Frame::SynReply { id, fin, headers } => {
-                self.with_headers(SYN_REPLY, *id, *fin, headers, out)?
-            }
-            Frame::Headers { id, fin, headers } => {
-                self.with_headers(HEADERS, *id, *fin, headers, out)?
-            }
+            Frame::SynReply { id, fin, headers } => self.with_headers(SYN_REPLY, *id, *fin, headers, out)?,
+            Frame::Headers { id, fin, headers } => self.with_headers(HEADERS, *id, *fin, headers, out)?,
             Frame::RstStream { id, status } => put_numbers(out, RST_STREAM, &[*id, status.0])?,
-            Frame::Settings {
-                initial_window: None,
-            } => put_numbers(out, SETTINGS, &[0])?,
-            Frame::Settings {
-                initial_window: Some(window),
-            } => put_numbers(out, SETTINGS, &[1, 7, *window])?,
+            Frame::Settings { initial_window: None } => put_numbers(out, SETTINGS, &[0])?,
+            Frame::Settings { initial_window: Some(window) } => put_numbers(out, SETTINGS, &[1, 7, *window])?,
             Frame::Ping { id } => put_numbers(out, PING, &[*id])?,
             Frame::GoAway { last_id, status } => put_numbers(out, GOAWAY, &[*last_id, *status])?,
             Frame::WindowUpdate { id, delta } => put_numbers(out, WINDOW_UPDATE, &[*id, *delta])?,
@@ -342,9 +254,7 @@ fn put_control(out: &mut BytesMut, kind: u16, flags: u8, length: usize) -> Resul
 }
 
 fn put_length(out: &mut BytesMut, flags: u8, length: usize) -> Result<(), SpdyError> {
-    let length = u32::try_from(length)
-        .ok()
-        .filter(|length| *length < 1 << 24);
+    let length = u32::try_from(length).ok().filter(|length| *length < 1 << 24);
     let length = length.ok_or(SpdyError::TooLarge("a frame to send"))?;
     out.put_u32((u32::from(flags) << 24) | length);
     Ok(())
@@ -366,48 +276,17 @@ mod tests {
 
     fn frames() -> Vec<Frame> {
         vec![
-            Frame::SynStream {
-                id: 1,
-                priority: 3,
-                fin: false,
-                headers: headers(),
-            },
-            Frame::SynReply {
-                id: 1,
-                fin: false,
-                headers: Headers::default(),
-            },
-            Frame::Data {
-                id: 1,
-                fin: false,
-                bytes: Bytes::from_static(b"hello"),
-            },
-            Frame::Data {
-                id: 1,
-                fin: true,
-                bytes: Bytes::new(),
-            },
-            Frame::Headers {
-                id: 3,
-                fin: true,
-                headers: headers(),
-            },
-            Frame::RstStream {
-                id: 3,
-                status: ResetStatus::CANCEL,
-            },
-            Frame::Settings {
-                initial_window: Some(65_536),
-            },
-            Frame::Settings {
-                initial_window: None,
-            },
+            Frame::SynStream { id: 1, priority: 3, fin: false, headers: headers() },
+            Frame::SynReply { id: 1, fin: false, headers: Headers::default() },
+            Frame::Data { id: 1, fin: false, bytes: Bytes::from_static(b"hello") },
+            Frame::Data { id: 1, fin: true, bytes: Bytes::new() },
+            Frame::Headers { id: 3, fin: true, headers: headers() },
+            Frame::RstStream { id: 3, status: ResetStatus::CANCEL },
+            Frame::Settings { initial_window: Some(65_536) },
+            Frame::Settings { initial_window: None },
             Frame::Ping { id: 2 },
             Frame::WindowUpdate { id: 1, delta: 10 },
-            Frame::GoAway {
-                last_id: 3,
-                status: 0,
-            },
+            Frame::GoAway { last_id: 3, status: 0 },
         ]
     }
 
@@ -419,8 +298,7 @@ mod tests {
             encoder.encode(&frame, &mut wire).expect("encode");
         }
         for step in [1, 3, 7, wire.len()] {
-            let (mut decoder, mut buffer, mut decoded) =
-                (Decoder::default(), BytesMut::new(), Vec::new());
+            let (mut decoder, mut buffer, mut decoded) = (Decoder::default(), BytesMut::new(), Vec::new());
             for piece in wire.chunks(step) {
                 buffer.extend_from_slice(piece);
                 while let Some(frame) = decoder.decode(&mut buffer).expect("decode") {
@@ -436,18 +314,8 @@ mod tests {
     fn joined(frames: Vec<Frame>) -> Vec<Frame> {
         let mut all: Vec<Frame> = Vec::new();
         for frame in frames {
-            if let (
-                Some(Frame::Data {
-                    id,
-                    fin: false,
-                    bytes,
-                }),
-                Frame::Data {
-                    id: next,
-                    fin,
-                    bytes: more,
-                },
-            ) = (all.last_mut(), &frame)
+            if let (Some(Frame::Data { id, fin: false, bytes }), Frame::Data { id: next, fin, bytes: more }) =
+                (all.last_mut(), &frame)
                 && id == next
                 && !more.is_empty()
                 && !*fin
@@ -464,18 +332,10 @@ mod tests {
     fn large_data_comes_in_pieces() {
         let mut wire = BytesMut::new();
         let bytes = Bytes::from(vec![7; 100_000]);
-        let frame = Frame::Data {
-            id: 5,
-            fin: true,
-            bytes,
-        };
-        Encoder::new()
-            .expect("encoder")
-            .encode(&frame, &mut wire)
-            .expect("encode");
+        let frame = Frame::Data { id: 5, fin: true, bytes };
+        Encoder::new().expect("encoder").encode(&frame, &mut wire).expect("encode");
         let (mut decoder, mut total, mut fins) = (Decoder::default(), 0, 0);
-        while let Some(Frame::Data { bytes, fin, .. }) = decoder.decode(&mut wire).expect("decode")
-        {
+        while let Some(Frame::Data { bytes, fin, .. }) = decoder.decode(&mut wire).expect("decode") {
             assert!(bytes.len() <= MAX_CHUNK);
             total += bytes.len();
             fins += usize::from(fin);
@@ -492,14 +352,7 @@ mod tests {
         let version = [0x80, 2, 0, 6, 0, 0, 0, 4, 0, 0, 0, 1];
         let unknown = [0x80, 3, 0, 0x77, 0, 0, 0, 0];
         let lying_settings = [0x80, 3, 0, 4, 0, 0, 0, 4, 0xff, 0xff, 0xff, 0xff];
-        for bytes in [
-            &short_syn[..],
-            &zero_stream,
-            &huge,
-            &version,
-            &unknown,
-            &lying_settings,
-        ] {
+        for bytes in [&short_syn[..], &zero_stream, &huge, &version, &unknown, &lying_settings] {
             assert!(decode(bytes).is_err(), "{bytes:?}");
         }
     }

@@ -429,7 +429,12 @@ fn refuses() {
             "list element types are not identical: [[map[name:a]] [a]]",
         ),
         (r#"{"ports":[1]}"#, r#"{"ports":[null]}"#, 500, "list element types are not identical: [[1] [<nil>]]"),
-        (r#"{"ports":[[1]]}"#, r#"{"ports":[[2]]}"#, 422, "the server rejected our request due to an error in our request"),
+        (
+            r#"{"ports":[[1]]}"#,
+            r#"{"ports":[[2]]}"#,
+            422,
+            "the server rejected our request due to an error in our request",
+        ),
         (r#"{"strategy":{}}"#, r#"{"strategy":{"$retainKeys":"name"}}"#, 400, "invalid patch format of retainKeys"),
         (
             r#"{"strategy":{}}"#,
