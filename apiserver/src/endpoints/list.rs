@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use bytes::Bytes;
+use bytes::{Buf as _, Bytes};
 use http::StatusCode;
 use skiff_apimachinery::json::{self, DecodeError};
 use skiff_apimachinery::protobuf;
@@ -101,17 +101,18 @@ pub async fn respond(call: &Call<'_>, output: Output, page: Page) -> Result<Resp
         Shape::Full if output == Output::JSON && call.resource.shows_stored_bytes() => {
             let around = around_items(call, &api_version, kind, &page);
             let own_type = ItemType::of(call, &api_version);
-            let bytes = page.objects.iter().map(|object| own_type.left_out_of(object.json()).bytes()).sum();
-            let items = page.objects.into_iter().map(move |object| own_type.left_out_of(object.json()));
+            let bytes = page.objects.iter().map(|object| object.json().len() - own_type.length_in(object.json())).sum();
+            let items = page.objects.into_iter().map(move |object| own_type.left_out_of(object.json().clone()));
             Ok(concatenated(call.cx, around, bytes, items))
         }
         Shape::Full if output == Output::JSON => {
             let around = around_items(call, &api_version, kind, &page);
             let own_type = ItemType::of(call, &api_version);
-            let objects = page.objects.iter().map(|object| Ok(own_type.left_out_of(&call.resource.json_of(object)?)));
-            let objects = objects.collect::<Result<Vec<_>, Status>>()?;
-            let bytes = objects.iter().map(Item::bytes).sum();
-            Ok(concatenated(call.cx, around, bytes, objects.into_iter()))
+            let objects = page.objects.iter().map(|object| call.resource.json_of(object));
+            let objects = objects.collect::<Result<Vec<_>, _>>()?;
+            let bytes = objects.iter().map(|object| object.len() - own_type.length_in(object)).sum();
+            let items = objects.into_iter().map(move |object| own_type.left_out_of(object));
+            Ok(concatenated(call.cx, around, bytes, items))
         }
         Shape::Full if output.encoding == Encoding::Protobuf && call.resource.shows_stored_bytes() => {
             messages(call, &api_version, kind, page).await
@@ -216,19 +217,20 @@ impl ItemType {
         Self(call.resource.custom.is_none().then(head))
     }
 
-    fn left_out_of(&self, object: &Bytes) -> Item {
-        match &self.0 {
-            Some(head) if object.starts_with(head.as_bytes()) => {
-                Item { opened: true, json: object.slice(head.len()..) }
-            }
-            _ => Item { opened: false, json: object.clone() },
+    fn left_out_of(&self, mut object: Bytes) -> Item {
+        let length = self.length_in(&object);
+        if length > 0 {
+            object.advance(length + 1);
         }
+        Item { opened: length > 0, json: object }
     }
-}
 
-impl Item {
-    fn bytes(&self) -> usize {
-        self.json.len() + usize::from(self.opened)
+    /// How many bytes there are of it in an object, behind its brace.
+    fn length_in(&self, object: &Bytes) -> usize {
+        match &self.0 {
+            Some(head) if object.starts_with(head.as_bytes()) => head.len() - 1,
+            _ => 0,
+        }
     }
 }
 
@@ -241,13 +243,13 @@ fn concatenated(
 ) -> Response {
     let total = head.len() + bytes + items.len().saturating_sub(1) + tail.len();
     let objects = items.enumerate().map(|(index, item)| {
-        let lead: &[u8] = match (index, item.opened) {
-            (0, false) => b"",
-            (0, true) => b"{",
-            (_, false) => b",",
-            (_, true) => b",{",
+        let lead = match (index, item.opened) {
+            (0, false) => Lead::default(),
+            (0, true) => Lead::new(b"{"),
+            (_, false) => Lead::new(b","),
+            (_, true) => Lead::new(b",{"),
         };
-        (Lead::new(lead), item.json)
+        (lead, item.json)
     });
     stream::respond(cx, Encoding::Json.media_type(), Pieces { head, objects, tail, total })
 }
