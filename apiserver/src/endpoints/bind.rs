@@ -82,11 +82,18 @@ fn validate(binding: &Value) -> Result<(), Status> {
 fn assigned(pod: &Value, binding: &Value) -> Result<Value, Status> {
     let name = meta::name(pod);
     let conflict = |why: String| Err(status::conflict("", "pods/binding", name, &why));
-    for (wanted, current) in
-        [(meta::uid(binding), meta::uid(pod)), (meta::resource_version(binding), meta::resource_version(pod))]
-    {
+    let preconditions = [
+        ("UID", meta::uid(binding), meta::uid(pod)),
+        ("ResourceVersion", meta::resource_version(binding), meta::resource_version(pod)),
+    ];
+    for (what, wanted, current) in preconditions {
         if !wanted.is_empty() && wanted != current {
-            return conflict(format!("Precondition failed: {wanted} is wanted, the pod has {current}"));
+            let key = format!("/registry/pods/{}/{name}", meta::namespace(pod));
+            // The error of upstream's store, which knows nothing of bindings.
+            let why = format!(
+                "StorageError: invalid object, Code: 4, Key: {key}, ResourceVersion: 0, AdditionalErrorMsg: Precondition failed: {what} in precondition: {wanted}, {what} in object meta: {current}"
+            );
+            return Err(status::conflict("", "pods", name, &why));
         }
     }
     if meta::deletion_timestamp(pod).is_some() {

@@ -22,9 +22,10 @@ static UID: LazyLock<Regex> = LazyLock::new(|| {
 });
 static GENERATE_NAME: LazyLock<Regex> =
     LazyLock::new(|| Regex::new(r#"generateName":"([^"]+)""#).expect("a regular expression"));
-/// A version in JSON inside of a text.
-static VERSION: LazyLock<Regex> =
-    LazyLock::new(|| Regex::new(r#"(resourceVersion\\*":\\*")\d+"#).expect("a regular expression"));
+/// A version in JSON inside of a text, or in what a store says of it.
+static VERSION: LazyLock<Regex> = LazyLock::new(|| {
+    Regex::new(r#"(resourceVersion\\*":\\*"|ResourceVersion in object meta: )\d+"#).expect("a regular expression")
+});
 /// An object that an error quotes.
 static QUOTED: LazyLock<Regex> =
     LazyLock::new(|| Regex::new(r#"Invalid value: ("\{(?:[^"\\]|\\.)*\}")"#).expect("a regular expression"));

@@ -1,9 +1,12 @@
 //! Resource requests and limits.
 
+use std::collections::BTreeSet;
+
 use skiff_apimachinery::field::{Error, ErrorList};
 use skiff_apimachinery::names;
 use skiff_apimachinery::quantity::Quantity;
 
+use super::formats;
 use crate::registry::at::At;
 
 /// Resources that a container may ask for by their short name.
@@ -158,21 +161,30 @@ fn is_integer(name: &str) -> bool {
 
 /// Validates what claims `resources` names.
 pub fn claims(list: &At<'_>, of_pod: &At<'_>, errors: &mut ErrorList) {
-    let mut seen = std::collections::HashSet::new();
+    // Claims with one of their requests, or with an empty one as a whole.
+    let mut seen: BTreeSet<(String, String)> = BTreeSet::new();
     for claim in list.items() {
-        let name = claim.child("name");
-        if !name.require(errors) {
+        if !claim.child("name").require(errors) {
             continue;
         }
-        let key = format!("{}/{}", name.text(), claim.child("request").text());
-        if !seen.insert(key) {
-            let shown = match claim.child("request").text() {
-                "" => name.text().to_owned(),
-                request => format!("{}/{request}", name.text()),
-            };
-            errors.push(Error::duplicate(&claim.path(), shown));
-        } else if !of_pod.items().any(|pod_claim| pod_claim.child("name").text() == name.text()) {
-            let mut error = Error::not_found(&claim.path(), name.text());
+        let [name, request] = ["name", "request"].map(|field| claim.child(field).text().to_owned());
+        let of_claim = || seen.iter().filter(|(claim, _)| *claim == name);
+        if of_claim().any(|(_, whole)| whole.is_empty()) {
+            errors.push(Error::duplicate(&claim.path(), name.as_str()));
+        } else {
+            if !request.is_empty() {
+                formats::label(&claim.child("request"), errors);
+            }
+            if request.is_empty() {
+                // It covers each of its requests that is there already.
+                errors.extend(of_claim().map(|_| Error::duplicate(&claim.path(), name.as_str())));
+            } else if of_claim().any(|(_, other)| *other == request) {
+                errors.push(Error::duplicate(&claim.path(), format!("{name}/{request}")));
+            }
+            seen.insert((name.clone(), request));
+        }
+        if !of_pod.items().any(|pod_claim| pod_claim.child("name").text() == name) {
+            let mut error = Error::not_found(&claim.path(), name.as_str());
             error.detail = "must be one of the names in pod.spec.resourceClaims".to_owned();
             if of_pod.is_empty() {
                 error.detail.push_str(" which is empty");
