@@ -5,11 +5,7 @@
 /// What to tell a client that creates or changes an object of this resource.
 pub fn warning(group: &str, plural: &str) -> Option<&'static str> {
     Some(match (group, plural) {
-        ("admissionregistration.k8s.io", kind) if !kind.ends_with("webhookconfigurations") => {
-            "this object is stored but admission does not consult it yet"
-        }
         ("autoscaling", "horizontalpodautoscalers") => "this object is stored but nothing scales by it yet",
-        ("flowcontrol.apiserver.k8s.io", _) => "this object is stored but requests are not queued by it yet",
         ("networking.k8s.io", "networkpolicies") => {
             "this NetworkPolicy is stored but traffic is not restricted by it yet"
         }
