@@ -1,5 +1,7 @@
 //! Exec and attach: the streams of a command, whatever the client speaks.
 
+use std::time::Duration;
+
 use http::{Request, Response};
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
@@ -83,6 +85,9 @@ enum End {
     Spdy(Connection),
     Channels(Closer),
 }
+
+/// How long nothing is said to a client that may not have made its streams yet.
+const HEAD_START: Duration = Duration::from_millis(25);
 
 /// An accepted request, whose connection is there once the response has been sent.
 pub struct Pending {
@@ -178,6 +183,11 @@ async fn over_websocket(io: websocket::Upgraded, protocol: &'static str, options
     uses[ERROR] = Use::Write;
     uses[RESIZE] = Use::Read;
     let mut channels = channels::serve(websocket::server(io).await, codec, &uses);
+    // Clients of this protocol before v1.36 read as soon as the connection is there, and throw away what comes before they
+    // have made their streams a moment later. They have no way to say when that is.
+    if protocol == "v5.channel.k8s.io" {
+        tokio::time::sleep(HEAD_START).await;
+    }
     // Clients wait for a first message, on the first channel that they read.
     if let Some(first) = channels.writers.iter().flatten().next() {
         first.announce().await;
