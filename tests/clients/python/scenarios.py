@@ -92,6 +92,12 @@ def play(name, scenario):
         return f"RESULT\t{name}\tfailed\t{type(failure).__name__}: {text}"
 
 
+def tell(line):
+    """Prints a line whole: the others play at the same time, and `print` writes a line's end on its own."""
+    sys.stdout.write(line + "\n")
+    sys.stdout.flush()
+
+
 def main():
     # Whoever waits in vain says where.
     faulthandler.dump_traceback_later(STUCK, exit=True)
@@ -99,7 +105,7 @@ def main():
     chosen = sys.argv[2:] or list(SCENARIOS)
     threads = []
     for name in chosen:
-        thread = threading.Thread(target=lambda name=name: print(play(name, SCENARIOS[name]), flush=True))
+        thread = threading.Thread(target=lambda name=name: tell(play(name, SCENARIOS[name])))
         thread.start()
         threads.append(thread)
     for thread in threads:
