@@ -5,7 +5,9 @@ use std::sync::LazyLock;
 use regex::Regex;
 
 /// Patterns and what stands for them, in this order.
-const PATTERNS: [(&str, &str); 28] = [
+const PATTERNS: [(&str, &str); 29] = [
+    // A kubectl before v1.36 says so of the empty message that every server begins with, if it was kept waiting.
+    (r"^[EWI]\d{4} .* websocket\.go:\d+\] Unknown stream id \d, discarding message\n", ""),
     (r"\x1b\[[0-9;?]*[A-Za-z]", ""),
     (r"eyJ[\w-]+\.[\w-]+\.[\w-]+", "TOKEN"),
     (r"sha256:[0-9a-f]{64}", "DIGEST"),
@@ -57,4 +59,6 @@ fn what_differs_is_replaced_and_nothing_else() {
         "NAME  AGE\nweb-HASH-ID  AGE  POD-IP SERVICE-IP NS\nmy-webhook 80:NODE-PORT/TCP"
     );
     assert_eq!(filter("deployment.apps/web created\n", "k-1"), "deployment.apps/web created");
+    let late = "E1121 16:08:18.483057    7516 websocket.go:297] Unknown stream id 1, discarding message\ncontent\n";
+    assert_eq!(filter(late, "k-1"), "content");
 }
