@@ -21,23 +21,11 @@ use prometheus_client::registry::Registry;
 
 use self::process::ProcessMetrics;
 pub use self::requests::Asked;
-use self::requests::Requests;
+use self::requests::{COMPONENT, Requests, TargetLabels};
 use crate::ApiServer;
 use crate::request_info::RequestInfo;
 use crate::response::Response;
 use crate::routes::version;
-
-/// Labels of `apiserver_longrunning_requests`.
-#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
-struct WatchLabels {
-    component: &'static str,
-    group: String,
-    resource: String,
-    scope: &'static str,
-    subresource: String,
-    verb: &'static str,
-    version: String,
-}
 
 /// Labels of `apiserver_current_inflight_requests`.
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
@@ -82,7 +70,7 @@ struct StorageLabels {
 pub struct Metrics {
     registry: Registry,
     requests: Requests,
-    watches: Family<WatchLabels, Gauge>,
+    watches: Family<TargetLabels, Gauge>,
     in_flight: Family<KindLabels, Gauge>,
     objects: Family<ResourceLabels, Gauge>,
     events: Family<KindOfResource, Counter>,
@@ -142,8 +130,8 @@ impl Metrics {
 
     /// Counts a watch for as long as the returned guard lives.
     pub fn watch(&self, info: &RequestInfo) -> WatchGuard {
-        let gauge = self.watches.get_or_create_owned(&WatchLabels {
-            component: "apiserver",
+        let gauge = self.watches.get_or_create_owned(&TargetLabels {
+            component: COMPONENT,
             group: info.group.clone(),
             resource: info.resource.clone(),
             scope: scope(info),

@@ -35,7 +35,7 @@ const SIZE_BUCKETS: [f64; 7] = [1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9];
 /// Clients that are told apart, by their User-Agent.
 const SYSTEM_CLIENTS: [&str; 3] = ["kube-apiserver", "kube-controller-manager", "kube-scheduler"];
 
-const COMPONENT: &str = "apiserver";
+pub(super) const COMPONENT: &str = "apiserver";
 
 /// What is counted about a request.
 #[derive(Debug)]
@@ -74,16 +74,16 @@ struct RequestLabels {
     version: String,
 }
 
-/// Labels of `apiserver_response_sizes`.
+/// What a request is about: labels of `apiserver_response_sizes` and `apiserver_longrunning_requests`.
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
-struct SizeLabels {
-    component: &'static str,
-    group: String,
-    resource: String,
-    scope: &'static str,
-    subresource: String,
-    verb: &'static str,
-    version: String,
+pub(super) struct TargetLabels {
+    pub(super) component: &'static str,
+    pub(super) group: String,
+    pub(super) resource: String,
+    pub(super) scope: &'static str,
+    pub(super) subresource: String,
+    pub(super) verb: &'static str,
+    pub(super) version: String,
 }
 
 /// Labels of `apiserver_request_duration_seconds`.
@@ -160,9 +160,9 @@ impl Key {
         DurationLabels { component, dry_run, group, resource, scope, subresource, verb, version }
     }
 
-    fn of_size(&self) -> SizeLabels {
+    fn of_size(&self) -> TargetLabels {
         let RequestLabels { component, group, resource, scope, subresource, verb, version, .. } = self.of_request();
-        SizeLabels { component, group, resource, scope, subresource, verb, version }
+        TargetLabels { component, group, resource, scope, subresource, verb, version }
     }
 
     fn of_deprecated(&self) -> DeprecatedLabels {
@@ -197,7 +197,7 @@ pub(super) struct Requests {
     series: RwLock<HashMap<Key, Arc<Series>, FixedState>>,
     requests: Family<RequestLabels, Counter>,
     durations: Family<DurationLabels, Histogram>,
-    sizes: Family<SizeLabels, Histogram>,
+    sizes: Family<TargetLabels, Histogram>,
     deprecated: Family<DeprecatedLabels, Gauge>,
 }
 
